@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Group coordinator: classic consumer groups and committed offsets, as one pure step function.
+ *
+ * No clock, I/O, randomness or globals: time and random bits arrive in the event, and what must be done
+ * comes out as actions.  State lives in memory and on __consumer_offsets in Kafka's record format; the
+ * caller appends the batches it is handed and feeds back the outcome.  Answers to changes are held back
+ * until their records are appended.
+ */
+#ifndef CONTROL_GROUP_GROUP_H
+#define CONTROL_GROUP_GROUP_H
+
+#include "sluice/base/base.h"
+#include "sluice/base/buf.h"
+#include "sluice/wire/kerr.h"
+
+struct group_coord;
+
+struct group_opts {
+	int32_t partitions_count; /* of __consumer_offsets */
+	int64_t session_timeout_min_ms;
+	int64_t session_timeout_max_ms;
+	int64_t initial_rebalance_delay_ms;
+	int64_t offsets_retention_ms;
+	int64_t offsets_retention_check_ms;
+	int32_t offset_metadata_bytes_max;
+	int32_t group_size_max;
+	/* Topics, as the metadata has them now.  @ctx is given back. */
+	void *ctx;
+	bool (*has_partition)(void *ctx, struct sl_str topic, int32_t partition);
+	/* Return: false unknown.  @name stays valid for this step only. */
+	bool (*topic_name)(void *ctx, const struct sl_uuid *id, struct sl_str *name);
+	bool (*topic_id)(void *ctx, struct sl_str name, struct sl_uuid *id);
+};
+
+enum group_event_type {
+	GROUP_EV_REQUEST = 0, /* a client's request; answered by exactly one RESPOND, now or later */
+	GROUP_EV_CANCEL,      /* the client of an unanswered request is gone */
+	GROUP_EV_APPENDED,    /* outcome of an APPEND action */
+	GROUP_EV_TICK,        /* time passed: session time-outs, joins that are due, offset expiry */
+	GROUP_EV_LOAD_BEGIN,  /* this __consumer_offsets partition is being read */
+	GROUP_EV_LOAD_BATCHES,/* record batches of it, in order, complete ones */
+	GROUP_EV_LOAD_END,    /* it is now served; session timers start at full length */
+	GROUP_EV_UNLOAD,      /* it is not served any more: drop its groups, fail their parked requests */
+	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
+};
+
+struct group_event {
+	enum group_event_type type;
+	int64_t now_ms;  /* monotonic */
+	int64_t wall_ms; /* wall clock, for commit timestamps */
+	uint64_t random; /* fresh random bits, for member ids */
+	int32_t partition; /* LOAD_*, UNLOAD */
+	/* REQUEST, CANCEL */
+	uint64_t handle; /* the caller's name for the request, unique while unanswered */
+	int16_t api_key; /* 8, 9, 11-16, 42, 47 */
+	int16_t version;
+	int32_t correlation_id;
+	struct sl_str client_id;
+	struct sl_str client_host; /* "/127.0.0.1" as Kafka writes it */
+	struct sl_bytes body;      /* request body after the header */
+	/* APPENDED */
+	uint64_t cookie;
+	enum sl_kerr kerr;
+	int64_t base_offset;
+	/* LOAD_BATCHES */
+	struct sl_bytes batches;
+	/* TOPIC_DELETED */
+	struct sl_str topic;
+};
+
+enum group_action_type {
+	GROUP_ACT_RESPOND = 0, /* send @bytes (response header and body) to @handle's client */
+	GROUP_ACT_CLOSE,       /* the request was malformed: close the connection of @handle */
+	GROUP_ACT_APPEND,      /* append @bytes (one batch v2) to @partition, then EV_APPENDED @cookie */
+};
+
+struct group_action {
+	enum group_action_type type;
+	uint64_t handle;
+	uint64_t cookie;
+	int32_t partition;
+	struct sl_bytes bytes; /* valid until the next group_step() */
+};
+
+struct group_actions {
+	struct group_action *list; /* owned by the coordinator, valid until the next step */
+	uint32_t count;
+	int64_t next_ms; /* monotonic time of the next TICK that has something to do; INT64_MAX none */
+};
+
+/* Return: 0; -EINVAL; -ENOMEM. */
+int group_create(struct group_coord **out, const struct group_opts *opts) SL_MUST_CHECK;
+void group_destroy(struct group_coord *c);
+void group_step(struct group_coord *c, const struct group_event *ev, struct group_actions *out);
+
+/* The partition of __consumer_offsets that holds a group. */
+int32_t group_partition(const struct group_coord *c, struct sl_str group_id);
+
+/* ---- Views for metrics and the CLI.  Pointers are valid until the next step. ---- */
+struct group_view {
+	struct sl_str group_id;
+	const char *state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
+	struct sl_str protocol_type;
+	struct sl_str protocol;
+	int32_t generation;
+	uint32_t members;
+	int32_t partition;
+};
+struct group_offset_view {
+	struct sl_str topic;
+	int32_t partition;
+	int64_t offset;
+	int64_t commit_ms;
+};
+/* Start with *pos = 0.  Return: false at the end. */
+bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *out);
+/* Offsets of one group, same way. */
+bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
+		       struct group_offset_view *out);
+
+/* Counters since creation, by name; NULL at the end of @index. */
+const char *group_counter(const struct group_coord *c, uint32_t index, uint64_t *value);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every layer of one lane shares.  Owned by lane.c; all of it belongs to the lane's core.
+ */
+#ifndef DATAPLANE_CTX_H
+#define DATAPLANE_CTX_H
+
+#include "sluice/base/arena.h"
+#include "sluice/base/base.h"
+#include "sluice/base/buf.h"
+#include "sluice/base/conf.h"
+#include "sluice/base/list.h"
+#include "sluice/ipc/channel.h"
+#include "sluice/ipc/shm.h"
+
+#include "net/pool.h"
+
+struct image;
+struct request;
+struct partition;
+struct sl_codec_ctx;
+struct syncer;
+
+/* Broker configuration as the hot path wants it; constant after start. */
+struct ctx_config {
+	uint32_t request_bytes_max;
+	uint32_t fetch_bytes_max;
+	int64_t idle_ms;            /* connections.max.idle.ms */
+	int64_t frame_ms;           /* connection.request.timeout.ms */
+	uint32_t connections_max;
+	uint32_t connections_per_ip_max;
+	int64_t idle_spin_ns;       /* -1: never sleep */
+	int64_t control_grace_ms;   /* how long a forwarded request waits for a lost control process */
+	int64_t tick_ms;            /* log.retention.check.interval.ms */
+};
+
+/* Requests that wait with a deadline: a binary heap ordered by request->deadline_ms. */
+struct ctx_deadlines {
+	struct request **heap; /* Owned; capacity fixed at start */
+	uint32_t count;
+	uint32_t max;
+};
+
+struct ctx {
+	uint32_t index;  /* lane number */
+	uint32_t lanes_count;
+	int32_t node_id; /* Kafka node id of this lane */
+	int32_t node_id_base; /* of lane 0 */
+	const struct ctx_config *config;
+	struct sl_lane_stats *stats;
+
+	/* Read once per loop iteration. */
+	uint64_t now_ns; /* monotonic */
+	int64_t now_ms;
+	int64_t wall_ms;
+
+	const struct image *image; /* valid until the next loop top */
+	struct sl_arena scratch;   /* reset before each request runs */
+	struct sl_buf out;         /* the reply being encoded; fixed memory, holes enabled */
+	struct pool pool;
+	struct sl_codec_ctx *codec;
+	struct sl_channel *control; /* NULL: the control process is away */
+	struct syncer *syncer;
+
+	struct ctx_deadlines deadlines;
+	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
+	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
+	struct sl_list partitions; /* struct partition.lane_link */
+};
+
+static inline void ctx_count(struct ctx *ctx, enum sl_stat stat, uint64_t n)
+{
+	sl_stat_add(ctx->stats, stat, n);
+}
+
+static inline void ctx_gauge_add(struct ctx *ctx, enum sl_stat stat, int64_t n)
+{
+	sl_stat_add(ctx->stats, stat, (uint64_t)n);
+}
+
+#endif

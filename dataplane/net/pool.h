@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Buffer memory of one lane: a buddy allocator over one region that is mapped at start and touched
+ * lazily.  It never grows: when it is full a connection waits.  Owner lane only.
+ */
+#ifndef DATAPLANE_NET_POOL_H
+#define DATAPLANE_NET_POOL_H
+
+#include "sluice/base/base.h"
+#include "sluice/base/list.h"
+
+#define POOL_ORDER_MIN 9 /* 512 B */
+#define POOL_ORDER_MAX 27 /* 128 MiB */
+
+struct pool {
+	uint8_t *base;
+	size_t bytes;
+	size_t used;
+	uint8_t *orders; /* Owned.  One byte per 512 B block that begins a run: order | POOL_FREE */
+	struct sl_list free[POOL_ORDER_MAX + 1];
+};
+
+/* @bytes is rounded down to whole blocks of 8 MiB.  Return: 0; -EINVAL; -ENOMEM. */
+int pool_init(struct pool *pool, size_t bytes, int numa_node) SL_MUST_CHECK;
+void pool_fini(struct pool *pool);
+/* A block of at least @bytes; *cap is its real size.  NULL when no run is free or it is too large. */
+void *pool_get(struct pool *pool, size_t bytes, size_t *cap);
+/* NULL is a no-op. */
+void pool_put(struct pool *pool, void *block);
+
+#endif

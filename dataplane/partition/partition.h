@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A partition as its lane serves it: the log, its high watermark and who waits for it.
+ */
+#ifndef DATAPLANE_PARTITION_PARTITION_H
+#define DATAPLANE_PARTITION_PARTITION_H
+
+#include "ctx.h"
+#include "sluice/store/log.h"
+#include "sluice/wire/kerr.h"
+
+struct request;
+struct topic;
+
+/* Somebody waiting for a partition. */
+struct waiter {
+	struct sl_list link;
+	struct partition *partition;
+	/* Exactly one of the two is the owner. */
+	struct request *request;
+	uint64_t cookie; /* an append of the control process, request == NULL */
+	int64_t offset;  /* durability: wait until flushed >= offset */
+	int64_t base_offset;
+	enum sl_kerr *kerr; /* durability: where a failure is noted; may be NULL */
+};
+
+struct partition {
+	struct sl_list lane_link;  /* ctx->partitions */
+	struct sl_list dirty_link; /* partitions with waiters for a sync that has not begun */
+	struct sl_log *log;
+	struct sl_slot *slot;
+	struct sl_uuid topic_id;
+	int32_t index;        /* partition number */
+	int32_t lane;         /* that owns it */
+	uint32_t log_dir;
+	int32_t leader_epoch;
+	uint32_t refs;        /* replies holding ranges, syncs under way, the lane itself */
+	bool is_closing;      /* detached: fail new work */
+	bool is_offline;      /* its log failed: KAFKA_STORAGE_ERROR for appends */
+	bool sync_running;
+	int64_t high_watermark;
+	struct sl_list fetch_waiters; /* struct waiter, woken by an append */
+	struct sl_list sync_waiters;  /* struct waiter in offset order */
+	struct sl_log_sync sync;
+	char name[264]; /* "topic-partition" for log lines */
+};
+
+/* References; the last put of a closing partition hands it to the host thread. */
+void partition_get(struct partition *p);
+void partition_put(struct ctx *ctx, struct partition *p);
+
+/* Adopted by / taken from its lane.  Detach fails every waiter with NOT_LEADER_OR_FOLLOWER. */
+void partition_attach(struct ctx *ctx, struct partition *p);
+void partition_detach(struct ctx *ctx, struct partition *p);
+
+/**
+ * partition_append() - append a validated batch and wake fetches
+ * @batch: patched in place
+ * Return: SL_KERR_NONE (also for a duplicate, *is_duplicate is set) or the error for the client.
+ */
+enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
+			      struct sl_log_append *io, bool *is_duplicate);
+/* Waits until flushed >= w->offset; wakes at once if it is. Return: true if it has to wait. */
+bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w);
+void partition_wait_fetch(struct partition *p, struct waiter *w);
+void partition_unwait(struct waiter *w);
+
+/* Begins group commits for dirty partitions, takes results of finished ones.  Return: work done. */
+unsigned partition_poll(struct ctx *ctx);
+/* Retention, roll, slots; bounded work per call.  Return: work done. */
+unsigned partition_tick(struct ctx *ctx);
+/* Publishes offsets and sizes in the slot. */
+void partition_publish(struct partition *p);
+
+/* ---- Group commit threads: one per lane, runs fdatasync off the lane's core ---- */
+struct syncer;
+int syncer_create(struct syncer **out, const struct sl_files *files, int wake_fd, uint32_t depth) SL_MUST_CHECK;
+void syncer_destroy(struct syncer *s);
+/* Return: false when the queue is full. */
+bool syncer_submit(struct syncer *s, struct partition *p);
+/* A finished one, NULL none; *result of sl_log_sync_run(). */
+struct partition *syncer_reap(struct syncer *s, int *result);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The counters of a lane, once: name, kind, text.  They are shown by `sluicectl lanes`, exported as
+ * sluice_lane_<name>{lane="i"} on /metrics, and generate Documentation/admin-guide/metrics.md.
+ * Kind: C counter (only rises), G gauge.
+ */
+#ifndef SLUICE_IPC_STATS_H
+#define SLUICE_IPC_STATS_H
+
+/* clang-format off */
+#define SL_STATS(X) \
+X(connections, G, "open connections") \
+X(connections_accepted, C, "connections accepted") \
+X(connections_refused_limit, C, "connections refused: lane.connections.max or max.connections.per.ip reached") \
+X(connections_refused_memory, C, "connections refused: no descriptor or memory") \
+X(closed_by_peer, C, "connections closed by the client") \
+X(closed_idle, C, "closed: idle longer than connections.max.idle.ms") \
+X(closed_slow_frame, C, "closed: a request did not arrive in connection.request.timeout.ms") \
+X(closed_frame_size, C, "closed: frame length negative, too small or above socket.request.max.bytes") \
+X(closed_unknown_api, C, "closed: unknown API key or unsupported version") \
+X(closed_malformed, C, "closed: request body malformed") \
+X(closed_acks0_error, C, "closed: error on a produce with acks=0") \
+X(closed_error, C, "closed: socket error") \
+X(closed_control_lost, C, "closed: the control process did not answer in time") \
+X(bytes_received, C, "bytes received") \
+X(bytes_sent, C, "bytes sent") \
+X(requests, C, "requests parsed") \
+X(responses, C, "responses sent") \
+X(requests_produce, C, "Produce requests") \
+X(requests_fetch, C, "Fetch requests") \
+X(requests_metadata, C, "Metadata requests") \
+X(requests_forwarded, C, "requests forwarded to the control process") \
+X(produce_failed, C, "partitions of Produce requests answered with an error") \
+X(fetch_failed, C, "partitions of Fetch requests answered with an error") \
+X(batches_in, C, "record batches appended") \
+X(messages_in, C, "records appended") \
+X(bytes_in, C, "record batch bytes appended") \
+X(bytes_out, C, "record batch bytes sent to consumers") \
+X(duplicates, C, "idempotent batches recognised as duplicates") \
+X(sendfile_calls, C, "sendfile system calls") \
+X(recv_calls, C, "recv system calls") \
+X(send_calls, C, "send system calls") \
+X(syncs, C, "group commits (fdatasync)") \
+X(sync_errors, C, "failed group commits") \
+X(sync_us, C, "microseconds spent in group commits, as seen by the lane") \
+X(fetches_parked, G, "fetches waiting for data") \
+X(produces_parked, G, "produce requests waiting for durability") \
+X(control_parked, G, "requests waiting for the control process") \
+X(buffer_bytes_used, G, "bytes of lane.buffer.bytes in use") \
+X(buffer_exhausted, C, "times a connection had to wait for buffer memory") \
+X(ring_full, C, "times the ring to the control process was full") \
+X(partitions, G, "partitions served") \
+X(partitions_offline, G, "partitions whose log dir failed") \
+X(polls, C, "loop iterations") \
+X(polls_busy, C, "loop iterations that found work") \
+X(sleeps, C, "times the lane slept") \
+X(cycles_busy, C, "TSC cycles in iterations that found work") \
+X(cycles_idle, C, "TSC cycles in iterations that found none") \
+X(tsc_hz, G, "TSC frequency")
+/* clang-format on */
+
+#define SL_STAT_ENUM_(name, kind, text) SL_STAT_##name,
+enum sl_stat { SL_STATS(SL_STAT_ENUM_) SL_STAT_NR };
+#undef SL_STAT_ENUM_
+
+struct sl_stat_def {
+	const char *name;
+	char kind; /* 'C' or 'G' */
+	const char *text;
+};
+extern const struct sl_stat_def sl_stat_defs[SL_STAT_NR];
+
+#endif

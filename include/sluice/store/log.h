@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Partition log: Kafka-format segment files in one folder, their indexes, the leader-epoch history and
+ * the idempotent producers' state.
+ *
+ * One owner: after sl_log_open() a log is handed to one lane, and every call below is that lane's alone
+ * unless its Context line says otherwise.  Nothing here sleeps on a lock.  Appends write to the page
+ * cache; durability comes from sl_log_sync_begin()/_end() around an fdatasync(2) that any thread may run.
+ */
+#ifndef SLUICE_STORE_LOG_H
+#define SLUICE_STORE_LOG_H
+
+#include "sluice/base/base.h"
+#include "sluice/store/file_ops.h"
+
+struct sl_log;
+
+/* What a topic's configuration means to its logs; see conf_keys.h for the meaning of each. */
+struct sl_log_config {
+	int64_t segment_bytes;
+	int64_t segment_ms;
+	int64_t index_interval_bytes;
+	int64_t retention_ms;    /* -1: no limit */
+	int64_t retention_bytes; /* -1: no limit */
+	int64_t file_delete_delay_ms;
+	int64_t producer_id_expiration_ms;
+	bool is_delete;  /* cleanup.policy has "delete" */
+	bool is_compact; /* cleanup.policy has "compact" */
+};
+
+struct sl_log_opts {
+	struct sl_files files;
+	int dirfd;         /* the log dir; borrowed while the log is open */
+	const char *topic; /* folder is "<topic>-<partition>"; created if absent */
+	int32_t partition;
+	struct sl_uuid topic_id; /* kept in partition.metadata; another id there: -ESTALE */
+	struct sl_log_config config;
+	bool was_clean;     /* the log dir was shut down cleanly: trust indexes, skip the scan */
+	int64_t now_ms;     /* wall clock */
+	uint64_t *memory;   /* optional: bytes allocated are added here */
+};
+
+/* What sl_log_open() had to do. */
+struct sl_log_recovery {
+	uint64_t scanned_bytes;
+	uint64_t cut_bytes; /* torn or corrupt tail that was removed */
+	int64_t cut_offset; /* first offset that is gone; -1: nothing was cut */
+	char reason[96];    /* why it was cut, "" when it was not */
+	uint32_t segments;
+};
+
+/**
+ * sl_log_open() - open or create a partition's log, recovering it after a crash
+ *
+ * Context: any thread, before the owner has it.  Sleeps (disk).
+ * Return: 0; -ESTALE the folder belongs to another topic id; -EIO, -ENOSPC, ... of the disk; -ENOMEM.
+ */
+int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts, struct sl_log_recovery *report)
+	SL_MUST_CHECK;
+
+/**
+ * sl_log_close() - release a log
+ * @is_clean: write producer snapshot, indexes and the end offset so that the next open need not scan;
+ *	the caller syncs the log dir's clean marker after all logs are closed
+ *
+ * Context: any thread, after the owner gave it up and every range was put back.  Sleeps.
+ * Return: 0; -errno of the first failed write (the log is released all the same).
+ */
+int sl_log_close(struct sl_log *log, bool is_clean);
+
+/* Renames the folder to "<topic>-<partition>.<hex>-delete" and closes the log; removing the renamed
+ * folder is sl_log_dir_sweep()'s work.  Context: as sl_log_close(). */
+int sl_log_delete(struct sl_log *log);
+
+/* New configuration, e.g. after IncrementalAlterConfigs. */
+void sl_log_set_config(struct sl_log *log, const struct sl_log_config *config);
+
+/* Outcome of one append. */
+struct sl_log_append {
+	/* in */
+	int32_t leader_epoch;
+	int64_t now_ms; /* wall clock */
+	/* out; for a duplicate of an idempotent batch: those of the first append */
+	int64_t base_offset;
+	int64_t last_offset;
+	int64_t timestamp_ms; /* of the duplicate's original batch, else the batch's max timestamp */
+};
+
+/**
+ * sl_log_append() - append one validated record batch
+ * @batch: complete v2 batch; its base offset and leader epoch are patched in place
+ * @batch_bytes: 61..segment.bytes
+ *
+ * Checks the producer's epoch and sequence (reference §3.2) before anything is written.
+ *
+ * Context: owner.  One pwrite(2), no allocation on the common path.
+ * Ownership: borrows @batch; the bytes are in the page cache on return.
+ * Return: 0; -EEXIST duplicate, nothing written, @io has the original offsets;
+ *	-ESTALE producer epoch is older than the known one (INVALID_PRODUCER_EPOCH);
+ *	-EILSEQ out of order sequence (OUT_OF_ORDER_SEQUENCE_NUMBER);
+ *	-EFBIG larger than a segment; -ENOSPC, -EIO, ...: the log takes no more appends, see
+ *	sl_log_error(); what was acknowledged before stays readable.
+ */
+int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
+	SL_MUST_CHECK;
+
+/* First disk error of this log (-errno), 0 while it is well. */
+int sl_log_error(const struct sl_log *log);
+
+/* A piece of a segment file that can be sent with sendfile(2) or read with pread(2). */
+struct sl_log_range {
+	int fd;             /* -1 when bytes == 0 */
+	uint64_t pos;
+	uint32_t bytes;     /* starts at a batch boundary; may end inside a batch */
+	int64_t base_offset; /* of the first batch in it */
+	void *segment;      /* Owned reference; sl_log_range_put() returns it */
+};
+
+/**
+ * sl_log_read() - find the bytes for a fetch
+ * @offset: first wanted offset; log start <= @offset <= log end, else -ERANGE
+ * @offset_max: nothing from this offset on (high watermark or last stable offset)
+ * @bytes_max: limit of the range
+ * @is_whole: if the first batch is larger than @bytes_max return it whole (KIP-74)
+ *
+ * The range begins with the batch that contains @offset (Kafka clients skip the rest) and never crosses
+ * a segment border.  bytes == 0 means: nothing to read below @offset_max, or the first batch does not
+ * fit and @is_whole is false.
+ *
+ * Context: owner.
+ * Return: 0; -ERANGE; -EIO the segment cannot be read.
+ */
+int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t bytes_max,
+		bool is_whole, struct sl_log_range *out) SL_MUST_CHECK;
+/* Context: owner.  Safe on a zeroed range. */
+void sl_log_range_put(struct sl_log *log, struct sl_log_range *range);
+
+/* Offsets.  Context: owner. */
+int64_t sl_log_start(const struct sl_log *log);   /* log start offset */
+int64_t sl_log_end(const struct sl_log *log);     /* log end offset (LEO): the next offset to be given */
+int64_t sl_log_flushed(const struct sl_log *log); /* everything below is on stable storage */
+uint64_t sl_log_bytes(const struct sl_log *log);  /* sum of segment sizes */
+uint32_t sl_log_segments(const struct sl_log *log);
+
+/**
+ * sl_log_offset_for_time() - first record at or after a timestamp (ListOffsets)
+ * @offset, @found_ms: -1/-1 when there is none
+ * Return: 0 or -EIO.
+ */
+int sl_log_offset_for_time(struct sl_log *log, int64_t timestamp_ms, int64_t offset_max,
+			   int64_t *offset, int64_t *found_ms) SL_MUST_CHECK;
+/* The record with the largest timestamp (ListOffsets -3); -1/-1 when the log is empty. */
+int sl_log_max_time(struct sl_log *log, int64_t *offset, int64_t *found_ms) SL_MUST_CHECK;
+
+/* Leader epochs. */
+/* Called when this server becomes leader: epoch -> current log end.  Return: 0; -EINVAL epoch falls. */
+int sl_log_epoch_begin(struct sl_log *log, int32_t epoch) SL_MUST_CHECK;
+int32_t sl_log_epoch(const struct sl_log *log); /* latest, -1: none */
+/* OffsetForLeaderEpoch: largest known epoch <= @asked and where it ends; -1/-1 unknown. */
+void sl_log_epoch_end(const struct sl_log *log, int32_t asked, int32_t *epoch, int64_t *end);
+
+/* DeleteRecords: raise the log start; whole segments below it go.  Return: 0; -ERANGE; -errno. */
+int sl_log_advance_start(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
+/* Removes the tail from @offset on (a follower's divergence).  Return: 0 or -errno. */
+int sl_log_truncate(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
+
+/**
+ * sl_log_tick() - roll by time, retention by time and size, expiry of producers, delayed file removal
+ * @high_watermark: nothing at or above it is deleted
+ *
+ * Context: owner; bounded work, call it every log.retention.check.interval.ms and more often is harmless.
+ * Return: number of segments deleted, or -errno.
+ */
+int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
+
+/*
+ * Group commit.  The owner calls _begin, any thread runs the sync, the owner calls _end with its result.
+ * At most one is under way per log.
+ */
+struct sl_log_sync {
+	int fds[4];      /* dirty segment files, fds_count of them */
+	uint32_t fds_count;
+	int64_t offset;  /* sl_log_flushed() after success */
+	void *segments[4]; /* Owned references */
+};
+/* Return: 1 there is something to sync, @sync is filled; 0 clean or already under way. */
+int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync);
+/* The part in between.  Context: any thread.  Return: 0 or -errno. */
+int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync) SL_MUST_CHECK;
+/* @result: of the sync; an error is final for the log (fsync is never retried). */
+void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result);
+
+/* For DescribeProducers and tests. */
+struct sl_log_producer {
+	int64_t producer_id;
+	int16_t epoch;
+	int32_t last_sequence;
+	int64_t last_timestamp_ms;
+	int64_t last_offset;
+};
+uint32_t sl_log_producers(const struct sl_log *log, struct sl_log_producer *out, uint32_t max);
+
+/* ---- Log dirs ---- */
+
+struct sl_log_dir;
+
+/**
+ * sl_log_dir_open() - open (and create) one of log.dirs and take its lock
+ * @was_clean: the clean-shutdown marker was there and valid; it is removed now
+ * Return: 0; -EBUSY another process holds the lock; -errno.
+ */
+int sl_log_dir_open(struct sl_log_dir **out, const char *path, struct sl_files files,
+		    bool *was_clean) SL_MUST_CHECK;
+int sl_log_dir_fd(const struct sl_log_dir *dir);
+const char *sl_log_dir_path(const struct sl_log_dir *dir);
+/* Calls @each for every partition folder.  Return: 0, -errno, or @each's non-zero result. */
+int sl_log_dir_scan(struct sl_log_dir *dir,
+		    int (*each)(void *arg, const char *topic, int32_t partition, const struct sl_uuid *topic_id),
+		    void *arg) SL_MUST_CHECK;
+/* Removes "-delete" folders, at most @max files a call.  Return: files removed or -errno. */
+int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max);
+/* Writes and syncs the clean-shutdown marker when @is_clean, drops the lock. */
+int sl_log_dir_close(struct sl_log_dir *dir, bool is_clean);
+/* Total and free bytes (statvfs(3)). */
+int sl_log_dir_space(const struct sl_log_dir *dir, uint64_t *total, uint64_t *free_bytes);
+
+#endif

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# The one list of components and of who may use whom.  The linker obeys it (archives are linked in
+# this order) and tools/check/layers.py checks every #include against it.
+#
+#   DIR-x   folder           USES-x  components x may include and link
+#   PKG-x   pkg-config names (as -isystem, only for x)      PROG-x  program made from x's main.c
+#   LDLIBS-x plain -l flags  PURE-x  1: step-function archive, checked by tools/check/purity.sh
+
+COMPONENTS := base wire store ipc kern group dataplane control launcher ctl dumplog bench
+
+DIR-base       := lib/base
+USES-base      :=
+
+DIR-wire       := lib/wire
+USES-wire      := base
+PKG-wire       := zlib liblz4 libzstd
+LDLIBS-wire    := -lsnappy
+
+DIR-store      := lib/store
+USES-store     := wire base
+
+DIR-ipc        := lib/ipc
+USES-ipc       := wire base
+
+DIR-kern       := lib/kern
+USES-kern      := base
+PKG-kern       := libbpf
+
+DIR-group      := control/group
+USES-group     := wire base
+PURE-group     := 1
+
+DIR-dataplane  := dataplane
+USES-dataplane := store ipc kern wire base
+PKG-dataplane  := libdpdk numa jansson
+PROG-dataplane := sluice-dataplane
+
+DIR-control    := control
+USES-control   := group ipc wire base
+PKG-control    := jansson libmicrohttpd
+PROG-control   := sluice-control
+
+DIR-launcher   := tools/launcher
+USES-launcher  := base
+PROG-launcher  := sluice
+
+DIR-ctl        := tools/ctl
+USES-ctl       := base
+PKG-ctl        := jansson liburing numa
+PROG-ctl       := sluicectl
+
+DIR-dumplog    := tools/dumplog
+USES-dumplog   := store wire base
+PROG-dumplog   := sluice-dumplog
+
+DIR-bench      := bench
+USES-bench     := wire base
+PROG-bench     := sluice-bench
+
+# Programs may share nothing but lib/; a component named here is never linked by another one.
+PROGRAMS := $(foreach c,$(COMPONENTS),$(PROG-$(c)))
+
+# Order of the folders inside a program, left may include right, never back; folders joined by a
+# comma are neighbours that do not see each other.  "." is the program's top folder.  LEAF-x are
+# headers of the top folder that every folder of x may include.
+ORDER-dataplane := . session request partition reply net
+LEAF-dataplane  :=
+ORDER-control   := . admin,txn,share,replica,http,rpc meta
+LEAF-control    :=
