@@ -36,13 +36,13 @@ void sl_count_hit(struct sl_count_site *site);
 const struct sl_count_site *sl_count_sites(void);
 
 /* True when @cond is true; counts it.  Usable as an if condition. */
-#define SL_COUNT_IF(cond) \
-	(__extension__({ \
+#define SL_COUNT_IF(cond)                                                                    \
+	(__extension__({                                                                     \
 		static struct sl_count_site sl_site_ = {#cond, __FILE__, __LINE__, 0, NULL}; \
-		bool sl_hit_ = (cond); \
-		if (sl_unlikely(sl_hit_)) \
-			sl_count_hit(&sl_site_); \
-		sl_hit_; \
+		bool sl_hit_ = (cond);                                                       \
+		if (sl_unlikely(sl_hit_))                                                    \
+			sl_count_hit(&sl_site_);                                             \
+		sl_hit_;                                                                     \
 	}))
 
 #endif

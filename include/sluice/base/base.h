@@ -11,22 +11,22 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SL_MUST_CHECK __attribute__((warn_unused_result))
-#define SL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define SL_NORETURN __attribute__((noreturn))
-#define SL_UNUSED __attribute__((unused))
-#define SL_PACKED __attribute__((packed))
-#define SL_CACHE_LINE 64
-#define SL_CACHE_ALIGNED __attribute__((aligned(SL_CACHE_LINE)))
+#define SL_MUST_CHECK                      __attribute__((warn_unused_result))
+#define SL_PRINTF(fmt, args)               __attribute__((format(printf, fmt, args)))
+#define SL_NORETURN                        __attribute__((noreturn))
+#define SL_UNUSED                          __attribute__((unused))
+#define SL_PACKED                          __attribute__((packed))
+#define SL_CACHE_LINE                      64
+#define SL_CACHE_ALIGNED                   __attribute__((aligned(SL_CACHE_LINE)))
 
-#define SL_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define SL_ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define SL_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define SL_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define SL_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define SL_ALIGN_UP(x, to) (((x) + ((to)-1)) & ~((to)-1)) /* @to: a power of two */
+#define SL_MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define SL_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define SL_ALIGN_UP(x, to)                 (((x) + ((to)-1)) & ~((to)-1)) /* @to: a power of two */
 
-#define sl_likely(x) __builtin_expect(!!(x), 1)
-#define sl_unlikely(x) __builtin_expect(!!(x), 0)
+#define sl_likely(x)                       __builtin_expect(!!(x), 1)
+#define sl_unlikely(x)                     __builtin_expect(!!(x), 0)
 
 /*
  * A borrowed string: not NUL-terminated.
@@ -47,7 +47,7 @@ struct sl_uuid {
 	uint8_t b[16];
 };
 
-#define SL_STR_NULL ((struct sl_str){NULL, -1})
+#define SL_STR_NULL   ((struct sl_str){NULL, -1})
 #define SL_BYTES_NULL ((struct sl_bytes){NULL, -1})
 /* For printf's "%.*s". */
 #define SL_STR_ARG(s) ((s).len > 0 ? (int)(s).len : 0), ((s).len > 0 ? (s).p : "")
@@ -127,6 +127,7 @@ static inline void sl_store_be64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Sluice is written for little-endian CPUs");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "Sluice is written for little-endian CPUs");
 
 #endif

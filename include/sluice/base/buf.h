@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Write buffer.  Fixed (caller's memory, never grows) or growing (malloc, up to a limit).  Failure is
- * sticky: writers do not check each put, the owner checks sl_buf_ok() once at the end.
+ * Write buffer.  Fixed (caller's memory, never grows) or growing (malloc, up to a limit).  Failure
+ * is sticky: writers do not check each put, the owner checks sl_buf_ok() once at the end.
  *
- * A buffer may contain holes: places where bytes that live elsewhere (a log range that will be sent by
- * sendfile) belong.  A hole takes no space in the buffer; sl_buf_wire_bytes() counts it.
+ * A buffer may contain holes: places where bytes that live elsewhere (a log range that will be sent
+ * by sendfile) belong.  A hole takes no space in the buffer; sl_buf_wire_bytes() counts it.
  */
 #ifndef SLUICE_BASE_BUF_H
 #define SLUICE_BASE_BUF_H
@@ -59,7 +59,8 @@ void sl_buf_put_u8(struct sl_buf *buf, uint8_t v);
 void sl_buf_put_be16(struct sl_buf *buf, uint16_t v);
 void sl_buf_put_be32(struct sl_buf *buf, uint32_t v);
 void sl_buf_put_be64(struct sl_buf *buf, uint64_t v);
-/* Kafka's unsigned varint, and zig-zag varint/varlong (protocol guide, "Protocol Primitive Types"). */
+/* Kafka's unsigned varint, and zig-zag varint/varlong (protocol guide, "Protocol Primitive Types").
+ */
 void sl_buf_put_uvarint(struct sl_buf *buf, uint32_t v);
 void sl_buf_put_varint(struct sl_buf *buf, int32_t v);
 void sl_buf_put_varlong(struct sl_buf *buf, int64_t v);

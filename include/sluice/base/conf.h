@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Configuration in Java-properties form: "key = value" or "key: value", '#' and '!' comments, '\' at
- * the end of a line continues it.  What keys exist, with type, default, range and text, is the table
- * SL_CONF_KEYS in conf_keys.h, from which Documentation/admin-guide/configuration.md is generated.
+ * Configuration in Java-properties form: "key = value" or "key: value", '#' and '!' comments, '\'
+ * at the end of a line continues it.  What keys exist, with type, default, range and text, is the
+ * table SL_CONF_KEYS in conf_keys.h, from which Documentation/admin-guide/configuration.md is
+ * generated.
  */
 #ifndef SLUICE_BASE_CONF_H
 #define SLUICE_BASE_CONF_H
@@ -51,7 +52,7 @@ extern const struct sl_conf_def sl_conf_topic_defs[SL_CT_NR];
 struct sl_conf_value {
 	bool is_set; /* given explicitly, not the default */
 	int64_t i;   /* BOOL, INT */
-	char *s;     /* Owned.  The text as given, for every type; NULL: not set, use the default. */
+	char *s; /* Owned.  The text as given, for every type; NULL: not set, use the default. */
 };
 
 /* Broker configuration of one process. */
@@ -67,11 +68,13 @@ struct sl_conf {
  *
  * Return: 0; -EINVAL unknown key or bad value; -errno of open or read; -ENOMEM.
  */
-int sl_conf_load(struct sl_conf *conf, const char *path, char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+int sl_conf_load(struct sl_conf *conf, const char *path,
+                 char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 void sl_conf_fini(struct sl_conf *conf);
-/* Sets one key from text, as the file or the command line does.  Same errors; @error gets the reason. */
+/* Sets one key from text, as the file or the command line does.  Same errors; @error gets the
+ * reason. */
 int sl_conf_set(struct sl_conf *conf, const char *key, const char *value,
-		char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+                char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 
 int64_t sl_conf_int(const struct sl_conf *conf, enum sl_conf_key key);
 bool sl_conf_bool(const struct sl_conf *conf, enum sl_conf_key key);
@@ -88,7 +91,7 @@ int sl_conf_find_topic(struct sl_str name);
  * Return: 0 or -EINVAL with the reason in @error.
  */
 int sl_conf_check(const struct sl_conf_def *def, struct sl_str text, struct sl_conf_value *out,
-		  char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+                  char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 /* Writes Documentation/admin-guide/configuration.md's tables to @file. */
 void sl_conf_print_markdown(FILE *file);
 

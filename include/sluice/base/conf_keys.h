@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every configuration key, once.  Kafka's name wherever Kafka has one; ours otherwise.  A key is listed
- * only when something obeys it.
+ * Every configuration key, once.  Kafka's name wherever Kafka has one; ours otherwise.  A key is
+ * listed only when something obeys it.
  *
  * Broker rows: X(id, name, scope, type, default, min, max, words, text)
  * Topic rows:  X(id, name, type, default, min, max, words, broker synonym, text)
@@ -87,8 +87,12 @@ X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", 
 
 #define SL_CONF_CK_(id, ...) SL_CK_##id,
 #define SL_CONF_CT_(id, ...) SL_CT_##id,
-enum sl_conf_key { SL_CONF_BROKER_KEYS(SL_CONF_CK_) SL_CK_NR };
-enum sl_conf_topic_key { SL_CONF_TOPIC_KEYS(SL_CONF_CT_) SL_CT_NR };
+enum sl_conf_key {
+	SL_CONF_BROKER_KEYS(SL_CONF_CK_) SL_CK_NR
+};
+enum sl_conf_topic_key {
+	SL_CONF_TOPIC_KEYS(SL_CONF_CT_) SL_CT_NR
+};
 #undef SL_CONF_CK_
 #undef SL_CONF_CT_
 

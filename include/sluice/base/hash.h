@@ -7,15 +7,15 @@
 
 /* 64-bit hash of bytes (wyhash-like mixing; not for hostile keys without a secret seed). */
 uint64_t sl_hash(const void *p, size_t len, uint64_t seed);
-/* Java's String.hashCode() of UTF-8 text: over UTF-16 code units.  Kafka places groups by it.  A byte
- * that is no part of a valid sequence counts as U+FFFD. */
+/* Java's String.hashCode() of UTF-8 text: over UTF-16 code units.  Kafka places groups by it.  A
+ * byte that is no part of a valid sequence counts as U+FFFD. */
 int32_t sl_java_hash(struct sl_str s);
 /* Kafka's Utils.abs(hash) % n, where abs(INT32_MIN) is 0.  @partitions_count > 0. */
 int32_t sl_java_partition(struct sl_str s, int32_t partitions_count);
 
 /*
- * Map from byte strings to pointers; open addressing, grows by malloc.  Keys are borrowed: the value
- * normally contains the key.  Zeroed memory is a valid empty map.
+ * Map from byte strings to pointers; open addressing, grows by malloc.  Keys are borrowed: the
+ * value normally contains the key.  Zeroed memory is a valid empty map.
  */
 struct sl_map_entry {
 	const void *key;
@@ -29,8 +29,8 @@ struct sl_map {
 	uint32_t count;
 };
 
-/* Makes map order repeatable (simulations, replays): replaces the random seed of this process, which
- * defends maps against keys chosen to collide.  Call it before the first sl_map_put(). */
+/* Makes map order repeatable (simulations, replays): replaces the random seed of this process,
+ * which defends maps against keys chosen to collide.  Call it before the first sl_map_put(). */
 void sl_map_seed(uint64_t seed);
 void sl_map_fini(struct sl_map *map);
 void *sl_map_get(const struct sl_map *map, const void *key, size_t key_len);

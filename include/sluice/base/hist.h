@@ -6,7 +6,7 @@
 #include "sluice/base/base.h"
 
 #define SL_HIST_SUB_BITS 6
-#define SL_HIST_BUCKETS ((64 - SL_HIST_SUB_BITS + 1) * (1 << SL_HIST_SUB_BITS))
+#define SL_HIST_BUCKETS  ((64 - SL_HIST_SUB_BITS + 1) * (1 << SL_HIST_SUB_BITS))
 
 /* Zeroed memory is a valid empty histogram. */
 struct sl_hist {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Logging: one line per event, "verb object key=value ...", no newline, no full stop.
- * Levels can be changed per module at run time; each call site has a token bucket, so that a fault in
- * a loop cannot fill the disk.
+ * Levels can be changed per module at run time; each call site has a token bucket, so that a fault
+ * in a loop cannot fill the disk.
  */
 #ifndef SLUICE_BASE_LOG_H
 #define SLUICE_BASE_LOG_H
@@ -21,12 +21,15 @@ enum sl_log_level {
 };
 
 /* Modules, so that `sluicectl log level MODULE LEVEL` has a closed list.  Order is not stable. */
-#define SL_LOG_MODULES(X) \
-	X(main) X(base) X(wire) X(store) X(ipc) X(kern) X(lane) X(net) X(session) X(request) \
-	X(partition) X(image) X(host) X(meta) X(group) X(admin) X(http) X(rpc) X(launcher)
+#define SL_LOG_MODULES(X)                                                                         \
+	X(main)                                                                                   \
+	X(base) X(wire) X(store) X(ipc) X(kern) X(lane) X(net) X(session) X(request) X(partition) \
+		X(image) X(host) X(meta) X(group) X(admin) X(http) X(rpc) X(launcher)
 
 #define SL_LOG_ENUM_(m) SL_LOGM_##m,
-enum sl_log_module { SL_LOG_MODULES(SL_LOG_ENUM_) SL_LOGM_NR };
+enum sl_log_module {
+	SL_LOG_MODULES(SL_LOG_ENUM_) SL_LOGM_NR
+};
 #undef SL_LOG_ENUM_
 
 struct sl_log_site {
@@ -56,14 +59,19 @@ const char *sl_log_module_name(enum sl_log_module module);
 const char *sl_log_level_name(enum sl_log_level level);
 
 void sl_log_write(struct sl_log_site *site, enum sl_log_level level, enum sl_log_module module,
-		  const char *fmt, ...) SL_PRINTF(4, 5);
+                  const char *fmt, ...) SL_PRINTF(4, 5);
+
+static inline bool sl_log_is_on(enum sl_log_level level, enum sl_log_module module)
+{
+	return level <= (enum sl_log_level)atomic_load_explicit(&sl_log_levels[module],
+	                                                        memory_order_relaxed);
+}
 
 /* sl_log(WARN, store, "cut log topic=%s part=%d", ...) */
-#define sl_log(level, module, ...) \
-	do { \
-		static struct sl_log_site sl_site_; \
-		if (SL_LOG_##level <= \
-		    atomic_load_explicit(&sl_log_levels[SL_LOGM_##module], memory_order_relaxed)) \
+#define sl_log(level, module, ...)                                                              \
+	do {                                                                                    \
+		static struct sl_log_site sl_site_;                                             \
+		if (sl_log_is_on(SL_LOG_##level, SL_LOGM_##module))                             \
 			sl_log_write(&sl_site_, SL_LOG_##level, SL_LOGM_##module, __VA_ARGS__); \
 	} while (0)
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random topic ids and Kafka's text form of them (URL-safe base64 without padding, 22 characters). */
+/* Random topic ids and Kafka's text form of them (URL-safe base64 without padding, 22 characters).
+ */
 #ifndef SLUICE_BASE_UUID_H
 #define SLUICE_BASE_UUID_H
 
