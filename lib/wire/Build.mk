@@ -20,6 +20,8 @@ src-y := cursor.c apis.c errmap.c apis_gen.c \
 	group_metadata_key_gen.c \
 	group_metadata_value_gen.c \
 	heartbeat_gen.c \
+	image_broker_gen.c \
+	image_topic_gen.c \
 	incremental_alter_configs_gen.c \
 	init_producer_id_gen.c \
 	join_group_gen.c \
@@ -28,6 +30,12 @@ src-y := cursor.c apis.c errmap.c apis_gen.c \
 	list_config_resources_gen.c \
 	list_groups_gen.c \
 	list_offsets_gen.c \
+	meta_broker_config_gen.c \
+	meta_cluster_gen.c \
+	meta_producer_ids_gen.c \
+	meta_topic_delete_gen.c \
+	meta_topic_gen.c \
+	meta_topic_purge_gen.c \
 	metadata_gen.c \
 	offset_commit_gen.c \
 	offset_commit_key_gen.c \
