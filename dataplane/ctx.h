@@ -63,9 +63,12 @@ struct ctx {
 	struct syncer *syncer;
 
 	struct ctx_deadlines deadlines;
+	struct request **control_parked; /* Owned; by connection number: its PARKED_CONTROL request */
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
+	struct sl_list dirty;      /* struct partition.dirty_link: waiters, but no sync under way */
+	struct sl_list released;   /* closed partitions without references, on their way to the host */
 };
 
 static inline void ctx_count(struct ctx *ctx, enum sl_stat stat, uint64_t n)

@@ -9,19 +9,22 @@
 #include "sluice/store/log.h"
 #include "sluice/wire/kerr.h"
 
-struct request;
-struct topic;
+struct reply_range;
 
-/* Somebody waiting for a partition. */
+/*
+ * Somebody waiting for a partition: a parked fetch for data, a parked produce or an append of the control
+ * process for durability.  Memory is the owner's.
+ */
 struct waiter {
 	struct sl_list link;
-	struct partition *partition;
-	/* Exactly one of the two is the owner. */
-	struct request *request;
-	uint64_t cookie; /* an append of the control process, request == NULL */
-	int64_t offset;  /* durability: wait until flushed >= offset */
+	struct partition *partition; /* NULL: not linked anywhere */
+	/* The wait ended; @w is unlinked before the call.  @kerr: NONE, or why it failed. */
+	void (*wake)(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr);
+	void *owner;
+	int64_t offset; /* durability: wait until flushed >= offset */
+	uint64_t cookie;
 	int64_t base_offset;
-	enum sl_kerr *kerr; /* durability: where a failure is noted; may be NULL */
+	int16_t *error_code; /* durability: where the owner notes a failure */
 };
 
 struct partition {
@@ -35,6 +38,7 @@ struct partition {
 	uint32_t log_dir;
 	int32_t leader_epoch;
 	uint32_t refs;        /* replies holding ranges, syncs under way, the lane itself */
+	bool is_flush_lazy;   /* of the topic's configuration */
 	bool is_closing;      /* detached: fail new work */
 	bool is_offline;      /* its log failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
@@ -49,6 +53,9 @@ struct partition {
 void partition_get(struct partition *p);
 void partition_put(struct ctx *ctx, struct partition *p);
 
+/* For struct reply_range.put: returns the range and the reference that a fetch took. */
+void partition_range_put(struct ctx *ctx, struct reply_range *range);
+
 /* Adopted by / taken from its lane.  Detach fails every waiter with NOT_LEADER_OR_FOLLOWER. */
 void partition_attach(struct ctx *ctx, struct partition *p);
 void partition_detach(struct ctx *ctx, struct partition *p);
@@ -60,8 +67,10 @@ void partition_detach(struct ctx *ctx, struct partition *p);
  */
 enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
 			      struct sl_log_append *io, bool *is_duplicate);
-/* Waits until flushed >= w->offset; wakes at once if it is. Return: true if it has to wait. */
+/* Links @w until flushed >= w->offset.  Return: false when it is durable already (with flush=lazy: once
+ * it is appended) and nothing was linked. */
 bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w);
+/* Links @w until something is appended. */
 void partition_wait_fetch(struct partition *p, struct waiter *w);
 void partition_unwait(struct waiter *w);
 

@@ -15,8 +15,9 @@
 
 struct reply_range {
 	uint32_t pos; /* place in the bytes before which the range belongs */
-	struct partition *partition; /* holds a reference; see partition_get() */
 	struct sl_log_range range;
+	void *owner; /* what keeps the log alive while the range is out */
+	void (*put)(struct ctx *ctx, struct reply_range *range);
 };
 
 /* Legal states: zeroed = nothing to send.  Memory is one pool block: bytes, then ranges. */

@@ -12,8 +12,7 @@
 #include "ctx.h"
 #include "reply/reply.h"
 #include "sluice/wire/apis.h"
-
-struct conn;
+#include "sluice/wire/kerr.h"
 
 /* X(name): why a request is where it is. */
 #define REQUEST_STATES(X) \
@@ -39,8 +38,14 @@ enum request_result {
 struct request {
 	struct sl_list link;      /* in its connection's order of arrival, or the free list */
 	struct sl_list done_link; /* in ctx->done or ctx->runnable */
-	struct conn *conn;
 	enum request_state state;
+	/* Its connection, as the lane and the control process name it. */
+	uint32_t conn_index;
+	uint32_t conn_gen;
+	uint64_t seq;
+	uint8_t peer[16]; /* IPv4 as ::ffff:a.b.c.d */
+	uint16_t peer_port;
+	uint16_t local_port;
 	const struct sl_api *api;
 	struct sl_request_head head; /* client_id points into the frame */
 	/* The frame without its size.  Valid while the handler runs and, for every state but
@@ -48,9 +53,8 @@ struct request {
 	const uint8_t *frame;
 	uint32_t frame_bytes;
 	uint32_t body_pos;
-	uint64_t seq; /* of the request on its connection */
 
-	int64_t deadline_ms;   /* when PARKED_*: request_expired() is called then */
+	int64_t deadline_ms;   /* when PARKED_*: it is woken then, with is_final set */
 	uint32_t heap_index;   /* UINT32_MAX: not in ctx->deadlines */
 	int64_t started_ms;
 
@@ -59,19 +63,23 @@ struct request {
 	void *mem;
 	struct sl_arena mem_arena;
 	void *wait; /* the handler's own state inside mem_arena */
+	struct waiter *waiters; /* inside mem_arena; waiters_count of them may be linked somewhere */
+	uint32_t waiters_count;
 	uint32_t waits_left; /* PARKED_PRODUCE: partitions still to be durable */
+	bool is_close; /* DONE: close the connection instead of replying */
 	bool is_final; /* PARKED_FETCH woken by its deadline: answer with what there is */
 };
 
-/* First run of a request whose frame is complete.  Counts and decides by api->key. */
+/* First run of a request whose frame is complete (decodes the header), or another run after it was woken
+ * or had to wait; handlers must be able to run again without doing anything twice. */
 enum request_result request_run(struct ctx *ctx, struct request *req);
-/* Its deadline passed while parked: run again, or fail it. */
-enum request_result request_expired(struct ctx *ctx, struct request *req);
 /* Releases waiters, deadline, memory and reply; for a closing connection or after the reply is queued. */
 void request_release(struct ctx *ctx, struct request *req);
 
 /* Parks with a deadline (monotonic ms). */
 void request_park(struct ctx *ctx, struct request *req, enum request_state state, int64_t deadline_ms);
+/* Unlinks all its waiters. */
+void request_unwait(struct request *req);
 /* The parked request should run again in this iteration. */
 void request_wake(struct ctx *ctx, struct request *req);
 /* The reply is set (or there is none): the session layer takes over. */
@@ -98,18 +106,12 @@ enum request_result epoch_end_run(struct ctx *ctx, struct request *req); /* Offs
 enum request_result delete_records_run(struct ctx *ctx, struct request *req);
 enum request_result forward_run(struct ctx *ctx, struct request *req);
 
-/* PARKED_PRODUCE whose last wait ended: encodes the reply. */
-void produce_finish(struct ctx *ctx, struct request *req);
-
 /* ---- The control process's side ---- */
 /* Polls the channel: answers, appends and reads for internal topics.  Return: messages handled. */
 unsigned control_poll(struct ctx *ctx, unsigned max);
+/* The connection of a PARKED_CONTROL request is gone. */
+void control_cancel(struct ctx *ctx, const struct request *req);
 /* A new channel: sends every PARKED_CONTROL request again.  NULL: it is lost, they wait. */
 void control_set(struct ctx *ctx, struct sl_channel *channel);
-
-/* The session layer's view for control answers: the request that waits, or NULL. */
-struct request *request_find_parked(struct ctx *ctx, uint32_t conn, uint32_t conn_gen, uint64_t seq);
-/* Connection number, generation, peer for the head of a forwarded request. */
-void request_conn_ids(const struct request *req, uint32_t *conn, uint32_t *conn_gen);
 
 #endif
