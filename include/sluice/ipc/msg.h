@@ -2,45 +2,45 @@
 /*
  * The messages between the data plane and the control process, and how the two meet.
  *
- * Channel 0 belongs to the data plane's host thread, channel 1 + i to lane i.  Fixed heads below, then
- * the body.  Integers are in the machine's own order: both ends run on one machine and were built
- * together (checked by SL_IPC_VERSION at attach).
+ * Channel 0 belongs to the data plane's host thread, channel 1 + i to lane i.  Fixed heads below,
+ * then the body.  Integers are in the machine's own order: both ends run on one machine and were
+ * built together (checked by SL_IPC_VERSION at attach).
  */
 #ifndef SLUICE_IPC_MSG_H
 #define SLUICE_IPC_MSG_H
 
 #include "sluice/base/base.h"
 
-#define SL_IPC_VERSION UINT32_C(1)
-#define SL_IPC_RING_BYTES (UINT32_C(16) << 20) /* each way, each channel; touched lazily */
-/* Largest request frame that is forwarded to the control process; larger ones close the connection. */
+#define SL_IPC_VERSION     UINT32_C(1)
+#define SL_IPC_RING_BYTES  (UINT32_C(16) << 20) /* each way, each channel; touched lazily */
+/* Largest request frame forwarded to the control process; larger ones close the connection. */
 #define SL_IPC_REQUEST_MAX (UINT32_C(7) << 20)
 
 enum sl_ipc_type {
 	SL_IPC_NONE = 0,
 
-	/* lane -> control: a request to be answered.  head sl_ipc_request, body = the frame without its size */
+	/* lane -> control: a request to be answered.  head sl_ipc_request, body = frame, no size */
 	SL_IPC_REQUEST,
 	/* control -> lane: head sl_ipc_response, body = response header + body, without size */
 	SL_IPC_RESPONSE,
 	/* lane -> control: the connection of an unanswered request is gone.  head sl_ipc_request */
 	SL_IPC_CANCEL,
 
-	/* control -> lane: append a batch to an internal topic.  head sl_ipc_append, body = batch v2 */
+	/* control -> lane: append to an internal topic.  head sl_ipc_append, body = batch v2 */
 	SL_IPC_APPEND,
-	SL_IPC_APPEND_DONE, /* lane -> control: head sl_ipc_append_done; after the data is durable */
+	SL_IPC_APPEND_DONE, /* lane -> control: head sl_ipc_append_done; once durable */
 	/* control -> lane: read batches.  head sl_ipc_read */
 	SL_IPC_READ,
 	SL_IPC_READ_DONE, /* lane -> control: head sl_ipc_read_done, body = batches */
 
-	/* control -> host: the cluster image, in order BEGIN, {BROKER, TOPIC, TOPIC_DELETE}*, END */
-	SL_IPC_IMAGE_BEGIN,        /* head sl_ipc_image */
-	SL_IPC_IMAGE_BROKER,       /* body = struct sl_image_broker (wire schema image_broker.msg, v0) */
-	SL_IPC_IMAGE_TOPIC,        /* body = struct sl_image_topic (wire schema image_topic.msg, v0) */
+	/* control -> host: the cluster image: BEGIN, {BROKER, TOPIC, TOPIC_DELETE}*, END */
+	SL_IPC_IMAGE_BEGIN,  /* head sl_ipc_image */
+	SL_IPC_IMAGE_BROKER, /* body = struct sl_image_broker (wire schema image_broker.msg, v0) */
+	SL_IPC_IMAGE_TOPIC,  /* body = struct sl_image_topic (wire schema image_topic.msg, v0) */
 	SL_IPC_IMAGE_TOPIC_DELETE, /* head sl_ipc_topic_delete */
 	SL_IPC_IMAGE_END,          /* head sl_ipc_image: apply all since BEGIN at once */
-	SL_IPC_IMAGE_ACK,          /* host -> control: head sl_ipc_image: every lane serves this revision */
-	SL_IPC_PARTITION,          /* host -> control: head sl_ipc_partition, before the ACK of its revision */
+	SL_IPC_IMAGE_ACK, /* host -> control: head sl_ipc_image: every lane serves this revision */
+	SL_IPC_PARTITION, /* host -> control: head sl_ipc_partition, before its revision's ACK */
 
 	/* control -> host or lane: head sl_ipc_query, body = JSON request; answer body = JSON */
 	SL_IPC_QUERY,
@@ -57,7 +57,7 @@ struct sl_ipc_request {
 	uint8_t peer[16];  /* client address, IPv4 as ::ffff:a.b.c.d */
 	uint16_t peer_port;
 	uint16_t local_port; /* port the client dialled */
-	uint32_t flags;    /* SL_IPC_REQUEST_* */
+	uint32_t flags;      /* SL_IPC_REQUEST_* */
 };
 #define SL_IPC_REQUEST_AGAIN 1u /* sent again after the control process was lost */
 
@@ -68,7 +68,8 @@ struct sl_ipc_response {
 	uint32_t flags; /* SL_IPC_RESPONSE_* */
 	uint32_t pad;
 };
-#define SL_IPC_RESPONSE_CLOSE 1u /* no body: close the connection (malformed request, unknown version) */
+/* No body: close the connection (malformed request, unknown version). */
+#define SL_IPC_RESPONSE_CLOSE 1u
 
 struct sl_ipc_append {
 	uint64_t cookie;
@@ -102,7 +103,8 @@ struct sl_ipc_read_done {
 
 struct sl_ipc_image {
 	uint64_t revision;
-	uint32_t is_full; /* BEGIN: what is not repeated until END is gone (closed, never deleted) */
+	/* BEGIN: what is not repeated until END is gone (closed, never deleted). */
+	uint32_t is_full;
 	uint32_t pad;
 };
 
@@ -113,7 +115,8 @@ struct sl_ipc_topic_delete {
 struct sl_ipc_partition {
 	struct sl_uuid topic_id;
 	int32_t partition;
-	uint32_t slot; /* index into the slots of struct sl_shm; UINT32_MAX when it could not be opened */
+	/* Index into the slots of struct sl_shm; UINT32_MAX when it could not be opened. */
+	uint32_t slot;
 	int32_t error; /* -errno of opening the log, 0 */
 	uint32_t log_dir;
 };
@@ -130,45 +133,61 @@ struct sl_ipc_log_dir {
 };
 
 /* ---- Meeting ----
- * The data plane listens on <data>/run/attach.sock (folder 0700, SOCK_SEQPACKET).  The control process
- * connects; both check the peer's uid (SO_PEERCRED).  The data plane answers with one struct sl_ipc_hello
- * and these descriptors: the shm memfd, the rings memfd, the control process's eventfd (all channels
- * wake this one), then one eventfd per channel for the data plane's side.  The socket stays open: its
- * end tells each side that the other died.  One control process at a time; a second one is refused.
+ * The data plane listens on <data>/run/attach.sock (folder 0700, SOCK_SEQPACKET).  The control
+ * process connects; both check the peer's uid (SO_PEERCRED).  The data plane answers with one
+ * struct sl_ipc_hello and these descriptors: the shm memfd, the rings memfd, the control process's
+ * eventfd (all channels wake this one), then one eventfd per channel for the data plane's side. The
+ * socket stays open: its end tells each side that the other died.  One control process at a time; a
+ * second one is refused.
  */
 struct sl_ipc_hello {
 	uint32_t version;
+	/* 0: refused, another control process is attached; no descriptors follow. */
 	uint32_t lanes_count;
 	uint32_t ring_bytes;
 	int32_t pid;
 	uint64_t incarnation;
 };
 
+#define SL_IPC_HELLO_TIMEOUT_MS 5000
+
 /* Everything one side holds of an attachment. */
 struct sl_ipc_link {
 	int sock;
 	uint32_t lanes_count;
-	struct sl_shm *shm; /* data plane: its own, borrowed; control: mapped here */
+	struct sl_shm *shm; /* data plane: its own, borrowed; control: mapped here, read-only */
 	size_t shm_bytes;
-	void *rings;        /* mapped */
+	void *rings; /* mapped */
 	size_t rings_bytes;
 	int control_wake_fd;
 	int *channel_wake_fds;        /* lanes_count + 1; Owned array */
 	struct sl_channel **channels; /* lanes_count + 1; Owned */
 	uint64_t incarnation;
-	int32_t peer_pid;
+	int32_t peer_pid; /* as the kernel reports it */
+	bool owns_shm;    /* control: sl_ipc_close() unmaps @shm */
 };
 
-/* Data plane: a listening socket at @path (an old one is replaced).  Return: fd or -errno. */
+/* Data plane: a listening socket at @path (an old one is replaced); its folder is created 0700.
+ * Return: a non-blocking fd; -EPERM the folder is not ours or others may write to it; -EEXIST @path
+ * is not a socket; -ENAMETOOLONG; -errno. */
 int sl_ipc_listen(const char *path) SL_MUST_CHECK;
-/* Creates the sealed memfd of struct sl_shm.  Return: 0 or -errno. */
+/* Creates the sealed memfd of struct sl_shm and maps it.  Only this mapping can ever write to it.
+ * Return: 0; -EINVAL counts; -errno. */
 int sl_ipc_shm_create(struct sl_shm **out, size_t *bytes, int *fd, uint32_t lanes_count,
-		      uint32_t slots_count) SL_MUST_CHECK;
+                      uint32_t slots_count) SL_MUST_CHECK;
+/* Unmaps and closes what sl_ipc_shm_create() made; a no-op on NULL.  Every link must be closed. */
+void sl_ipc_shm_destroy(struct sl_shm *shm, size_t bytes, int fd);
 /* Data plane: accepts a control process and hands it the descriptors.  Context: host thread.
  * Return: 0; -EAGAIN nobody waits; -EPERM wrong uid; -errno. */
 int sl_ipc_accept(struct sl_ipc_link **out, int listen_fd, struct sl_shm *shm, size_t shm_bytes,
-		  int shm_fd) SL_MUST_CHECK;
-/* Control: Return: 0; -ECONNREFUSED/-ENOENT no data plane yet; -EPROTO other version; -errno. */
+                  int shm_fd) SL_MUST_CHECK;
+/* Data plane, while a link is open: turns away one waiting control process, which gets -EBUSY.
+ * Without it the second one would wait for its hello.  Return: 0; -EAGAIN nobody waits; -errno. */
+int sl_ipc_refuse(int listen_fd) SL_MUST_CHECK;
+/* Control: attaches; waits at most SL_IPC_HELLO_TIMEOUT_MS for the data plane.
+ * Return: 0; -ECONNREFUSED/-ENOENT no data plane yet, or it died meanwhile; -EBUSY another control
+ * process is attached; -ETIMEDOUT the data plane does not answer; -EPERM wrong uid; -EPROTO other
+ * version or a broken hello; -errno. */
 int sl_ipc_connect(struct sl_ipc_link **out, const char *path) SL_MUST_CHECK;
 /* Unmaps and closes all; a no-op on NULL.  Every channel user must have stopped. */
 void sl_ipc_close(struct sl_ipc_link *link);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the data plane publishes for the control process to read: one slot per partition and one block of
- * counters per lane, in a sealed memfd that lives as long as the data plane.  Single writer each
- * (the lane), any number of readers; every field is an independent relaxed atomic.
+ * What the data plane publishes for the control process to read: one slot per partition and one
+ * block of counters per lane, in a sealed memfd that lives as long as the data plane.  Single
+ * writer each (the lane), any number of readers; every field is an independent relaxed atomic.
  */
 #ifndef SLUICE_IPC_SHM_H
 #define SLUICE_IPC_SHM_H
@@ -12,8 +12,11 @@
 #include "sluice/base/base.h"
 #include "sluice/ipc/stats.h"
 
-#define SL_SHM_MAGIC UINT64_C(0x534c5549434531) /* "SLUICE1" */
-#define SL_SHM_LANES_MAX 64
+#define SL_SHM_MAGIC        UINT64_C(0x534c5549434531) /* "SLUICE1" */
+#define SL_SHM_LANES_MAX    64
+/* The header has this much to itself: a multiple of every page size, because the control process
+ * replaces these pages by a private copy of the header that it checked. */
+#define SL_SHM_HEADER_BYTES 65536
 
 enum sl_slot_state {
 	SL_SLOT_FREE = 0,
@@ -35,7 +38,7 @@ struct sl_slot {
 	_Atomic int32_t lane;
 	_Atomic uint32_t log_dir; /* index into log.dirs */
 	_Atomic int32_t leader_epoch;
-	uint8_t pad[40];
+	uint8_t pad[48];
 };
 _Static_assert(sizeof(struct sl_slot) == 128, "a slot is two cache lines");
 
@@ -45,7 +48,7 @@ struct sl_lane_stats {
 
 struct sl_shm {
 	uint64_t magic;
-	uint64_t bytes;       /* of the whole mapping */
+	uint64_t bytes; /* of the whole mapping */
 	uint32_t lanes_count;
 	uint32_t slots_count;
 	uint64_t stats_pos;   /* struct sl_lane_stats[lanes_count] */
@@ -57,10 +60,11 @@ struct sl_shm {
 };
 
 size_t sl_shm_bytes(uint32_t lanes_count, uint32_t slots_count);
-/* Fills the header of zeroed memory. */
+/* Fills the header of zeroed memory: sizes, a new random incarnation, start time, pid. */
 void sl_shm_init(struct sl_shm *shm, uint32_t lanes_count, uint32_t slots_count);
 /* Return: 0; -EPROTO when @mapped_bytes or the header do not fit each other. */
 int sl_shm_check(const struct sl_shm *shm, size_t mapped_bytes) SL_MUST_CHECK;
+/* NULL when @index or @lane is not below the count in the header. */
 struct sl_slot *sl_shm_slot(struct sl_shm *shm, uint32_t index);
 struct sl_lane_stats *sl_shm_stats(struct sl_shm *shm, uint32_t lane);
 
@@ -68,8 +72,8 @@ static inline void sl_stat_add(struct sl_lane_stats *s, enum sl_stat stat, uint6
 {
 	/* One writer: a plain add published with a relaxed store is enough. */
 	atomic_store_explicit(&s->v[stat],
-			      atomic_load_explicit(&s->v[stat], memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	                      atomic_load_explicit(&s->v[stat], memory_order_relaxed) + n,
+	                      memory_order_relaxed);
 }
 
 static inline void sl_stat_set(struct sl_lane_stats *s, enum sl_stat stat, uint64_t value)
