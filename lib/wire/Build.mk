@@ -22,6 +22,8 @@ src-y := cursor.c apis.c errmap.c apis_gen.c \
 	heartbeat_gen.c \
 	image_broker_gen.c \
 	image_topic_gen.c \
+	image_broker_gen.c \
+	image_topic_gen.c \
 	incremental_alter_configs_gen.c \
 	init_producer_id_gen.c \
 	join_group_gen.c \

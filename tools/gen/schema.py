@@ -5,6 +5,7 @@ A file describes one message pair ("api KEY Name") or one stored record ("data N
 
     api 0 Produce | data OffsetCommitKey    what it is
     type 1                                  data only: the int16 in front of it on the wire
+    own                                     data only: Kafka has no such message
     valid 3-13                              versions that the codec knows
     serve 3-13 listed 0                     api only: versions we answer; the minimum ApiVersions lists
     flexible 9+                             first version of the compact form, or none
@@ -67,6 +68,7 @@ class Message:
     serve: tuple | None
     listed_min: int | None
     flexible: int | None  # first flexible version, None if never
+    own: bool = False  # not Kafka's
     sections: dict = field(default_factory=dict)  # "request"/"response"/"fields" -> Struct
 
     def is_flexible(self, version):
@@ -174,7 +176,7 @@ def parse_head(lines, path):
         raise SchemaError(f"{name} belongs into {snake(name)}.msg")
     record_type = int(head["type"][0]) if "type" in head else None
     return Message(path.stem, name, key, record_type, valid, serve, listed,
-                   flexible[0] if flexible else None)
+                   flexible[0] if flexible else None, "own" in head)
 
 
 SUFFIX = {"request": "_req", "response": "_resp", "fields": ""}
