@@ -53,14 +53,18 @@ uint64_t sl_hist_quantile(const struct sl_hist *h, double q)
 {
 	uint64_t seen = 0;
 	uint64_t rank;
+	double want;
 
 	SL_ASSERT(q >= 0.0 && q <= 1.0);
 	if (h->count == 0)
 		return 0;
-	/* Rank of the wanted value, 1..count, rounded up: the median of two values is the lower
-	 * one. */
-	rank = (uint64_t)(q * (double)h->count);
-	if ((double)rank < q * (double)h->count || rank == 0)
+	/*
+	 * Rank of the wanted value, 1..count, rounded up: the median of two values is the lower
+	 * one. The factor takes back rounding errors: 0.07 * 100 is a little more than 7.
+	 */
+	want = q * (double)h->count * (1.0 - 1e-12);
+	rank = (uint64_t)want;
+	if ((double)rank < want || rank == 0)
 		rank++;
 	for (unsigned i = 0; i < SL_HIST_BUCKETS; i++) {
 		seen += h->buckets[i];
