@@ -64,6 +64,6 @@ PROGRAMS := $(foreach c,$(COMPONENTS),$(PROG-$(c)))
 # comma are neighbours that do not see each other.  "." is the program's top folder.  LEAF-x are
 # headers of the top folder that every folder of x may include.
 ORDER-dataplane := . session request partition reply net
-LEAF-dataplane  :=
-ORDER-control   := . admin,txn,share,replica,http,rpc meta
+LEAF-dataplane  := ctx.h image.h
+ORDER-control   := . http,rpc admin,txn,share,replica meta
 LEAF-control    :=

@@ -1,0 +1,306 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs test programs and test scripts and counts what they did.
+
+    run.py [--build DIR] [--logs DIR] [--totals FILE] [--verbose] [--filter GLOB]
+           [--unit PROGRAM...] [--command NAME=SHELL...] [--scripts FILE...]
+
+A unit test program is a Criterion program; each of its tests counts.  A command counts as one
+test.  A script counts as one test too, unless it prints TAP with a plan (1..N): then each of its
+test lines counts.  Exit status 77 of a script means "skipped", its last line of output says why.
+A script is given 300 s, or what its comment "# timeout: SECONDS" says, and runs in a process group
+of its own: whatever is left of it afterwards is ended and counts as a failure, because a forgotten
+daemon spoils the tests behind it.
+
+The last line of the output is always "N passed, N failed, N skipped".
+"""
+import argparse
+import fnmatch
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT_TIMEOUT_S = 300
+PROGRAM_TIMEOUT_S = 900
+COMMAND_TIMEOUT_S = 900
+CASE_TIMEOUT_S = 120
+GRACE_S = 5
+TAIL_LINES = 60
+SKIP_STATUS = 77
+
+
+class Result:
+    """What one program, command or script added to the totals."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failures = []
+        self.skips = []
+
+    def count(self):
+        return self.passed + len(self.failures) + len(self.skips)
+
+
+class Ended:
+    """How a child process ended."""
+
+    def __init__(self, status, output, seconds, timed_out, left_behind):
+        self.status = status
+        self.output = output
+        self.seconds = seconds
+        self.timed_out = timed_out
+        self.left_behind = left_behind
+
+
+def parse_tap(text, result):
+    """Counts TAP test lines into result; returns why the text is no complete TAP, or None."""
+    plan = None
+    seen = 0
+    for line in text.splitlines():
+        match = re.match(r"1\.\.(\d+)\b", line)
+        if match:
+            plan = int(match.group(1))
+            continue
+        match = re.match(r"(not ok|ok)\b[ \d]*(?:- *)?(.*)", line)
+        if not match:
+            continue
+        seen += 1
+        name, _, directive = match.group(2).partition("#")
+        name = re.sub(r"\s*\(\d[\d.]*s\)\s*$", "", name).strip()
+        directive = directive.strip()
+        if match.group(1) == "not ok":
+            result.failures.append(name)
+        elif directive.upper().startswith("SKIP"):
+            result.skips.append(f"{name}: {directive[4:].strip() or 'no reason given'}")
+        else:
+            result.passed += 1
+    if plan is None:
+        return "no plan line (1..N)"
+    if plan != seen:
+        return f"planned {plan} tests, saw {seen}"
+    return None
+
+
+def group_alive(pgid):
+    """True while a process of the group runs; zombies that nobody reaps do not count."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
+                state, _, group = stat.read().rsplit(")", 1)[1].split()[:3]
+        except (OSError, ValueError, IndexError):
+            continue
+        if int(group) == pgid and state not in "ZX":
+            return True
+    return False
+
+
+def end_group(pgid):
+    """Ends what still runs in the process group: politely, then for certain."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(pgid, sig)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + GRACE_S
+        while group_alive(pgid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def run_child(argv, env, log_path, timeout_s, echo):
+    """Runs argv in its own process group with its output in log_path."""
+    start = time.monotonic()
+    timed_out = False
+    with open(log_path, "wb") as log:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=subprocess.STDOUT, env=env, cwd=ROOT,
+                                 start_new_session=True)
+        try:
+            status = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            end_group(child.pid)
+            status = child.wait()
+        except BaseException:
+            end_group(child.pid)
+            raise
+    seconds = time.monotonic() - start
+    deadline = time.monotonic() + GRACE_S
+    while group_alive(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left_behind = not timed_out and group_alive(child.pid)
+    end_group(child.pid)
+    output = Path(log_path).read_text(encoding="utf-8", errors="replace")
+    if echo:
+        sys.stdout.write(output)
+    return Ended(status, output, seconds, timed_out, left_behind)
+
+
+def describe_status(status):
+    if status < 0:
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+    return f"exit status {status}"
+
+
+class Runner:
+    def __init__(self, options):
+        self.options = options
+        self.total = Result()
+        self.logs = Path(options.logs or tempfile.mkdtemp(prefix="sluice-tests-"))
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.env = dict(os.environ, SLUICE_ROOT=str(ROOT))
+        if options.build:
+            self.env["SLUICE_BUILD"] = str(Path(options.build).resolve())
+        self.env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+
+    def wanted(self, name):
+        return not self.options.filter or fnmatch.fnmatch(name, self.options.filter)
+
+    def log_path(self, name):
+        return self.logs / (name.replace("/", "-") + ".log")
+
+    def report(self, name, result, ended, log):
+        """Prints the line of one item, its output if it failed, and adds it to the totals."""
+        word = "FAIL" if result.failures else "ok" if result.passed else "skip"
+        detail = f"{result.count()} tests, " if result.count() > 1 else ""
+        print(f"{word:5} {name}  ({detail}{ended.seconds:.1f} s)", flush=True)
+        for reason in result.skips:
+            print(f"      skipped: {reason}")
+        if result.failures and not self.options.verbose:
+            lines = ended.output.splitlines()
+            if len(lines) > TAIL_LINES:
+                print(f"      ... {len(lines) - TAIL_LINES} earlier lines in {log}")
+            for line in lines[-TAIL_LINES:]:
+                print(f"      | {line}")
+        self.total.passed += result.passed
+        self.total.failures += [f"{name}: {failure}" for failure in result.failures]
+        self.total.skips += [f"{name}: {skip}" for skip in result.skips]
+        sys.stdout.flush()
+
+    def common_failures(self, ended, timeout_s, result):
+        if ended.timed_out:
+            result.failures.append(f"timed out after {timeout_s} s")
+        if ended.left_behind:
+            result.failures.append("left processes behind")
+
+    def run_unit(self, program):
+        name = Path(program).name
+        if not self.wanted(name):
+            return
+        log = self.log_path(name)
+        tap = log.with_suffix(".tap")
+        tap.unlink(missing_ok=True)
+        argv = [str(Path(program).resolve()), f"--tap={tap}", f"--timeout={CASE_TIMEOUT_S}"]
+        ended = run_child(argv, self.env, log, PROGRAM_TIMEOUT_S, self.options.verbose)
+        result = Result()
+        problem = parse_tap(tap.read_text(errors="replace"), result) if tap.exists() else "no report"
+        self.common_failures(ended, PROGRAM_TIMEOUT_S, result)
+        if problem and not ended.timed_out:
+            result.failures.append(f"{problem} ({describe_status(ended.status)})")
+        elif ended.status != 0 and not result.failures:
+            result.failures.append(describe_status(ended.status))
+        elif result.count() == 0:
+            result.failures.append("the program holds no test")
+        self.report(name, result, ended, log)
+
+    def run_command(self, spec):
+        name, _, command = spec.partition("=")
+        if not self.wanted(name):
+            return
+        log = self.log_path(name)
+        ended = run_child(["/bin/sh", "-c", command], self.env, log, COMMAND_TIMEOUT_S,
+                          self.options.verbose)
+        self.judge(name, ended, COMMAND_TIMEOUT_S, log)
+
+    def run_script(self, script):
+        path = Path(script).resolve()
+        name = os.path.relpath(path, ROOT / "tests") if ROOT in path.parents else path.name
+        if not self.wanted(name):
+            return
+        log = self.log_path(name)
+        if not os.access(path, os.X_OK):
+            # Passing over it would be a test that silently never runs.
+            ended = Ended(1, f"{script} is not executable (chmod +x)\n", 0, False, False)
+            self.judge(name, ended, 0, log)
+            return
+        head = path.read_text(encoding="utf-8", errors="replace")[:4096]
+        match = re.search(r"^(?:#|//) timeout: (\d+)$", head, re.MULTILINE)
+        timeout_s = int(match.group(1)) if match else SCRIPT_TIMEOUT_S
+        ended = run_child([str(path)], self.env, log, timeout_s, self.options.verbose)
+        self.judge(name, ended, timeout_s, log)
+
+    def judge(self, name, ended, timeout_s, log):
+        result = Result()
+        self.common_failures(ended, timeout_s, result)
+        if not ended.timed_out:
+            if ended.status == SKIP_STATUS:
+                lines = ended.output.strip().splitlines()
+                result.skips.append(lines[-1] if lines else "no reason given")
+            elif re.search(r"^1\.\.\d+\s*$", ended.output, re.MULTILINE):
+                problem = parse_tap(ended.output, result)
+                if problem:
+                    result.failures.append(problem)
+                elif ended.status != 0 and not result.failures:
+                    result.failures.append(describe_status(ended.status))
+            elif ended.status != 0:
+                result.failures.append(describe_status(ended.status))
+            elif not result.failures:
+                result.passed = 1
+        self.report(name, result, ended, log)
+
+    def finish(self):
+        total = self.total
+        if total.count() == 0:
+            total.failures.append("no test was run")
+        for title, entries in (("Skipped", total.skips), ("Failed", total.failures)):
+            if entries:
+                print(f"{title}:")
+                for entry in entries:
+                    print(f"  {entry}")
+        counts = (total.passed, len(total.failures), len(total.skips))
+        if self.options.totals:
+            with open(self.options.totals, "a", encoding="utf-8") as out:
+                print(*counts, file=out)
+        print("%d passed, %d failed, %d skipped" % counts, flush=True)
+        return 1 if total.failures else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", help="build folder, handed to scripts as SLUICE_BUILD")
+    parser.add_argument("--logs", help="folder for the output of each item")
+    parser.add_argument("--totals", help="file to which 'PASSED FAILED SKIPPED' is appended")
+    parser.add_argument("--verbose", action="store_true", help="show the output of passing items")
+    parser.add_argument("--filter", help="run only items whose name matches this pattern")
+    parser.add_argument("--unit", nargs="*", default=[], metavar="PROGRAM")
+    parser.add_argument("--command", nargs="*", default=[], metavar="NAME=SHELL")
+    parser.add_argument("--scripts", nargs="*", default=[], metavar="FILE")
+    options = parser.parse_args()
+    runner = Runner(options)
+    # A terminated run must take its children with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for program in options.unit:
+        runner.run_unit(program)
+    for spec in options.command:
+        runner.run_command(spec)
+    for script in sorted(options.scripts):
+        runner.run_script(script)
+    return runner.finish()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
