@@ -21,12 +21,11 @@ enum sl_log_level {
 };
 
 /* Modules, so that `sluicectl log level MODULE LEVEL` has a closed list.  Order is not stable. */
-#define SL_LOG_MODULES(X)                                                                          \
-	X(main)                                                                                    \
-	X(base)                                                                                    \
-	X(wire)                                                                                    \
-	X(store) X(ipc) X(kern) X(lane) X(net) X(session) X(request) X(partition) X(image) X(host) \
-		X(meta) X(group) X(admin) X(http) X(rpc) X(launcher)
+/* clang-format off */
+#define SL_LOG_MODULES(X) \
+	X(main) X(base) X(wire) X(store) X(ipc) X(kern) X(lane) X(net) X(session) X(request) \
+	X(partition) X(image) X(host) X(meta) X(group) X(admin) X(http) X(rpc) X(launcher)
+/* clang-format on */
 
 #define SL_LOG_ENUM_(m) SL_LOGM_##m,
 enum sl_log_module {

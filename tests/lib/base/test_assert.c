@@ -12,14 +12,14 @@ static struct sl_count_site sites[SITES_COUNT];
 
 Test(assert, failing_assertion_aborts, .signal = SIGABRT)
 {
-	volatile int one = 1;
+	int one = 1;
 
 	SL_ASSERT(one == 2);
 }
 
 Test(assert, true_assertion_goes_on)
 {
-	volatile int one = 1;
+	int one = 1;
 
 	SL_ASSERT(one == 1);
 	SL_ASSERT_HOT(one == 1);

@@ -93,6 +93,14 @@ Test(conf, backslash_continues_a_line)
 	cr_assert(strcmp(sl_conf_str(&conf, SL_CK_advertised_host), "end") == 0);
 }
 
+Test(conf, empty_line_ends_a_continued_line)
+{
+	cr_assert(parse("cluster.id = a\\\\\n\nnum.partitions = 3\n") == 0, "%s", error);
+	cr_assert(strcmp(sl_conf_str(&conf, SL_CK_cluster_id), "a\\") == 0);
+	cr_assert(sl_conf_int(&conf, SL_CK_num_partitions) == 3);
+	expect_error("\\\n\\\n\\", "t.conf:1: : has no '=' or ':' after the key");
+}
+
 Test(conf, comment_is_not_continued_and_continuation_is_no_comment)
 {
 	cr_assert(parse("# comment \\\nnum.partitions = 4\ncluster.id = a\\\n#b\n") == 0);
