@@ -131,6 +131,9 @@ HARMLESS = [
     ("layers", "leaf header", "dataplane/net/a.c", SPDX + '#include "ctx.h"\n'),
     ("layers", "lower layer", "lib/wire/a.c", SPDX + '#include "sluice/base/foo.h"\n'),
     ("prefix", "name of the file", "lib/base/a.c", function("a_helper", 1)),
+    ("prefix", "name of a struct of the folder", "lib/base/a.c",
+     function("tree_add", 1) + "\nstruct tree {\n\tint n;\n};\n"),
+    ("prefix", "plural of the file", "lib/base/tree.c", function("trees_add", 1)),
     ("prefix", "attribute before the name", "lib/base/a.c",
      function("a_helper", 1).replace("int a_", '__attribute__((target("sse4.2"))) int a_')),
 ]

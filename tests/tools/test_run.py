@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/run.py itself: what it counts, and that nothing that went wrong ends with status 0.
+Prints TAP."""
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RUN = Path(__file__).resolve().parents[1] / "run.py"
+TAP_PASS = 'for a in "$@"; do case $a in --tap=*) f=${a#--tap=};; esac; done\n'
+
+# name, kind, shell text, expected last line, expected part of the output
+CASES = [
+    ("a passing script", "scripts", "exit 0", "1 passed, 0 failed, 0 skipped", "ok "),
+    ("a failing script", "scripts", "echo why; exit 3", "0 passed, 1 failed, 0 skipped", "| why"),
+    ("a skipped script and its reason", "scripts", "echo x; echo no java here; exit 77",
+     "0 passed, 0 failed, 1 skipped", "skipped: no java here"),
+    ("a killed script", "scripts", "kill -9 $$", "0 passed, 1 failed, 0 skipped", "SIGKILL"),
+    ("a script over its time", "scripts", "# timeout: 1\nexec cat /dev/zero >/dev/null",
+     "0 passed, 1 failed, 0 skipped", "timed out after 1 s"),
+    ("a script that leaves a process", "scripts", "cat /dev/zero >/dev/null & exit 0",
+     "0 passed, 1 failed, 0 skipped", "left processes behind"),
+    ("TAP of a script", "scripts",
+     "printf 'ok 1 - a\\nnot ok 2 - b\\nok 3 - c # SKIP d\\n1..3\\n'; exit 1",
+     "1 passed, 1 failed, 1 skipped", "b"),
+    ("TAP that breaks off", "scripts", "printf '1..3\\nok 1 - a\\n'", "1 passed, 1 failed, 0 skipped",
+     "planned 3 tests, saw 1"),
+    ("TAP all ok but a bad status", "scripts", "printf '1..1\\nok 1 - a\\n'; exit 1",
+     "1 passed, 1 failed, 0 skipped", "exit status 1"),
+    ("a Criterion report", "unit",
+     TAP_PASS + "printf '1..3\\nok - s::a  (0.00s)\\nnot ok - s::b (0.00s)\\n"
+     "ok - s::c  # SKIP no bpf\\n' >$f; exit 1", "1 passed, 1 failed, 1 skipped", "s::c: no bpf"),
+    ("a unit test program without report", "unit", "exit 0", "0 passed, 1 failed, 0 skipped",
+     "no report"),
+    ("a unit test program without tests", "unit", TAP_PASS + "printf '1..0\\n' >$f",
+     "0 passed, 1 failed, 0 skipped", "holds no test"),
+    ("a unit test program that dies after its tests", "unit",
+     TAP_PASS + "printf '1..1\\nok - s::a\\n' >$f; kill -SEGV $$", "1 passed, 1 failed, 0 skipped",
+     "SIGSEGV"),
+]
+
+
+def run(*arguments):
+    return subprocess.run([str(RUN), *arguments], capture_output=True, text=True, check=False)
+
+
+def main():
+    failed = 0
+    number = 0
+
+    def result(good, name, output):
+        nonlocal failed, number
+        number += 1
+        failed += not good
+        print(f"{'ok' if good else 'not ok'} {number} - {name}")
+        for line in output.splitlines() if not good else []:
+            print(f"# {line}")
+
+    with tempfile.TemporaryDirectory(prefix="sluice-run-") as folder:
+        script = Path(folder) / "test_x.sh"
+        for name, kind, text, last, part in CASES:
+            script.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+            script.chmod(0o755)
+            done = run("--logs", folder, f"--{kind}", str(script))
+            lines = done.stdout.splitlines() or [""]
+            good = lines[-1] == last and part in done.stdout and \
+                (done.returncode == 0) == (" 0 failed" in last)
+            result(good, name, done.stdout + done.stderr)
+        script.chmod(0o644)
+        done = run("--logs", folder, "--scripts", str(script))
+        result(done.returncode == 1 and "not executable" in done.stdout,
+               "a script that is not executable fails", done.stdout)
+        totals = Path(folder) / "totals"
+        done = run("--logs", folder, "--totals", str(totals), "--command", "a=true", "b=false")
+        result(totals.read_text(encoding="utf-8") == "1 1 0\n", "the totals file", done.stdout)
+        done = run("--logs", folder)
+        result(done.returncode == 1, "no test at all is a failure", done.stdout)
+    print(f"1..{number}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
