@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-src-y := cursor.c apis.c errmap.c apis_gen.c \
+src-y := cursor.c apis.c errmap.c batch.c validate.c record.c compress.c apis_gen.c \
 	alter_configs_gen.c \
 	api_versions_gen.c \
 	consumer_protocol_assignment_gen.c \

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one table from errno to Kafka's error codes, and their names.  Constant data, any core.
+ * The one place where a failure becomes one of Kafka's error codes: tables from errno and from
+ * batch faults, and the names.  Constant data, any core.
  */
 #include "sluice/wire/kerr.h"
 
 #include <errno.h>
+
+#include "sluice/wire/batch.h"
 
 static const char *const names[] = {
 #define NAME(name, code) [(code)-SL_KERR_MIN] = #name,
@@ -64,4 +67,29 @@ enum sl_kerr sl_kerr_from_errno(int neg_errno)
 			return map[i].kerr;
 	}
 	return SL_KERR_UNKNOWN_SERVER_ERROR;
+}
+
+static const struct {
+	enum sl_kerr kerr;
+	const char *name;
+	const char *text;
+} faults[SL_BATCH_FAULT_NR] = {
+#define FAULT(name, kerr, text) [SL_BATCH_FAULT_##name] = {SL_KERR_##kerr, #name, text},
+	SL_BATCH_FAULTS(FAULT)
+#undef FAULT
+};
+
+enum sl_kerr sl_kerr_from_batch(enum sl_batch_fault fault)
+{
+	return faults[fault].kerr;
+}
+
+const char *sl_batch_fault_text(enum sl_batch_fault fault)
+{
+	return faults[fault].text;
+}
+
+const char *sl_batch_fault_name(enum sl_batch_fault fault)
+{
+	return faults[fault].name;
 }

@@ -165,7 +165,7 @@ enum sl_batch_fault {
 enum sl_kerr sl_kerr_from_batch(enum sl_batch_fault fault);
 /* Text for ErrorMessage and BatchIndexErrorMessage; constant. */
 const char *sl_batch_fault_text(enum sl_batch_fault fault);
-/* For counters: "crc", "record_key", ...; constant. */
+/* For counters and logs: "CRC", "RECORD_KEY", ...; constant. */
 const char *sl_batch_fault_name(enum sl_batch_fault fault);
 
 /* The topic's rules. */
@@ -197,7 +197,7 @@ struct sl_batch_info {
  * @out: filled as far as the check went; error_index is set for faults of single records
  *
  * Decompresses as a stream and looks at every record, as Kafka does.  Changes nothing: afterwards
- * the caller patches append time, or max_timestamp if it differs from head.max_timestamp.
+ * the caller lets sl_batch_stamp() patch the times.
  *
  * Context: owner of @ctx.  Allocates nothing but a snappy block larger than any before.
  * Return: SL_BATCH_FAULT_OK or the first fault.
@@ -205,6 +205,16 @@ struct sl_batch_info {
 enum sl_batch_fault sl_batch_validate(const void *p, size_t len, const struct sl_batch_rules *rules,
                                       int64_t now_ms, struct sl_codec_ctx *ctx,
                                       struct sl_batch_info *out) SL_MUST_CHECK;
+
+/**
+ * sl_batch_stamp() - patch the times of a validated batch as its topic wants them
+ * @p, @info: of sl_batch_validate(); @info->head is updated
+ *
+ * LogAppendTime: attribute, max timestamp.  CreateTime: max timestamp, where the client's is wrong.
+ * Return: the time for LogAppendTimeMs of the response: @now_ms, or -1 for CreateTime.
+ */
+int64_t sl_batch_stamp(void *p, struct sl_batch_info *info, const struct sl_batch_rules *rules,
+                       int64_t now_ms);
 
 /* One record.  Key, value and headers borrow the batch, or the iterator's arena if it is
  * compressed. */

@@ -32,8 +32,8 @@ struct sl_codec_opts {
 	/* Largest block of a codec that has no streaming form (snappy); default 64 MiB.  The memory
 	 * is taken when a block first needs it, and kept. */
 	uint32_t block_bytes_max;
-	uint64_t out_bytes_max; /* of one stream; default 1 GiB */
-	/* Once a stream has given 1 MiB, its output may not exceed its input times this; default
+	uint64_t out_bytes_max; /* of one stream; default 256 MiB */
+	/* Once a stream has given 16 MiB, its output may not exceed its input times this; default
 	 * 4096. */
 	uint32_t ratio_max;
 };
