@@ -205,6 +205,9 @@ class Runner:
         result = Result()
         problem = parse_tap(tap.read_text(errors="replace"), result) if tap.exists() else "no report"
         self.common_failures(ended, PROGRAM_TIMEOUT_S, result)
+        # Criterion has taken a test's verdict before its process looks for leaks at its end.
+        result.failures += sorted(set(re.findall(
+            r"(?:ERROR: LeakSanitizer|WARNING: ThreadSanitizer): [^\n(]*[^\n( ]", ended.output)))
         if problem and not ended.timed_out:
             result.failures.append(f"{problem} ({describe_status(ended.status)})")
         elif ended.status != 0 and not result.failures:

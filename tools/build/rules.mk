@@ -25,8 +25,9 @@ SRC-$(1) := $$(addprefix $(DIR-$(1))/,$$(src-y))
 OBJ-$(1) := $$(patsubst %.c,$(O)/obj/%.o,$$(filter-out $(DIR-$(1))/main.c,$$(SRC-$(1))))
 $$(OBJ-$(1)) $(O)/obj/$(DIR-$(1))/main.o: CFLAGS_PKG = -I$(DIR-$(1)) $$(call pkg_cflags,$(PKG-$(1)))
 ALL_DEPS += $$(OBJ-$(1):.o=.d) $(if $(PROG-$(1)),$(O)/obj/$(DIR-$(1))/main.d)
-$(O)/lib/libsl$(1).a: $$(OBJ-$(1))
-	$$(call say,AR,$$@)mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+# Depends on the list too: a file taken off it must leave the archive.
+$(O)/lib/libsl$(1).a: $$(OBJ-$(1)) $$(wildcard $(DIR-$(1))/Build.mk)
+	$$(call say,AR,$$@)mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 ifneq ($(PROG-$(1)),)
 ifneq ($$(filter $(DIR-$(1))/main.c,$$(SRC-$(1))),)
 ALL_PROGS += $(O)/bin/$(PROG-$(1))
