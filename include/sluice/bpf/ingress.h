@@ -8,11 +8,12 @@
 
 #include <linux/types.h>
 
-#define SL_INGRESS_PORTS_MAX   512
-#define SL_INGRESS_BANS_MAX    16384
-#define SL_INGRESS_SOURCES_MAX 65536 /* sources whose SYN rate is remembered; the oldest go first \
-	                              */
-#define SL_INGRESS_RATE_MAX    10000000
+#define SL_INGRESS_PORTS_MAX 512
+#define SL_INGRESS_BANS_MAX  16384
+#define SL_INGRESS_SOURCES_MAX                                             \
+	65536 /* sources whose SYN rate is remembered; the oldest go first \
+	       */
+#define SL_INGRESS_RATE_MAX 10000000
 
 enum sl_ingress_family {
 	SL_INGRESS_IPV4 = 4,

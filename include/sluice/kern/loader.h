@@ -35,8 +35,8 @@ struct sl_steer;
  *
  * Nothing is steered until ports, listeners and active lanes are set.
  *
- * Return: 0; -EPERM a privilege is missing; -EINVAL or -ENOSYS the kernel is too old or built
- * without it; -ENOMEM; or what the kernel said.
+ * Return: 0; -EPERM or -EACCES a privilege is missing; -EINVAL or -ENOSYS the kernel is too old or
+ * built without it; -ENOMEM; or what the kernel said.
  */
 int sl_steer_open(struct sl_steer **out, struct sl_kern_reason *why) SL_MUST_CHECK;
 
@@ -46,8 +46,8 @@ void sl_steer_close(struct sl_steer *steer);
 /**
  * sl_steer_set_port() - steer new connections to an address of this host
  * @steer: handle or NULL
- * @local: address and port that the broker listens on, as getsockname(2) gives it.  The IPv4
- *wildcard stands for every IPv4 address, the IPv6 wildcard for every address of both families
+ * @local: address and port that the broker listens on, as getsockname(2) gives it; the IPv4
+ *	wildcard stands for every IPv4 address, the IPv6 wildcard for every address of both families
  * @to: kind, and the lane for SL_STEER_LANE
  *
  * Return: 0; -ENOTSUP @steer is NULL; -EINVAL bad family, port 0, kind or lane; -E2BIG table full.
@@ -126,8 +126,8 @@ struct sl_ingress_opts {
  *
  * Tries the driver's native mode, then the generic one.  Nothing is inspected until ports are set.
  *
- * Return: 0; -EPERM a privilege is missing; -ENODEV no such interface; -EBUSY it has an XDP
- * program; -EINVAL bad options or the kernel is too old; -ENOMEM; or what the kernel said.
+ * Return: 0; -EPERM or -EACCES a privilege is missing; -ENODEV no such interface; -EBUSY it has an
+ * XDP program; -EINVAL bad options or the kernel is too old; -ENOMEM; or what the kernel said.
  */
 int sl_ingress_open(struct sl_ingress **out, const char *ifname, const struct sl_ingress_opts *opts,
                     struct sl_kern_reason *why) SL_MUST_CHECK;

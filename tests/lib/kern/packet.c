@@ -66,8 +66,12 @@ static size_t put_ipv6(const struct packet_spec *spec, const struct in6_addr *so
 		bool is_last = i + 1 == PACKET_EXTS_MAX || !spec->exts[i + 1];
 
 		p[pos] = is_last ? protocol : ext_number(spec->exts[i + 1]);
-		if (spec->exts[i] == EXT_FRAGMENT)
+		if (spec->exts[i] == EXT_FRAGMENT) {
 			sl_store_be16(p + pos + 2, (uint16_t)(spec->ext_fragment << 3));
+		} else {
+			p[pos + 1] = spec->ext_len;
+			pos += spec->ext_len * EXT_BYTES;
+		}
 		pos += EXT_BYTES;
 	}
 	return pos;

@@ -33,6 +33,7 @@ struct packet_spec {
 	uint16_t ethertype;            /* 0: by the source's family */
 	uint16_t fragment;             /* IPv4: offset in 8 bytes */
 	uint8_t exts[PACKET_EXTS_MAX]; /* IPv6 extension headers; 0 ends; 1 stands for hop-by-hop */
+	uint8_t ext_len;               /* bytes of each extension header beyond 8, in 8 */
 	uint16_t ext_fragment;         /* offset in the IPv6 fragment header, in 8 bytes */
 	uint16_t cut;                  /* bytes taken off the end */
 };

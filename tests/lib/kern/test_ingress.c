@@ -151,6 +151,8 @@ static const struct verdict_case place_cases[] = {
 	{"ipv6 hop-by-hop", {V6, BAD_FLAGS, .exts = {PACKET_EXT_HOPOPTS}}, BAD},
 	{"ipv6 four headers", {V6, BAD_FLAGS,
 		.exts = {PACKET_EXT_HOPOPTS, EXT_DSTOPTS, EXT_ROUTING, EXT_FRAGMENT}}, BAD},
+	{"ipv6 long headers", {V6, BAD_FLAGS, .ext_len = 5, .exts = {PACKET_EXT_HOPOPTS, EXT_DSTOPTS}}, BAD},
+	{"ipv6 long headers, sound", {V6, .flags = PACKET_SYN, .ext_len = 20, .exts = {EXT_ROUTING}}, OK},
 	{"ipv6 later fragment", {V6, BAD_FLAGS, .exts = {EXT_FRAGMENT}, .ext_fragment = LATE_FRAGMENT}, UNSEEN},
 	{"ipv6 too many headers", {V6, BAD_FLAGS, .exts = {EXT_DSTOPTS, EXT_DSTOPTS, EXT_DSTOPTS,
 		EXT_DSTOPTS, EXT_DSTOPTS, EXT_DSTOPTS, EXT_DSTOPTS}}, UNSEEN},

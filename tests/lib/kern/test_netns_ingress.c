@@ -220,3 +220,16 @@ Test(ingress_veth, leaves_the_interface_when_closed)
 	assert_connects(CLIENT_A, SERVER, OUR_PORT);
 	rig_close(&rig);
 }
+
+Test(ingress_veth, survives_the_removal_of_the_interface)
+{
+	struct sl_ingress_stats stats;
+	struct rig rig;
+
+	rig_open(&rig);
+	netns_ip((const char *[]){"link", "del", "vb", NULL});
+	cr_assert_eq(sl_ingress_ban(rig.ingress, CLIENT_A), 0);
+	cr_assert_eq(sl_ingress_set_rate(rig.ingress, &(struct sl_ingress_opts){.syn_rate = 5}), 0);
+	cr_assert_eq(sl_ingress_stats(rig.ingress, &stats), 0);
+	rig_close(&rig);
+}
