@@ -25,13 +25,14 @@ struct syncer;
 struct ctx_config {
 	uint32_t request_bytes_max;
 	uint32_t fetch_bytes_max;
-	int64_t idle_ms;            /* connections.max.idle.ms */
-	int64_t frame_ms;           /* connection.request.timeout.ms */
+	int64_t idle_ms;  /* connections.max.idle.ms */
+	int64_t frame_ms; /* connection.request.timeout.ms */
 	uint32_t connections_max;
 	uint32_t connections_per_ip_max;
-	int64_t idle_spin_ns;       /* -1: never sleep */
-	int64_t control_grace_ms;   /* how long a forwarded request waits for a lost control process */
-	int64_t tick_ms;            /* log.retention.check.interval.ms */
+	int64_t idle_spin_ns;     /* -1: never sleep */
+	int64_t control_grace_ms; /* how long a forwarded request waits for a lost control process
+	                           */
+	int64_t tick_ms;          /* log.retention.check.interval.ms */
 };
 
 /* Requests that wait with a deadline: a binary heap ordered by request->deadline_ms. */
@@ -42,9 +43,9 @@ struct ctx_deadlines {
 };
 
 struct ctx {
-	uint32_t index;  /* lane number */
+	uint32_t index; /* lane number */
 	uint32_t lanes_count;
-	int32_t node_id; /* Kafka node id of this lane */
+	int32_t node_id;      /* Kafka node id of this lane */
 	int32_t node_id_base; /* of lane 0 */
 	const struct ctx_config *config;
 	struct sl_lane_stats *stats;
@@ -63,12 +64,15 @@ struct ctx {
 	struct syncer *syncer;
 
 	struct ctx_deadlines deadlines;
-	struct request **control_parked; /* Owned; by connection number: its PARKED_CONTROL request */
+	struct request *
+		*control_parked;   /* Owned; by connection number: its PARKED_CONTROL request */
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
+	int64_t tick_next_ms;      /* of the partition layer */
 	struct sl_list dirty;      /* struct partition.dirty_link: waiters, but no sync under way */
-	struct sl_list released;   /* closed partitions without references, on their way to the host */
+	struct sl_list
+		released; /* closed partitions without references, on their way to the host */
 };
 
 static inline void ctx_count(struct ctx *ctx, enum sl_stat stat, uint64_t n)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The metadata image: an immutable snapshot of all topics, built by the host thread and swapped by
- * pointer.  A lane reads ctx->image between two loop tops and keeps no pointer into it longer; the host
- * frees an old image when every lane has passed its loop top (quiescent state).
+ * pointer.  A lane reads ctx->image between two loop tops and keeps no pointer into it longer; the
+ * host frees an old image when every lane has passed its loop top (quiescent state).
  */
 #ifndef DATAPLANE_IMAGE_H
 #define DATAPLANE_IMAGE_H
@@ -20,10 +20,10 @@ struct image_node {
 };
 
 struct topic_partition {
-	int32_t leader_id;    /* node id; -1 none */
+	int32_t leader_id; /* node id; -1 none */
 	int32_t leader_epoch;
 	struct partition *partition; /* NULL: not on this server, or its log could not be opened */
-	int32_t *replicas;    /* replicas_count, shared with isr for now: one replica */
+	int32_t *replicas;           /* replicas_count, shared with isr for now: one replica */
 	uint32_t replicas_count;
 	int32_t *isr;
 	uint32_t isr_count;

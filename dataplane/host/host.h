@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host thread: everything in the data plane that is not a lane.  It owns log dirs, opens and closes
- * partitions, builds metadata images, accepts the control process and answers its queries, and drives
- * steering.  Allocates and sleeps freely; never touches a lane's data.
+ * The host thread: everything in the data plane that is not a lane.  It owns log dirs, opens and
+ * closes partitions, builds metadata images, accepts the control process and answers its queries,
+ * and drives steering.  Allocates and sleeps freely; never touches a lane's data.
  */
 #ifndef DATAPLANE_HOST_HOST_H
 #define DATAPLANE_HOST_HOST_H
@@ -19,9 +19,9 @@ struct host_opts {
 	const struct sl_conf *conf; /* borrowed for ever */
 	const char *data_dir;       /* <data>: run/ and, by default, log/ are below it */
 	uint32_t lanes_count;
-	const char *listen_host;    /* of `listeners` */
-	uint16_t listen_port;       /* bootstrap */
-	uint16_t lane_port_base;    /* port of lane 0 */
+	const char *listen_host;        /* of `listeners` */
+	uint16_t listen_port;           /* bootstrap */
+	uint16_t lane_port_base;        /* port of lane 0 */
 	int numa_nodes[HOST_LANES_MAX]; /* of each lane, -1 any */
 };
 
@@ -30,8 +30,8 @@ struct host_opts {
  * @error: on failure, one line for the operator: what, why, what to do
  * Return: 0 or -errno.
  */
-int host_create(struct host **out, const struct host_opts *opts, char error[SL_CONF_ERROR_MAX])
-	SL_MUST_CHECK;
+int host_create(struct host **out, const struct host_opts *opts,
+                char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 struct lane *host_lane(struct host *host, uint32_t index);
 /* Runs until SIGTERM or SIGINT (signalfd), then stops the lanes and closes every log cleanly.
  * Return: 0, or -errno when a log could not be closed cleanly. */

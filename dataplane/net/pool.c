@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Buddy allocator for a lane's buffers.  A free run's list node lies in the run itself; the order of
- * the run that begins at a 512 B block is kept beside the region.  Owned and used by one lane.
+ * Buddy allocator for a lane's buffers.  A free run's list node lies in the run itself; the order
+ * of the run that begins at a 512 B block is kept beside the region.  Owned and used by one lane.
  */
 #include "net/pool.h"
 
@@ -12,9 +12,10 @@
 
 #include "sluice/base/assert.h"
 
-#define POOL_FREE       0x80u /* flag in orders[]: the run is free */
-#define POOL_NODES_MAX  1024
-#define POOL_TOP_ORDER  23 /* runs the region is cut into at start: 8 MiB, merged upwards where aligned */
+#define POOL_FREE      0x80u /* flag in orders[]: the run is free */
+#define POOL_NODES_MAX 1024
+#define POOL_TOP_ORDER \
+	23 /* runs the region is cut into at start: 8 MiB, merged upwards where aligned */
 #define POOL_UNIT_BYTES ((size_t)1 << POOL_TOP_ORDER)
 
 static size_t index_of(const struct pool *pool, const void *p)

@@ -9,7 +9,7 @@
 #include "sluice/base/base.h"
 #include "sluice/base/list.h"
 
-#define POOL_ORDER_MIN 9 /* 512 B */
+#define POOL_ORDER_MIN 9  /* 512 B */
 #define POOL_ORDER_MAX 27 /* 128 MiB */
 
 struct pool {
@@ -23,7 +23,8 @@ struct pool {
 /* @bytes is rounded down to whole blocks of 8 MiB.  Return: 0; -EINVAL; -ENOMEM. */
 int pool_init(struct pool *pool, size_t bytes, int numa_node) SL_MUST_CHECK;
 void pool_fini(struct pool *pool);
-/* A block of at least @bytes; *cap is its real size.  NULL when no run is free or it is too large. */
+/* A block of at least @bytes; *cap is its real size.  NULL when no run is free or it is too large.
+ */
 void *pool_get(struct pool *pool, size_t bytes, size_t *cap);
 /* NULL is a no-op. */
 void pool_put(struct pool *pool, void *block);

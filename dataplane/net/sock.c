@@ -31,8 +31,8 @@ static ssize_t sock_sendv(struct net_io *io, const struct iovec *iov, int iov_co
 	return n < 0 ? -errno : n;
 }
 
-/* sendfile(2) has no MSG_MORE: a file range is normally the end of what is sent at once, and where it is
- * not, the next send carries on within the same loop iteration. */
+/* sendfile(2) has no MSG_MORE: a file range is normally the end of what is sent at once, and where
+ * it is not, the next send carries on within the same loop iteration. */
 static ssize_t sock_sendfile(struct net_io *io, int fd, uint64_t pos, size_t bytes, bool more)
 {
 	off_t off = (off_t)pos;
@@ -53,9 +53,9 @@ static void sock_close(struct net_io *io)
 }
 
 const struct transport_ops transport_sock = {
-        .name = "sock",
-        .recv = sock_recv,
-        .sendv = sock_sendv,
-        .sendfile = sock_sendfile,
-        .close = sock_close,
+	.name = "sock",
+	.recv = sock_recv,
+	.sendv = sock_sendv,
+	.sendfile = sock_sendfile,
+	.close = sock_close,
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a connection's bytes travel on.  A transport is chosen per listener and never mixed within one
- * connection.  All calls are non-blocking and return bytes, 0 for the end of the stream (recv), or -errno
+ * What a connection's bytes travel on.  A transport is chosen per listener and never mixed within
+ * one connection.  All calls are non-blocking and return bytes, 0 for the end of the stream (recv),
+ * or -errno
  * (-EAGAIN: the other direction of readiness must come first).
  */
 #ifndef DATAPLANE_NET_TRANSPORT_H

@@ -12,8 +12,8 @@
 struct reply_range;
 
 /*
- * Somebody waiting for a partition: a parked fetch for data, a parked produce or an append of the control
- * process for durability.  Memory is the owner's.
+ * Somebody waiting for a partition: a parked fetch for data, a parked produce or an append of the
+ * control process for durability.  Memory is the owner's.
  */
 struct waiter {
 	struct sl_list link;
@@ -33,14 +33,17 @@ struct partition {
 	struct sl_log *log;
 	struct sl_slot *slot;
 	struct sl_uuid topic_id;
-	int32_t index;        /* partition number */
-	int32_t lane;         /* that owns it */
+	int32_t index; /* partition number */
+	int32_t lane;  /* that owns it */
 	uint32_t log_dir;
 	int32_t leader_epoch;
-	uint32_t refs;        /* replies holding ranges, syncs under way, the lane itself */
-	bool is_flush_lazy;   /* of the topic's configuration */
-	bool is_closing;      /* detached: fail new work */
-	bool is_offline;      /* its log failed: KAFKA_STORAGE_ERROR for appends */
+	uint32_t refs;      /* replies holding ranges, syncs under way, the lane itself */
+	bool is_flush_lazy; /* of the topic's configuration */
+	int64_t flush_ms;
+	int64_t appended_ms; /* flush=lazy: when the oldest unsynced append came; 0 none */
+	int64_t tick_ms;     /* next sl_log_tick() */
+	bool is_closing;     /* detached: fail new work */
+	bool is_offline;     /* its log failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	int64_t high_watermark;
 	struct sl_list fetch_waiters; /* struct waiter, woken by an append */
@@ -66,9 +69,9 @@ void partition_detach(struct ctx *ctx, struct partition *p);
  * Return: SL_KERR_NONE (also for a duplicate, *is_duplicate is set) or the error for the client.
  */
 enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
-			      struct sl_log_append *io, bool *is_duplicate);
-/* Links @w until flushed >= w->offset.  Return: false when it is durable already (with flush=lazy: once
- * it is appended) and nothing was linked. */
+                              struct sl_log_append *io, bool *is_duplicate);
+/* Links @w until flushed >= w->offset.  Return: false when it is durable already (with flush=lazy:
+ * once it is appended) and nothing was linked. */
 bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w);
 /* Links @w until something is appended. */
 void partition_wait_fetch(struct partition *p, struct waiter *w);
@@ -78,12 +81,18 @@ void partition_unwait(struct waiter *w);
 unsigned partition_poll(struct ctx *ctx);
 /* Retention, roll, slots; bounded work per call.  Return: work done. */
 unsigned partition_tick(struct ctx *ctx);
+/* When partition_tick() has something to do next, monotonic ms. */
+int64_t partition_next_ms(const struct ctx *ctx);
+/* New topic configuration. */
+void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
+                         bool is_flush_lazy, int64_t flush_ms);
 /* Publishes offsets and sizes in the slot. */
 void partition_publish(struct partition *p);
 
 /* ---- Group commit threads: one per lane, runs fdatasync off the lane's core ---- */
 struct syncer;
-int syncer_create(struct syncer **out, const struct sl_files *files, int wake_fd, uint32_t depth) SL_MUST_CHECK;
+int syncer_create(struct syncer **out, const struct sl_files *files, int wake_fd,
+                  uint32_t depth) SL_MUST_CHECK;
 void syncer_destroy(struct syncer *s);
 /* Return: false when the queue is full. */
 bool syncer_submit(struct syncer *s, struct partition *p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replies: one pool block each, sent by sendmsg for bytes (several replies in one call) and sendfile for
- * log ranges.  Owner lane only.
+ * Replies: one pool block each, sent by sendmsg for bytes (several replies in one call) and
+ * sendfile for log ranges.  Owner lane only.
  */
 #include "reply/reply.h"
 
@@ -33,7 +33,8 @@ struct reply *reply_build(struct ctx *ctx, const struct reply_range *ranges, uin
 	reply->ranges_count = ranges_count;
 	reply->p = block + head + tail;
 	reply->len = (uint32_t)out->len;
-	/* copy: only the response's own bytes; record data stays in the log and is sent from there. */
+	/* copy: only the response's own bytes; record data stays in the log and is sent from there.
+	 */
 	memcpy(reply->p, out->p, out->len);
 	sl_store_be32(reply->p, (uint32_t)(sl_buf_wire_bytes(out) - 4));
 	for (uint32_t i = 0; i < ranges_count; i++) {
@@ -131,7 +132,8 @@ static ssize_t send_range(struct ctx *ctx, struct net_io *io, struct sl_list *qu
 
 	ctx_count(ctx, SL_STAT_sendfile_calls, 1);
 	if (n == 0)
-		return -EIO; /* The file is shorter than the log says; the frame cannot be completed. */
+		return -EIO; /* The file is shorter than the log says; the frame cannot be
+		                completed. */
 	if (n < 0)
 		return n;
 	ctx_count(ctx, SL_STAT_bytes_out, (uint64_t)n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A reply on its way to the client: encoded bytes and, between them, ranges of log files that go out by
- * sendfile.  Built from ctx->out, which handlers encode into.
+ * A reply on its way to the client: encoded bytes and, between them, ranges of log files that go
+ * out by sendfile.  Built from ctx->out, which handlers encode into.
  */
 #ifndef DATAPLANE_REPLY_REPLY_H
 #define DATAPLANE_REPLY_REPLY_H
@@ -44,10 +44,12 @@ struct reply *reply_build(struct ctx *ctx, const struct reply_range *ranges, uin
 void reply_free(struct ctx *ctx, struct reply *reply);
 
 /**
- * reply_send() - send from the head of a queue until it is empty, the socket is full or @budget is used
+ * reply_send() - send from the head of a queue until it is empty, the socket is full or @budget is
+ * used
  * @queue: struct reply.link; finished replies are freed
  * Return: 0 all sent; -EAGAIN the socket is full; -EINPROGRESS the budget is used; -errno: close.
  */
-int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue, size_t budget) SL_MUST_CHECK;
+int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue,
+               size_t budget) SL_MUST_CHECK;
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ApiVersions: what we speak.  Rules of reference §1.3: a version above ours is answered in the v0 form
- * with UNSUPPORTED_VERSION and the one key 18 (KIP-511); the response header is always v0.
+ * ApiVersions: what we speak.  Rules of reference §1.3: a version above ours is answered in the v0
+ * form with UNSUPPORTED_VERSION and the one key 18 (KIP-511); the response header is always v0.
  */
 #include <ctype.h>
 
@@ -12,7 +12,8 @@
 /* KIP-511: [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])? */
 static bool is_software_text(struct sl_str s)
 {
-	if (s.len <= 0 || !isalnum((unsigned char)s.p[0]) || !isalnum((unsigned char)s.p[s.len - 1]))
+	if (s.len <= 0 || !isalnum((unsigned char)s.p[0]) ||
+	    !isalnum((unsigned char)s.p[s.len - 1]))
 		return false;
 	for (int32_t i = 0; i < s.len; i++)
 		if (!isalnum((unsigned char)s.p[i]) && s.p[i] != '-' && s.p[i] != '.')
@@ -41,7 +42,8 @@ static void list_apis(struct ctx *ctx, struct sl_api_versions_resp *resp, bool i
 
 enum request_result api_versions_run(struct ctx *ctx, struct request *req)
 {
-	struct sl_cursor c = sl_cursor_from(req->frame + req->body_pos, req->frame_bytes - req->body_pos);
+	struct sl_cursor c = sl_cursor_from(req->frame + req->body_pos,
+	                                    req->frame_bytes - req->body_pos);
 	struct sl_api_versions_resp resp;
 	struct sl_api_versions_req body;
 	int16_t version = req->head.api_version;

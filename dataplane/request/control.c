@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lane's end of its channel to the control process: forwards requests and takes answers; appends to
- * and reads from internal topics on the coordinators' behalf.  What arrives is copied before it is looked
- * at: the peer could still write to it.
+ * The lane's end of its channel to the control process: forwards requests and takes answers;
+ * appends to and reads from internal topics on the coordinators' behalf.  What arrives is copied
+ * before it is looked at: the peer could still write to it.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -20,12 +20,12 @@
 static bool send_request(struct ctx *ctx, struct request *req, uint32_t flags)
 {
 	struct sl_ipc_request head = {
-	        .conn = req->conn_index,
-	        .conn_gen = req->conn_gen,
-	        .seq = req->seq,
-	        .peer_port = req->peer_port,
-	        .local_port = req->local_port,
-	        .flags = flags,
+		.conn = req->conn_index,
+		.conn_gen = req->conn_gen,
+		.seq = req->seq,
+		.peer_port = req->peer_port,
+		.local_port = req->local_port,
+		.flags = flags,
 	};
 
 	memcpy(head.peer, req->peer, sizeof(head.peer));
@@ -59,10 +59,11 @@ enum request_result forward_run(struct ctx *ctx, struct request *req)
 void control_cancel(struct ctx *ctx, const struct request *req)
 {
 	struct sl_ipc_request head = {
-	        .conn = req->conn_index, .conn_gen = req->conn_gen, .seq = req->seq};
+		.conn = req->conn_index, .conn_gen = req->conn_gen, .seq = req->seq};
 
 	/* Best effort: an answer to a connection that is gone is dropped by its generation. */
-	if (ctx->control && sl_channel_send(ctx->control, SL_IPC_CANCEL, &head, sizeof(head), NULL, 0))
+	if (ctx->control &&
+	    sl_channel_send(ctx->control, SL_IPC_CANCEL, &head, sizeof(head), NULL, 0))
 		ctx_count(ctx, SL_STAT_ring_full, 1);
 }
 
@@ -111,7 +112,8 @@ static void take_response(struct ctx *ctx, const void *p, size_t bytes)
 	request_done(ctx, req);
 }
 
-static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *topic_id, int32_t index)
+static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *topic_id,
+                                        int32_t index)
 {
 	const struct topic *t = image_topic_by_id(ctx->image, topic_id);
 	struct partition *p;
@@ -125,14 +127,15 @@ static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *t
 static void append_done(struct ctx *ctx, uint64_t cookie, int64_t base_offset, enum sl_kerr kerr)
 {
 	struct sl_ipc_append_done done = {
-	        .cookie = cookie,
-	        .base_offset = kerr == SL_KERR_NONE ? base_offset : -1,
-	        .kerr = kerr,
+		.cookie = cookie,
+		.base_offset = kerr == SL_KERR_NONE ? base_offset : -1,
+		.kerr = kerr,
 	};
 
-	/* The ring is far larger than all outstanding appends can fill; if it is full all the same the
-	 * control process has stopped reading, and will attach anew. */
-	if (ctx->control && sl_channel_send(ctx->control, SL_IPC_APPEND_DONE, &done, sizeof(done), NULL, 0))
+	/* The ring is far larger than all outstanding appends can fill; if it is full all the same
+	 * the control process has stopped reading, and will attach anew. */
+	if (ctx->control &&
+	    sl_channel_send(ctx->control, SL_IPC_APPEND_DONE, &done, sizeof(done), NULL, 0))
 		ctx_count(ctx, SL_STAT_ring_full, 1);
 }
 
@@ -168,9 +171,9 @@ static enum sl_kerr check_batch(const uint8_t *batch, size_t bytes)
 {
 	struct sl_batch_head head;
 
-	if (sl_batch_peek(batch, bytes, &head) != 0 || head.total_bytes != bytes)
+	if (sl_batch_peek(batch, bytes, &head) != 0 || sl_batch_bytes(&head) != bytes)
 		return SL_KERR_INVALID_RECORD;
-	return sl_batch_check_crc(batch, bytes) == 0 ? SL_KERR_NONE : SL_KERR_CORRUPT_MESSAGE;
+	return sl_batch_check_crc(batch, &head) ? SL_KERR_NONE : SL_KERR_CORRUPT_MESSAGE;
 }
 
 static void take_append(struct ctx *ctx, const void *p, size_t bytes)
@@ -192,7 +195,7 @@ static void take_append(struct ctx *ctx, const void *p, size_t bytes)
 	batch = part ? pool_get(&ctx->pool, batch_bytes, &cap) : NULL;
 	if (!batch) {
 		append_done(ctx, head.cookie, -1,
-		                    part ? SL_KERR_KAFKA_STORAGE_ERROR : SL_KERR_NOT_LEADER_OR_FOLLOWER);
+		            part ? SL_KERR_KAFKA_STORAGE_ERROR : SL_KERR_NOT_LEADER_OR_FOLLOWER);
 		return;
 	}
 	/* copy: out of memory that the other process can write to */
@@ -207,13 +210,14 @@ static void take_append(struct ctx *ctx, const void *p, size_t bytes)
 		append_done(ctx, head.cookie, -1, kerr);
 }
 
-static enum sl_kerr read_batches(struct ctx *ctx, struct partition *p, const struct sl_ipc_read *head,
-                                 uint8_t *to, size_t *bytes)
+static enum sl_kerr read_batches(struct ctx *ctx, struct partition *p,
+                                 const struct sl_ipc_read *head, uint8_t *to, size_t *bytes)
 {
 	struct sl_log_range range = {0};
 	enum sl_kerr kerr = SL_KERR_NONE;
 	size_t got = 0;
-	int rc = sl_log_read(p->log, head->offset, sl_log_end(p->log), (uint32_t)*bytes, false, &range);
+	int rc = sl_log_read(p->log, head->offset, sl_log_end(p->log), (uint32_t)*bytes, false,
+	                     &range);
 
 	if (rc != 0) {
 		*bytes = 0;
@@ -276,7 +280,8 @@ unsigned control_poll(struct ctx *ctx, unsigned max)
 		int rc = sl_channel_peek(ctx->control, &type, &p, &bytes);
 
 		if (rc <= 0) {
-			/* A broken ring: the host thread sees the control process go and detaches it. */
+			/* A broken ring: the host thread sees the control process go and detaches
+			 * it. */
 			if (rc < 0 && SL_COUNT_IF(rc == -EPROTO))
 				sl_log(ERR, request, "read control ring lane=%u: %s", ctx->index,
 				       strerror(-rc));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests: header, dispatch by API key, parking, deadlines and the way to a reply.  Owner lane only.
+ * Requests: header, dispatch by API key, parking, deadlines and the way to a reply.  Owner lane
+ * only.
  */
 #include "request/request.h"
 
@@ -15,17 +16,17 @@ static const struct {
 	request_handler *run;
 	enum sl_stat stat;
 } handlers[SL_API_KEY_MAX + 1] = {
-        [SL_API_PRODUCE] = {produce_run, SL_STAT_requests_produce},
-        [SL_API_FETCH] = {fetch_run, SL_STAT_requests_fetch},
-        [SL_API_LIST_OFFSETS] = {list_offsets_run, SL_STAT_requests},
-        [SL_API_METADATA] = {metadata_run, SL_STAT_requests_metadata},
-        [SL_API_API_VERSIONS] = {api_versions_run, SL_STAT_requests},
-        [SL_API_DELETE_RECORDS] = {delete_records_run, SL_STAT_requests},
-        [SL_API_OFFSET_FOR_LEADER_EPOCH] = {epoch_end_run, SL_STAT_requests},
+	[SL_API_PRODUCE] = {produce_run, SL_STAT_requests_produce},
+	[SL_API_FETCH] = {fetch_run, SL_STAT_requests_fetch},
+	[SL_API_LIST_OFFSETS] = {list_offsets_run, SL_STAT_requests},
+	[SL_API_METADATA] = {metadata_run, SL_STAT_requests_metadata},
+	[SL_API_API_VERSIONS] = {api_versions_run, SL_STAT_requests},
+	[SL_API_DELETE_RECORDS] = {delete_records_run, SL_STAT_requests},
+	[SL_API_OFFSET_FOR_LEADER_EPOCH] = {epoch_end_run, SL_STAT_requests},
 };
 
-/* Reference §1.2: an unknown key or version is not answered, the connection is closed; only ApiVersions
- * answers a version it does not know (KIP-511), in its handler. */
+/* Reference §1.2: an unknown key or version is not answered, the connection is closed; only
+ * ApiVersions answers a version it does not know (KIP-511), in its handler. */
 static enum request_result decode_head(struct ctx *ctx, struct request *req)
 {
 	struct sl_cursor c = sl_cursor_from(req->frame, req->frame_bytes);
@@ -174,7 +175,8 @@ static void set_state(struct ctx *ctx, struct request *req, enum request_state s
 	}
 }
 
-void request_park(struct ctx *ctx, struct request *req, enum request_state state, int64_t deadline_ms)
+void request_park(struct ctx *ctx, struct request *req, enum request_state state,
+                  int64_t deadline_ms)
 {
 	struct ctx_deadlines *d = &ctx->deadlines;
 

@@ -3,8 +3,8 @@
  * One client request from its complete frame to its reply.
  *
  * A handler either replies at once, parks the request until something happens, or asks for the
- * connection to be closed.  Whoever unparks a request calls request_wake() (run the handler again) or
- * request_done() (the reply is there); the session layer picks it up in the same loop iteration.
+ * connection to be closed.  Whoever unparks a request calls request_wake() (run the handler again)
+ * or request_done() (the reply is there); the session layer picks it up in the same loop iteration.
  */
 #ifndef DATAPLANE_REQUEST_REQUEST_H
 #define DATAPLANE_REQUEST_REQUEST_H
@@ -15,16 +15,20 @@
 #include "sluice/wire/kerr.h"
 
 /* X(name): why a request is where it is. */
-#define REQUEST_STATES(X) \
-	X(FREE)           /* in the lane's free list */ \
-	X(RUNNING)        /* its handler is on the stack, or about to run */ \
-	X(PARKED_FETCH)   /* waits for data or its deadline; moved on by partition waiters, deadlines */ \
-	X(PARKED_PRODUCE) /* appended, waits for the group commit; moved on by partition waiters */ \
-	X(PARKED_CONTROL) /* forwarded; moved on by the control process's answer or its loss */ \
+#define REQUEST_STATES(X)                                                                        \
+	X(FREE)           /* in the lane's free list */                                          \
+	X(RUNNING)        /* its handler is on the stack, or about to run */                     \
+	X(PARKED_FETCH)   /* waits for data or its deadline; moved on by partition waiters,      \
+	                     deadlines */                                                        \
+	X(PARKED_PRODUCE) /* appended, waits for the group commit; moved on by partition waiters \
+	                   */                                                                    \
+	X(PARKED_CONTROL) /* forwarded; moved on by the control process's answer or its loss */  \
 	X(DONE)           /* reply (or none, acks=0) waits for its turn on the connection */
 
 #define REQUEST_STATE_ENUM_(s) REQUEST_##s,
-enum request_state { REQUEST_STATES(REQUEST_STATE_ENUM_) REQUEST_STATE_NR };
+enum request_state {
+	REQUEST_STATES(REQUEST_STATE_ENUM_) REQUEST_STATE_NR
+};
 #undef REQUEST_STATE_ENUM_
 
 enum request_result {
@@ -54,8 +58,8 @@ struct request {
 	uint32_t frame_bytes;
 	uint32_t body_pos;
 
-	int64_t deadline_ms;   /* when PARKED_*: it is woken then, with is_final set */
-	uint32_t heap_index;   /* UINT32_MAX: not in ctx->deadlines */
+	int64_t deadline_ms; /* when PARKED_*: it is woken then, with is_final set */
+	uint32_t heap_index; /* UINT32_MAX: not in ctx->deadlines */
 	int64_t started_ms;
 
 	struct reply *reply; /* Owned when DONE; NULL: no reply */
@@ -63,21 +67,24 @@ struct request {
 	void *mem;
 	struct sl_arena mem_arena;
 	void *wait; /* the handler's own state inside mem_arena */
-	struct waiter *waiters; /* inside mem_arena; waiters_count of them may be linked somewhere */
+	struct waiter
+		*waiters; /* inside mem_arena; waiters_count of them may be linked somewhere */
 	uint32_t waiters_count;
 	uint32_t waits_left; /* PARKED_PRODUCE: partitions still to be durable */
-	bool is_close; /* DONE: close the connection instead of replying */
-	bool is_final; /* PARKED_FETCH woken by its deadline: answer with what there is */
+	bool is_close;       /* DONE: close the connection instead of replying */
+	bool is_final;       /* PARKED_FETCH woken by its deadline: answer with what there is */
 };
 
-/* First run of a request whose frame is complete (decodes the header), or another run after it was woken
- * or had to wait; handlers must be able to run again without doing anything twice. */
+/* First run of a request whose frame is complete (decodes the header), or another run after it was
+ * woken or had to wait; handlers must be able to run again without doing anything twice. */
 enum request_result request_run(struct ctx *ctx, struct request *req);
-/* Releases waiters, deadline, memory and reply; for a closing connection or after the reply is queued. */
+/* Releases waiters, deadline, memory and reply; for a closing connection or after the reply is
+ * queued. */
 void request_release(struct ctx *ctx, struct request *req);
 
 /* Parks with a deadline (monotonic ms). */
-void request_park(struct ctx *ctx, struct request *req, enum request_state state, int64_t deadline_ms);
+void request_park(struct ctx *ctx, struct request *req, enum request_state state,
+                  int64_t deadline_ms);
 /* Unlinks all its waiters. */
 void request_unwait(struct request *req);
 /* The parked request should run again in this iteration. */
@@ -88,15 +95,17 @@ void request_done(struct ctx *ctx, struct request *req);
 bool request_mem(struct ctx *ctx, struct request *req, size_t bytes);
 /* Starts a reply in ctx->out: frame size, response header.  Then encode the body, then: */
 void request_reply_begin(struct ctx *ctx, const struct request *req);
-/* -> REQUEST_REPLY, or REQUEST_WAIT when the pool is full, or REQUEST_CLOSE when it cannot ever fit. */
+/* -> REQUEST_REPLY, or REQUEST_WAIT when the pool is full, or REQUEST_CLOSE when it cannot ever
+ * fit. */
 enum request_result request_reply_end(struct ctx *ctx, struct request *req,
-				      const struct reply_range *ranges, uint32_t ranges_count);
+                                      const struct reply_range *ranges, uint32_t ranges_count);
 
 /* Deadlines: the first one (INT64_MAX: none), and the request that passed it (NULL: none has). */
 int64_t request_deadline_first(const struct ctx *ctx);
 struct request *request_deadline_pop(struct ctx *ctx);
 
-/* ---- Handlers, one file each.  The frame's header has been decoded and the version checked. ---- */
+/* ---- Handlers, one file each.  The frame's header has been decoded and the version checked. ----
+ */
 enum request_result api_versions_run(struct ctx *ctx, struct request *req);
 enum request_result metadata_run(struct ctx *ctx, struct request *req);
 enum request_result produce_run(struct ctx *ctx, struct request *req);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sluice-dataplane: reads the configuration, starts DPDK, the host thread (this one) and the lanes,
+ * and takes them down again.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <rte_eal.h>
+#include <rte_launch.h>
+
+#include "eal.h"
+#include "host/host.h"
+#include "sluice/base/log.h"
+
+struct args {
+	const char *config;
+	const char *data;
+	const char *sets[64]; /* key=value, after the file */
+	unsigned sets_count;
+};
+
+static int usage(void)
+{
+	fprintf(stderr,
+	        "usage: sluice-dataplane --data DIR [--config FILE] [--set KEY=VALUE]...\n");
+	return 2;
+}
+
+static int parse_args(struct args *a, int argc, char **argv)
+{
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+	                                        {"data", required_argument, NULL, 'd'},
+	                                        {"set", required_argument, NULL, 's'},
+	                                        {NULL, 0, NULL, 0}};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (o == 'c')
+			a->config = optarg;
+		else if (o == 'd')
+			a->data = optarg;
+		else if (o == 's' && a->sets_count < SL_ARRAY_SIZE(a->sets))
+			a->sets[a->sets_count++] = optarg;
+		else
+			return -EINVAL;
+	}
+	return a->data && optind == argc ? 0 : -EINVAL;
+}
+
+static int load(struct sl_conf *conf, const struct args *a, char error[SL_CONF_ERROR_MAX])
+{
+	int rc = sl_conf_load(conf, a->config, error);
+
+	for (unsigned i = 0; rc == 0 && i < a->sets_count; i++) {
+		char key[128];
+		const char *eq = strchr(a->sets[i], '=');
+
+		if (!eq || (size_t)(eq - a->sets[i]) >= sizeof(key)) {
+			snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", a->sets[i]);
+			return -EINVAL;
+		}
+		snprintf(key, sizeof(key), "%.*s", (int)(eq - a->sets[i]), a->sets[i]);
+		rc = sl_conf_set(conf, key, eq + 1, error);
+	}
+	return rc;
+}
+
+/* "PLAINTEXT://host:port" */
+static int parse_listener(struct host_opts *o, char host[256], char error[SL_CONF_ERROR_MAX])
+{
+	const char *text = sl_conf_str(o->conf, SL_CK_listeners);
+	const char *scheme = "PLAINTEXT://";
+	const char *at, *colon;
+	char *end;
+	long port;
+	int64_t base;
+
+	at = strncmp(text, scheme, strlen(scheme)) == 0 ? text + strlen(scheme) : NULL;
+	colon = at ? strrchr(at, ':') : NULL;
+	port = colon ? strtol(colon + 1, &end, 10) : 0;
+	if (!colon || port < 1 || port > 65535 || *end || colon == at || colon - at >= 256) {
+		snprintf(error, SL_CONF_ERROR_MAX, "listeners: \"%s\" is not PLAINTEXT://host:port",
+		         text);
+		return -EINVAL;
+	}
+	if (*at == '[' && colon[-1] == ']')
+		snprintf(host, 256, "%.*s", (int)(colon - at - 2), at + 1);
+	else
+		snprintf(host, 256, "%.*s", (int)(colon - at), at);
+	base = sl_conf_int(o->conf, SL_CK_lane_port_base);
+	if (base == 0)
+		base = port + 1;
+	if (base + o->lanes_count - 1 > 65535 || (port >= base && port < base + o->lanes_count)) {
+		snprintf(
+			error, SL_CONF_ERROR_MAX,
+			"lane.port.base: ports %lld..%lld leave the range or include the bootstrap port %ld",
+			(long long)base, (long long)base + o->lanes_count - 1, port);
+		return -EINVAL;
+	}
+	o->listen_host = host;
+	o->listen_port = (uint16_t)port;
+	o->lane_port_base = (uint16_t)base;
+	return 0;
+}
+
+/* Connections and segment files need descriptors; what the hard limit refuses is reported, not
+ * fatal. */
+static void raise_nofile(const struct sl_conf *conf, uint32_t lanes)
+{
+	rlim_t want = (rlim_t)lanes * (rlim_t)(sl_conf_int(conf, SL_CK_lane_connections_max) +
+	                                       3 * sl_conf_int(conf, SL_CK_lane_partitions_max)) +
+	              1024;
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur >= want)
+		return;
+	struct rlimit more = {.rlim_cur = want, .rlim_max = SL_MAX(rl.rlim_max, want)};
+
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur < want)
+		sl_log(WARN, main,
+		       "limit descriptors have=%llu want=%llu: fewer connections and partitions; fix: ulimit -n %llu",
+		       (unsigned long long)rl.rlim_cur, (unsigned long long)want,
+		       (unsigned long long)want);
+}
+
+/* Only the host thread's signalfd sees them; threads made later inherit the mask. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int run(const struct host_opts *opts, char error[SL_CONF_ERROR_MAX])
+{
+	struct host *host;
+	int rc = host_create(&host, opts, error);
+
+	if (rc != 0)
+		return rc;
+	for (uint32_t i = 0; rc == 0 && i < opts->lanes_count; i++)
+		rc = rte_eal_remote_launch(lane_main, host_lane(host, i), i + 1);
+	if (rc == 0)
+		rc = host_run(host);
+	rte_eal_mp_wait_lcore();
+	host_destroy(host);
+	if (rc != 0)
+		snprintf(error, SL_CONF_ERROR_MAX, "run data plane: %s", strerror(-rc));
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct args args = {0};
+	struct sl_conf conf;
+	struct eal_plan plan;
+	struct host_opts opts = {.conf = &conf};
+	char error[SL_CONF_ERROR_MAX] = "";
+	char host[256];
+	int rc;
+
+	if (parse_args(&args, argc, argv) != 0)
+		return usage();
+	sl_log_init("dataplane", SL_LOG_INFO);
+	rc = load(&conf, &args, error);
+	if (rc == 0)
+		rc = sl_log_set_level("all", sl_conf_str(&conf, SL_CK_log_level));
+	block_signals();
+	if (rc == 0)
+		rc = eal_plan_make(&plan, &conf, error);
+	if (rc == 0) {
+		opts.data_dir = args.data;
+		opts.lanes_count = plan.lanes_count;
+		memcpy(opts.numa_nodes, plan.numa_nodes, sizeof(opts.numa_nodes));
+		rc = parse_listener(&opts, host, error);
+	}
+	if (rc == 0) {
+		raise_nofile(&conf, plan.lanes_count);
+		rc = eal_start(&plan, &conf, error);
+	}
+	if (rc == 0) {
+		rc = run(&opts, error);
+		rte_eal_cleanup();
+	}
+	if (rc != 0)
+		sl_log(ERR, main, "%s", *error ? error : strerror(-rc));
+	sl_conf_fini(&conf);
+	return rc == 0 ? 0 : 1;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to session/: one connection, and what session.c and stream.c call of each other. */
+#ifndef DATAPLANE_SESSION_CONN_H
+#define DATAPLANE_SESSION_CONN_H
+
+#include "session/session.h"
+
+#define CONN_EPOLL_TAG \
+	(UINT64_C(1) << 32) /* in epoll_event.data.u64: a connection; low half its number */
+
+/* Legal states: io.fd < 0 free (in free_conns); else open and in sessions.idle. */
+struct conn {
+	struct net_io io;
+	uint32_t index;
+	uint32_t gen;              /* rises with every use of this slot */
+	struct sl_list ready_link; /* sessions.ready: can go on; or sessions.free_conns */
+	struct sl_list idle_link;  /* sessions.idle: by active_ms */
+	struct sl_list
+		frame_link; /* sessions.frames: a frame has begun to arrive, by frame_started_ms */
+	bool is_readable;   /* edge-triggered: nothing says so twice */
+	bool is_writable;
+	bool is_hup; /* the peer has shut down its side; data may still be unread */
+	bool is_eof; /* and all of it was read */
+	/* Receive buffer: a pool block, or NULL while there is nothing in it. */
+	uint8_t *rx; /* Owned */
+	size_t rx_cap, rx_head, rx_tail;
+	size_t rx_hint; /* size the last frames needed */
+	/* Requests in order of arrival.  @holder is the one whose frame lies in the buffer while it
+	 * is parked or waits: until it is done nothing is read or parsed (Kafka mutes the channel).
+	 */
+	struct sl_list requests;
+	uint32_t requests_count;
+	struct request *holder;
+	uint64_t next_seq;
+	struct sl_list tx; /* struct reply.link */
+	size_t tx_bytes;   /* wire bytes put on tx since it was last empty */
+	int64_t active_ms, frame_started_ms, connected_ms;
+	uint64_t requests_total;
+	uint8_t peer[16];
+	uint16_t peer_port, local_port;
+};
+
+struct sessions {
+	struct ctx *ctx;
+	int epoll_fd;
+	bool is_draining;
+	struct conn *conns; /* Owned */
+	uint32_t conns_max;
+	struct request *requests; /* Owned */
+	uint32_t requests_max;
+	struct sl_list free_conns, free_requests;
+	struct sl_list ready, idle, frames;
+	int64_t sweep_ms; /* next look at time-outs */
+};
+
+/* Counts @why (SL_STAT_NR: counted already) and frees everything the connection has. */
+void conn_close(struct sessions *s, struct conn *c, enum sl_stat why);
+/* Queues it for conn_serve(). */
+void conn_ready(struct sessions *s, struct conn *c);
+/* It did something: moves to the end of sessions.idle. */
+void conn_active(struct sessions *s, struct conn *c);
+/* Sends, reads and runs what can be, within one turn's limits. */
+void conn_serve(struct sessions *s, struct conn *c);
+/* Runs one request (again) and acts on the result. */
+void conn_run(struct sessions *s, struct conn *c, struct request *req);
+/* A parked request is done. */
+void conn_finished(struct sessions *s, struct conn *c, struct request *req);
+void conn_free_request(struct sessions *s, struct request *req);
+
+#endif
