@@ -7,7 +7,8 @@
 
 A unit test program is a Criterion program; each of its tests counts.  A command counts as one
 test.  A script counts as one test too, unless it prints TAP with a plan (1..N): then each of its
-test lines counts.  Exit status 77 of a script means "skipped", its last line of output says why.
+test lines counts.  Exit status 77 of a script, or of the recipe of a make target run as a command,
+means "skipped", and the last line of output says why.
 A script is given 300 s, or what its comment "# timeout: SECONDS" says, and runs in a process group
 of its own: whatever is left of it afterwards is ended and counts as a failure, because a forgotten
 daemon spoils the tests behind it.
@@ -223,6 +224,11 @@ class Runner:
         log = self.log_path(name)
         ended = run_child(["/bin/sh", "-c", command], self.env, log, COMMAND_TIMEOUT_S,
                           self.options.verbose)
+        # make has a status of its own; the one of the recipe stands in its last line.
+        if ended.status != 0 and re.search(rf"^make.*\*\*\*.* Error {SKIP_STATUS}$", ended.output,
+                                           re.MULTILINE):
+            ended.status = SKIP_STATUS
+            ended.output = re.sub(r"^make.*\n?", "", ended.output, flags=re.MULTILINE)
         self.judge(name, ended, COMMAND_TIMEOUT_S, log)
 
     def run_script(self, script):

@@ -74,6 +74,11 @@ def main():
         done = run("--logs", folder, "--scripts", str(script))
         result(done.returncode == 1 and "not executable" in done.stdout,
                "a script that is not executable fails", done.stdout)
+        makefile = Path(folder) / "Makefile"
+        makefile.write_text("x:\n\t@echo no data; exit 77\n", encoding="utf-8")
+        done = run("--logs", folder, "--command", f"x=make -s -f {makefile} x")
+        result(done.stdout.endswith("\n0 passed, 0 failed, 1 skipped\n") and "x: no data" in done.stdout,
+               "a make target that skips", done.stdout)
         totals = Path(folder) / "totals"
         done = run("--logs", folder, "--totals", str(totals), "--command", "a=true", "b=false")
         result(totals.read_text(encoding="utf-8") == "1 1 0\n", "the totals file", done.stdout)
