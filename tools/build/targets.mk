@@ -63,10 +63,11 @@ check-clients:
 	$(Q)$(RUN_TESTS) --verbose --scripts $(CLIENT_SCRIPTS)
 
 #: tidy           every rule of house style that a script can check; ONLY=banned,size for some
+TIDY_COMMANDS = 'purity=$(AGAIN) $(PURE_LIBS) && tools/check/purity.sh $(PURE_LIBS)' \
+	$(foreach t,gen-check docs-check,$(if $(call has_target,$(t)),'$(t)=$(AGAIN) $(t)'))
 .PHONY: tidy
-tidy: $(PURE_LIBS)
-	$(Q)$(TIDY) $(if $(ONLY),--only $(ONLY)) $(addprefix --archive ,$(PURE_LIBS)) \
-		$(foreach t,gen-check docs-check,$(if $(call has_target,$(t)),--command '$(t)=$(AGAIN) $(t)'))
+tidy:
+	$(Q)$(TIDY) $(if $(ONLY),--only $(ONLY)) --command $(TIDY_COMMANDS)
 
 #: analyze        slow static analysis: clang-tidy and gcc -fanalyzer; T=store for one component
 .PHONY: analyze

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the checkers, two at a time, and counts what they found; the target behind make tidy.
 
-    tidy.py [--build DIR] [--only NAME,NAME] [--archive FILE]... [--command NAME=SHELL]...
+    tidy.py [--build DIR] [--only NAME,NAME] [--command NAME=SHELL...]
 
---command adds a check that is a make target, such as gen-check: its output counts as one finding
-when it fails.
+--command adds a check that needs make, such as gen-check: when it fails without naming files and
+lines, the end of its output counts as one finding.
 """
 import argparse
 import os
@@ -24,7 +24,6 @@ TAIL_LINES = 40
 
 def commands(options):
     """(name, argv) of every check, the slow ones first."""
-    archives = [os.path.abspath(a) for a in options.archive]
     # On the command line of make, a relative build folder is relative to the tree.
     build = str((ROOT / options.build).resolve())
     checks = [(name, ["/bin/sh", "-c", shell])
@@ -32,8 +31,6 @@ def commands(options):
     for name in CHECKERS:
         argv = [sys.executable, str(HERE / f"{name}.py")]
         checks.append((name, argv + (["--build", build] if name == "headers" else [])))
-    if archives:
-        checks.append(("purity", [str(HERE / "purity.sh"), *archives]))
     if options.only:
         wanted = options.only.split(",")
         unknown = set(wanted) - {name for name, _ in checks}
@@ -63,8 +60,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build")
     parser.add_argument("--only", help="run only these checks")
-    parser.add_argument("--archive", action="append", default=[])
-    parser.add_argument("--command", action="append", default=[])
+    parser.add_argument("--command", action="extend", nargs="*", default=[])
     options = parser.parse_args()
     start = time.monotonic()
     checks = commands(options)
