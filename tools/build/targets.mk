@@ -76,7 +76,7 @@ analyze:
 
 #: docs           regenerate what of Documentation/ is generated
 .PHONY: docs docs-check
-docs: $(ALL_PROGS)
+docs: $(filter %/sluice,$(ALL_PROGS))
 	$(Q)tools/check/docs.sh $(O) write
 
 docs-check:
