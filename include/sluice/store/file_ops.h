@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The door to the disk.  Everything the store does to files goes through this table, so that tests can
- * inject errors, torn writes and full disks, and so that the write path can be replaced.
+ * The door to the disk.  Everything the store does to files goes through this table, so that tests
+ * can inject errors, torn writes and full disks, and so that the write path can be replaced.
  */
 #ifndef SLUICE_STORE_FILE_OPS_H
 #define SLUICE_STORE_FILE_OPS_H
@@ -23,11 +23,17 @@ struct sl_file_ops {
 	int (*size)(void *ctx, int fd, uint64_t *len);
 	int (*rename)(void *ctx, int dirfd, const char *from, const char *to);
 	int (*unlink)(void *ctx, int dirfd, const char *name);
-	int (*mkdir)(void *ctx, int dirfd, const char *name, mode_t mode); /* -EEXIST as mkdirat(2) */
+	int (*mkdir)(void *ctx, int dirfd, const char *name,
+	             mode_t mode); /* -EEXIST as mkdirat(2) */
 	int (*rmdir)(void *ctx, int dirfd, const char *name);
-	/* Calls @each for every entry but "." and ".."; stops when it returns non-zero and returns that. */
-	int (*list)(void *ctx, int dirfd, const char *name, int (*each)(void *arg, const char *entry),
-		    void *arg);
+	/* Calls @each for every entry but "." and ".."; stops when it returns non-zero and returns
+	 * that. */
+	int (*list)(void *ctx, int dirfd, const char *name,
+	            int (*each)(void *arg, const char *entry), void *arg);
+	/* flock(2) LOCK_EX | LOCK_NB; -EWOULDBLOCK another holder.  Closing @fd drops it. */
+	int (*lock)(void *ctx, int fd);
+	/* Total and available bytes of the file system that holds @fd. */
+	int (*space)(void *ctx, int fd, uint64_t *total, uint64_t *free_bytes);
 };
 
 /* A table with its context. */

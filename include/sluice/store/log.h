@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Partition log: Kafka-format segment files in one folder, their indexes, the leader-epoch history and
- * the idempotent producers' state.
+ * Partition log: Kafka-format segment files in one folder, their indexes, the leader-epoch history
+ * and the idempotent producers' state.
  *
- * One owner: after sl_log_open() a log is handed to one lane, and every call below is that lane's alone
- * unless its Context line says otherwise.  Nothing here sleeps on a lock.  Appends write to the page
- * cache; durability comes from sl_log_sync_begin()/_end() around an fdatasync(2) that any thread may run.
+ * One owner: after sl_log_open() a log is handed to one lane, and every call below is that lane's
+ * alone unless its Context line says otherwise.  Nothing here sleeps on a lock.  Appends write to
+ * the page cache; durability comes from sl_log_sync_begin()/_end() around an fdatasync(2) that any
+ * thread may run.
  */
 #ifndef SLUICE_STORE_LOG_H
 #define SLUICE_STORE_LOG_H
@@ -35,9 +36,9 @@ struct sl_log_opts {
 	int32_t partition;
 	struct sl_uuid topic_id; /* kept in partition.metadata; another id there: -ESTALE */
 	struct sl_log_config config;
-	bool was_clean;     /* the log dir was shut down cleanly: trust indexes, skip the scan */
-	int64_t now_ms;     /* wall clock */
-	uint64_t *memory;   /* optional: bytes allocated are added here */
+	bool was_clean;   /* the log dir was shut down cleanly: trust indexes, skip the scan */
+	int64_t now_ms;   /* wall clock */
+	uint64_t *memory; /* optional: bytes allocated are added here */
 };
 
 /* What sl_log_open() had to do. */
@@ -53,15 +54,16 @@ struct sl_log_recovery {
  * sl_log_open() - open or create a partition's log, recovering it after a crash
  *
  * Context: any thread, before the owner has it.  Sleeps (disk).
- * Return: 0; -ESTALE the folder belongs to another topic id; -EIO, -ENOSPC, ... of the disk; -ENOMEM.
+ * Return: 0; -ESTALE the folder belongs to another topic id; -EIO, -ENOSPC, ... of the disk;
+ * -ENOMEM.
  */
-int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts, struct sl_log_recovery *report)
-	SL_MUST_CHECK;
+int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts,
+                struct sl_log_recovery *report) SL_MUST_CHECK;
 
 /**
  * sl_log_close() - release a log
- * @is_clean: write producer snapshot, indexes and the end offset so that the next open need not scan;
- *	the caller syncs the log dir's clean marker after all logs are closed
+ * @is_clean: write producer snapshot, indexes and the end offset so that the next open need not
+ *scan; the caller syncs the log dir's clean marker after all logs are closed
  *
  * Context: any thread, after the owner gave it up and every range was put back.  Sleeps.
  * Return: 0; -errno of the first failed write (the log is released all the same).
@@ -83,7 +85,8 @@ struct sl_log_append {
 	/* out; for a duplicate of an idempotent batch: those of the first append */
 	int64_t base_offset;
 	int64_t last_offset;
-	int64_t timestamp_ms; /* of the duplicate's original batch, else the batch's max timestamp */
+	int64_t timestamp_ms; /* of the duplicate's original batch, else the batch's max timestamp
+	                       */
 };
 
 /**
@@ -101,19 +104,19 @@ struct sl_log_append {
  *	-EFBIG larger than a segment; -ENOSPC, -EIO, ...: the log takes no more appends, see
  *	sl_log_error(); what was acknowledged before stays readable.
  */
-int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
-	SL_MUST_CHECK;
+int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes,
+                  struct sl_log_append *io) SL_MUST_CHECK;
 
 /* First disk error of this log (-errno), 0 while it is well. */
 int sl_log_error(const struct sl_log *log);
 
 /* A piece of a segment file that can be sent with sendfile(2) or read with pread(2). */
 struct sl_log_range {
-	int fd;             /* -1 when bytes == 0 */
+	int fd; /* -1 when bytes == 0 */
 	uint64_t pos;
-	uint32_t bytes;     /* starts at a batch boundary; may end inside a batch */
+	uint32_t bytes;      /* starts at a batch boundary; may end inside a batch */
 	int64_t base_offset; /* of the first batch in it */
-	void *segment;      /* Owned reference; sl_log_range_put() returns it */
+	void *segment;       /* Owned reference; sl_log_range_put() returns it */
 };
 
 /**
@@ -123,21 +126,22 @@ struct sl_log_range {
  * @bytes_max: limit of the range
  * @is_whole: if the first batch is larger than @bytes_max return it whole (KIP-74)
  *
- * The range begins with the batch that contains @offset (Kafka clients skip the rest) and never crosses
- * a segment border.  bytes == 0 means: nothing to read below @offset_max, or the first batch does not
- * fit and @is_whole is false.
+ * The range begins with the batch that contains @offset (Kafka clients skip the rest) and never
+ * crosses a segment border.  bytes == 0 means: nothing to read below @offset_max, or the first
+ * batch does not fit and @is_whole is false.
  *
  * Context: owner.
  * Return: 0; -ERANGE; -EIO the segment cannot be read.
  */
 int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t bytes_max,
-		bool is_whole, struct sl_log_range *out) SL_MUST_CHECK;
+                bool is_whole, struct sl_log_range *out) SL_MUST_CHECK;
 /* Context: owner.  Safe on a zeroed range. */
 void sl_log_range_put(struct sl_log *log, struct sl_log_range *range);
 
 /* Offsets.  Context: owner. */
-int64_t sl_log_start(const struct sl_log *log);   /* log start offset */
-int64_t sl_log_end(const struct sl_log *log);     /* log end offset (LEO): the next offset to be given */
+int64_t sl_log_start(const struct sl_log *log); /* log start offset */
+int64_t sl_log_end(
+	const struct sl_log *log); /* log end offset (LEO): the next offset to be given */
 int64_t sl_log_flushed(const struct sl_log *log); /* everything below is on stable storage */
 uint64_t sl_log_bytes(const struct sl_log *log);  /* sum of segment sizes */
 uint32_t sl_log_segments(const struct sl_log *log);
@@ -148,12 +152,13 @@ uint32_t sl_log_segments(const struct sl_log *log);
  * Return: 0 or -EIO.
  */
 int sl_log_offset_for_time(struct sl_log *log, int64_t timestamp_ms, int64_t offset_max,
-			   int64_t *offset, int64_t *found_ms) SL_MUST_CHECK;
+                           int64_t *offset, int64_t *found_ms) SL_MUST_CHECK;
 /* The record with the largest timestamp (ListOffsets -3); -1/-1 when the log is empty. */
 int sl_log_max_time(struct sl_log *log, int64_t *offset, int64_t *found_ms) SL_MUST_CHECK;
 
 /* Leader epochs. */
-/* Called when this server becomes leader: epoch -> current log end.  Return: 0; -EINVAL epoch falls. */
+/* Called when this server becomes leader: epoch -> current log end.  Return: 0; -EINVAL epoch
+ * falls. */
 int sl_log_epoch_begin(struct sl_log *log, int32_t epoch) SL_MUST_CHECK;
 int32_t sl_log_epoch(const struct sl_log *log); /* latest, -1: none */
 /* OffsetForLeaderEpoch: largest known epoch <= @asked and where it ends; -1/-1 unknown. */
@@ -165,22 +170,23 @@ int sl_log_advance_start(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
 int sl_log_truncate(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
 
 /**
- * sl_log_tick() - roll by time, retention by time and size, expiry of producers, delayed file removal
+ * sl_log_tick() - roll by time, retention by time and size, expiry of producers, delayed file
+ * removal
  * @high_watermark: nothing at or above it is deleted
  *
- * Context: owner; bounded work, call it every log.retention.check.interval.ms and more often is harmless.
- * Return: number of segments deleted, or -errno.
+ * Context: owner; bounded work, call it every log.retention.check.interval.ms and more often is
+ * harmless. Return: number of segments deleted, or -errno.
  */
 int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
 
 /*
- * Group commit.  The owner calls _begin, any thread runs the sync, the owner calls _end with its result.
- * At most one is under way per log.
+ * Group commit.  The owner calls _begin, any thread runs the sync, the owner calls _end with its
+ * result. At most one is under way per log.
  */
 struct sl_log_sync {
-	int fds[4];      /* dirty segment files, fds_count of them */
+	int fds[4]; /* dirty segment files, fds_count of them */
 	uint32_t fds_count;
-	int64_t offset;  /* sl_log_flushed() after success */
+	int64_t offset;    /* sl_log_flushed() after success */
 	void *segments[4]; /* Owned references */
 };
 /* Return: 1 there is something to sync, @sync is filled; 0 clean or already under way. */
@@ -210,13 +216,14 @@ struct sl_log_dir;
  * Return: 0; -EBUSY another process holds the lock; -errno.
  */
 int sl_log_dir_open(struct sl_log_dir **out, const char *path, struct sl_files files,
-		    bool *was_clean) SL_MUST_CHECK;
+                    bool *was_clean) SL_MUST_CHECK;
 int sl_log_dir_fd(const struct sl_log_dir *dir);
 const char *sl_log_dir_path(const struct sl_log_dir *dir);
 /* Calls @each for every partition folder.  Return: 0, -errno, or @each's non-zero result. */
 int sl_log_dir_scan(struct sl_log_dir *dir,
-		    int (*each)(void *arg, const char *topic, int32_t partition, const struct sl_uuid *topic_id),
-		    void *arg) SL_MUST_CHECK;
+                    int (*each)(void *arg, const char *topic, int32_t partition,
+                                const struct sl_uuid *topic_id),
+                    void *arg) SL_MUST_CHECK;
 /* Removes "-delete" folders, at most @max files a call.  Return: files removed or -errno. */
 int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max);
 /* Writes and syncs the clean-shutdown marker when @is_clean, drops the lock. */

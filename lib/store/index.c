@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Offset and time index of one segment: growing sorted arrays in file byte order, binary search,
+ * load with a check of every entry.  Owned by the segment that contains them.
+ */
+#include "index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sluice/base/assert.h"
+
+#include "fileio.h"
+
+#define INDEX_GROW_FIRST  16u
+/* A segment is below 2 GiB and an entry needs a batch of at least 61 bytes. */
+#define INDEX_ENTRIES_MAX ((1u << 31) / 61u)
+
+void index_fini(struct index *index)
+{
+	free(index->p);
+	*index = (struct index){0};
+}
+
+static int grow(struct index *index, uint32_t entry_bytes)
+{
+	uint32_t cap = index->cap ? index->cap * 2 : INDEX_GROW_FIRST;
+	uint8_t *p;
+
+	if (index->count < index->cap)
+		return 0;
+	if (index->cap >= INDEX_ENTRIES_MAX)
+		return -ENOMEM;
+	p = realloc(index->p, (size_t)cap * entry_bytes);
+	if (!p)
+		return -ENOMEM;
+	index->p = p;
+	index->cap = cap;
+	return 0;
+}
+
+static uint32_t offset_at(const struct index *index, uint32_t i)
+{
+	SL_ASSERT_HOT(i < index->count);
+	return sl_load_be32(index->p + (size_t)i * INDEX_OFFSET_ENTRY_BYTES);
+}
+
+static uint32_t pos_at(const struct index *index, uint32_t i)
+{
+	SL_ASSERT_HOT(i < index->count);
+	return sl_load_be32(index->p + (size_t)i * INDEX_OFFSET_ENTRY_BYTES + 4);
+}
+
+static int64_t time_at(const struct index *index, uint32_t i)
+{
+	SL_ASSERT_HOT(i < index->count);
+	return (int64_t)sl_load_be64(index->p + (size_t)i * INDEX_TIME_ENTRY_BYTES);
+}
+
+static uint32_t time_offset_at(const struct index *index, uint32_t i)
+{
+	SL_ASSERT_HOT(i < index->count);
+	return sl_load_be32(index->p + (size_t)i * INDEX_TIME_ENTRY_BYTES + 8);
+}
+
+int index_offset_append(struct index *index, uint32_t relative, uint32_t pos)
+{
+	uint8_t *entry;
+	int err;
+
+	if (index->count > 0 && (relative <= offset_at(index, index->count - 1) ||
+	                         pos <= pos_at(index, index->count - 1)))
+		return -EINVAL;
+	err = grow(index, INDEX_OFFSET_ENTRY_BYTES);
+	if (err)
+		return err;
+	entry = index->p + (size_t)index->count * INDEX_OFFSET_ENTRY_BYTES;
+	sl_store_be32(entry, relative);
+	sl_store_be32(entry + 4, pos);
+	index->count++;
+	return 0;
+}
+
+int index_time_append(struct index *index, int64_t time_ms, uint32_t relative)
+{
+	uint8_t *entry;
+	int err;
+
+	if (index->count > 0 && (time_ms <= time_at(index, index->count - 1) ||
+	                         relative <= time_offset_at(index, index->count - 1)))
+		return -EINVAL;
+	err = grow(index, INDEX_TIME_ENTRY_BYTES);
+	if (err)
+		return err;
+	entry = index->p + (size_t)index->count * INDEX_TIME_ENTRY_BYTES;
+	sl_store_be64(entry, (uint64_t)time_ms);
+	sl_store_be32(entry + 8, relative);
+	index->count++;
+	return 0;
+}
+
+bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *entry_relative,
+                        uint32_t *pos)
+{
+	uint32_t low = 0;
+	uint32_t high = index->count;
+
+	/* Invariant: entries before low are below, entries from high on are not. */
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (offset_at(index, mid) < relative)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == 0)
+		return false;
+	*entry_relative = offset_at(index, low - 1);
+	*pos = pos_at(index, low - 1);
+	return true;
+}
+
+bool index_offset_last(const struct index *index, uint32_t *relative, uint32_t *pos)
+{
+	if (index->count == 0)
+		return false;
+	*relative = offset_at(index, index->count - 1);
+	*pos = pos_at(index, index->count - 1);
+	return true;
+}
+
+bool index_time_below(const struct index *index, int64_t time_ms, uint32_t *relative)
+{
+	uint32_t low = 0;
+	uint32_t high = index->count;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (time_at(index, mid) < time_ms)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == 0)
+		return false;
+	*relative = time_offset_at(index, low - 1);
+	return true;
+}
+
+bool index_time_last(const struct index *index, int64_t *time_ms, uint32_t *relative)
+{
+	if (index->count == 0)
+		return false;
+	*time_ms = time_at(index, index->count - 1);
+	*relative = time_offset_at(index, index->count - 1);
+	return true;
+}
+
+static int load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
+                uint32_t entry_bytes)
+{
+	size_t len = 0;
+	char *p = NULL;
+	int err;
+
+	SL_ASSERT(index->p == NULL);
+	err = fileio_load(files, dirfd, path, (size_t)INDEX_ENTRIES_MAX * entry_bytes, &p, &len);
+	if (err == -EFBIG)
+		return -EBADMSG;
+	if (err)
+		return err;
+	if (len % entry_bytes != 0) {
+		free(p);
+		return -EBADMSG;
+	}
+	index->p = (uint8_t *)p;
+	index->count = (uint32_t)(len / entry_bytes);
+	index->cap = index->count;
+	return 0;
+}
+
+int index_offset_load(struct index *index, const struct sl_files *files, int dirfd,
+                      const char *path, uint64_t segment_bytes, uint64_t relative_end)
+{
+	bool is_good;
+	int err = load(index, files, dirfd, path, INDEX_OFFSET_ENTRY_BYTES);
+
+	if (err)
+		return err;
+	is_good = true;
+	for (uint32_t i = 0; i < index->count && is_good; i++)
+		is_good = pos_at(index, i) < segment_bytes && offset_at(index, i) < relative_end &&
+		          (i == 0 || (pos_at(index, i) > pos_at(index, i - 1) &&
+		                      offset_at(index, i) > offset_at(index, i - 1)));
+	if (is_good)
+		return 0;
+	index_fini(index);
+	return -EBADMSG;
+}
+
+int index_time_load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
+                    uint64_t relative_end)
+{
+	bool is_good;
+	int err = load(index, files, dirfd, path, INDEX_TIME_ENTRY_BYTES);
+
+	if (err)
+		return err;
+	is_good = true;
+	for (uint32_t i = 0; i < index->count && is_good; i++)
+		is_good = time_offset_at(index, i) < relative_end &&
+		          (i == 0 || (time_at(index, i) > time_at(index, i - 1) &&
+		                      time_offset_at(index, i) > time_offset_at(index, i - 1)));
+	if (is_good)
+		return 0;
+	index_fini(index);
+	return -EBADMSG;
+}
+
+int index_offset_store(const struct index *index, const struct sl_files *files, int dirfd,
+                       const char *path)
+{
+	return fileio_store(files, dirfd, path, index->p,
+	                    (size_t)index->count * INDEX_OFFSET_ENTRY_BYTES);
+}
+
+int index_time_store(const struct index *index, const struct sl_files *files, int dirfd,
+                     const char *path)
+{
+	return fileio_store(files, dirfd, path, index->p,
+	                    (size_t)index->count * INDEX_TIME_ENTRY_BYTES);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sparse indexes of one segment in Kafka's own file format, kept in memory in that same form so
+ * that loading and storing is one copy-free read or write:
+ *
+ *   .index      {relative offset i32, position i32}: the last offset of a batch and where it begins
+ *   .timeindex  {timestamp i64, relative offset i32}: largest timestamp so far and the last offset
+ * of the batch that brought it; every later entry is larger in both
+ */
+#ifndef STORE_INDEX_H
+#define STORE_INDEX_H
+
+#include "sluice/base/base.h"
+#include "sluice/store/file_ops.h"
+
+#define INDEX_OFFSET_ENTRY_BYTES 8u
+#define INDEX_TIME_ENTRY_BYTES   12u
+
+/* Legal states: zeroed = empty; count <= cap. */
+struct index {
+	uint8_t *p; /* Owned. */
+	uint32_t count;
+	uint32_t cap;
+};
+
+void index_fini(struct index *index);
+/* Both refuse an entry that does not rise with -EINVAL; -ENOMEM. */
+int index_offset_append(struct index *index, uint32_t relative, uint32_t pos) SL_MUST_CHECK;
+int index_time_append(struct index *index, int64_t time_ms, uint32_t relative) SL_MUST_CHECK;
+
+/* Largest entry with an offset below @relative; false when there is none. */
+bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *entry_relative,
+                        uint32_t *pos);
+bool index_offset_last(const struct index *index, uint32_t *relative, uint32_t *pos);
+/* Largest entry with a timestamp below @time_ms; false when there is none. */
+bool index_time_below(const struct index *index, int64_t time_ms, uint32_t *relative);
+bool index_time_last(const struct index *index, int64_t *time_ms, uint32_t *relative);
+
+/* Reads a file and checks that its size and order are those of an index of a segment of
+ * @segment_bytes that holds relative offsets below @relative_end.
+ * Return: 0; -EBADMSG it is not such an index; -errno. */
+int index_offset_load(struct index *index, const struct sl_files *files, int dirfd,
+                      const char *path, uint64_t segment_bytes,
+                      uint64_t relative_end) SL_MUST_CHECK;
+int index_time_load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
+                    uint64_t relative_end) SL_MUST_CHECK;
+int index_offset_store(const struct index *index, const struct sl_files *files, int dirfd,
+                       const char *path) SL_MUST_CHECK;
+int index_time_store(const struct index *index, const struct sl_files *files, int dirfd,
+                     const char *path) SL_MUST_CHECK;
+
+#endif

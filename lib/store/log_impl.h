@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a partition log, shared by the files of this folder and by nobody else. */
+#ifndef STORE_LOG_IMPL_H
+#define STORE_LOG_IMPL_H
+
+#include <fcntl.h>
+
+#include "sluice/base/assert.h"
+#include "sluice/base/list.h"
+#include "sluice/base/log.h"
+#include "sluice/store/log.h"
+
+#include "bounds.h"
+#include "epochs.h"
+#include "index.h"
+#include "producers.h"
+#include "walk.h"
+
+#define LOG_EPOCHS_FILE      "leader-epoch-checkpoint"
+#define LOG_METADATA_FILE    "partition.metadata"
+#define LOG_CHECKPOINT_FILE  "sluice-checkpoint"
+
+#define SEGMENT_TIME_NONE    INT64_C(-1) /* no record has a timestamp */
+#define SEGMENT_TIME_UNKNOWN INT64_MIN   /* not read from the time index yet */
+
+/*
+ * One segment.  States: active (the last one of its log: fd open, indexes in memory only), sealed
+ * (indexes on disk; fd -1, or open and on the log's list), doomed (renamed to ".deleted", out of
+ * the log's array, waiting for its delay and its last reference).
+ */
+struct segment {
+	struct sl_list
+		link; /* sealed and open: log->opened, last used first; doomed: log->doomed */
+	int64_t base_offset;
+	int64_t end_offset; /* behind its last batch; base_offset when empty */
+	uint64_t bytes;     /* of complete batches; the file may have a torn tail behind them */
+	int64_t max_time_ms;
+	int64_t max_time_offset; /* last offset of the batch that brought max_time_ms */
+	int64_t since_ms;        /* wall clock of its first append; 0: empty */
+	int64_t doomed_ms;       /* when the files may be unlinked */
+	struct index offsets;
+	struct index times;       /* of the active segment only */
+	uint64_t index_gap_bytes; /* appended since the last index entry */
+	uint32_t refs;            /* ranges and syncs; all of the owner's core */
+	int fd;                   /* -1: closed */
+	bool is_sealed;
+	bool is_dirty; /* has bytes that no sync covered */
+	bool is_doomed;
+	bool has_offsets; /* the offset index is in memory */
+	bool was_used;    /* since the last tick */
+};
+
+/* Where a batch lies in its segment. */
+struct log_place {
+	int64_t base_offset;
+	int64_t last_offset;
+	uint32_t pos;
+	uint32_t bytes;
+};
+
+struct sl_log {
+	struct sl_files files;
+	int dirfd; /* Borrowed: the log dir. */
+	int error; /* first failed write or sync; final */
+	int64_t start;
+	int64_t end;
+	int64_t flushed;
+	struct segment *active;    /* segments[segments_count - 1] */
+	struct segment **segments; /* Owned. By base offset. */
+	uint32_t segments_count;
+	uint32_t segments_cap;
+	uint32_t tail_next; /* batches ever put into tail since it was emptied */
+	/* The last batches of the active segment, so that fetches at the tail need no disk read. */
+	struct log_place tail[STORE_TAIL_BATCHES];
+	struct sl_log_config config;
+	struct epochs epochs;
+	struct producers producers;
+	uint64_t bytes;
+	int64_t now_ms;         /* latest wall clock the caller told */
+	int64_t recovery_point; /* sealed segments that end at or below it are on stable storage */
+	struct sl_list opened;
+	uint32_t opened_count;
+	struct sl_list doomed;
+	/* Group commit. */
+	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */
+	uint32_t sync_aux_count;
+	uint32_t folder_changes; /* files created or renamed in the folder */
+	uint32_t folder_synced;  /* folder_changes that a sync has covered */
+	uint32_t sync_folder;    /* folder_changes that the running sync covers */
+	bool is_parent_dirty; /* the folder itself or its topic id may not be on stable storage */
+	bool is_sync_running;
+	bool is_sync_void; /* a truncation came in between: the running sync proves nothing */
+	bool is_checkpoint_clean; /* the checkpoint on disk says "closed cleanly" */
+	int64_t snapshots[STORE_SNAPSHOTS_KEPT + 1]; /* offsets of snapshot files, rising */
+	uint32_t snapshots_count;
+	int32_t partition;
+	struct sl_uuid topic_id;
+	uint32_t topic_len; /* of folder */
+	char folder[];      /* "<topic>-<partition>" */
+};
+
+/* ---- log.c ---- */
+
+/* "<folder>/<name>" for openat(2); @path is returned. */
+const char *log_path(const struct sl_log *log, const char *name, char path[STORE_PATH_MAX]);
+/* Records the first failure, after which the log takes no more writes.  Returns @err. */
+int log_fail(struct sl_log *log, int err, const char *what);
+int log_store_epochs(struct sl_log *log) SL_MUST_CHECK;
+void log_tail_clear(struct sl_log *log);
+/* Accounts for a batch that the active segment now has at @batch->pos. */
+void log_took(struct sl_log *log, const struct walk_batch *batch);
+/* What the batch means to its producer. */
+void log_claim(const struct sl_batch_head *head, struct producers_claim *claim);
+
+/* ---- segment.c ---- */
+
+/* "<folder>/<20 digits><suffix>". */
+const char *segment_path(const struct sl_log *log, int64_t base_offset, const char *suffix,
+                         char path[STORE_PATH_MAX]);
+/* Adds a segment to the end of the array; it is sealed and closed until the caller says otherwise.
+ * -ENOMEM. */
+int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out) SL_MUST_CHECK;
+/* Creates the file of a new, empty, active segment at @base_offset. */
+int segment_create(struct sl_log *log, int64_t base_offset) SL_MUST_CHECK;
+/* Accounts for one batch at the end of @seg, feeding its indexes. */
+void segment_took(struct sl_log *log, struct segment *seg, const struct walk_batch *batch);
+/* Writes the indexes of @seg and gives the memory back; it is sealed afterwards. */
+int segment_seal(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+/* Reopens @seg for writing with both indexes in memory, which the caller fills or rebuilds; it is
+ * neither sealed nor necessarily the last one then. */
+int segment_unseal(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+/* Seals the active segment and begins a new one at the log's end. */
+int segment_roll(struct sl_log *log) SL_MUST_CHECK;
+/* Makes a sealed segment readable: descriptor and, if asked for, offset index. */
+int segment_use(struct sl_log *log, struct segment *seg, bool with_index) SL_MUST_CHECK;
+/* Closes sealed segments that nobody refers to, least recently used first, down to @keep. */
+void segment_close_unused(struct sl_log *log, uint32_t keep, const struct segment *except);
+void segment_put(struct sl_log *log, struct segment *seg);
+/* Takes segments[first..first + count) out of the log: renamed at once, unlinked after the delay.
+ */
+int segment_doom(struct sl_log *log, uint32_t first, uint32_t count) SL_MUST_CHECK;
+/* Unlinks the files of doomed segments whose time has come, at most @max of them. */
+int segment_bury(struct sl_log *log, int64_t now_ms, uint32_t max) SL_MUST_CHECK;
+/* Forgets everything that was derived from the batches. */
+void segment_reset(struct segment *seg);
+/* Frees memory and descriptors; the files stay. */
+void segment_release(struct sl_log *log, struct segment *seg);
+/* Reads the batch headers again and rebuilds end, size, times and both indexes in memory.
+ * -EBADMSG the segment is damaged; what lies before the damage is accounted for. */
+int segment_rebuild(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+/* Fills in max_time_ms of a sealed segment. */
+int segment_load_time(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+
+/* ---- lookup.c ---- */
+
+/* Number of the segment that contains @offset or, in a gap, of the first one behind it;
+ * segments_count - 1 for the log end. */
+uint32_t lookup_segment(const struct sl_log *log, int64_t offset);
+/* First batch of @seg whose last offset is >= @offset.  1 found; 0 none; -errno. */
+int lookup_batch(struct sl_log *log, struct segment *seg, int64_t offset,
+                 struct log_place *out) SL_MUST_CHECK;
+
+/* ---- checkpoint.c ---- */
+
+struct checkpoint {
+	int64_t log_start;
+	int64_t recovery_point;
+	int64_t clean_end;   /* log end of a clean close; -1: the log was in use */
+	int64_t clean_bytes; /* size of the active segment then */
+};
+/* -ENOENT absent; -EBADMSG damaged; -errno. */
+int checkpoint_load(const struct sl_log *log, struct checkpoint *out) SL_MUST_CHECK;
+int checkpoint_store(struct sl_log *log, bool is_clean) SL_MUST_CHECK;
+/* partition.metadata of @folder.  -ENOENT absent; -EBADMSG damaged; -errno. */
+int checkpoint_load_topic_id(const struct sl_files *files, int dirfd, const char *folder,
+                             struct sl_uuid *out) SL_MUST_CHECK;
+int checkpoint_store_topic_id(const struct sl_log *log) SL_MUST_CHECK;
+
+/* ---- snapshot.c ---- */
+
+/* Writes the producers' state at the log's end and forgets the oldest file above the number kept.
+ */
+int snapshot_store(struct sl_log *log) SL_MUST_CHECK;
+/* Loads the newest valid snapshot at or below @offset_max; *offset is where it stands, -1: none. */
+int snapshot_load(struct sl_log *log, int64_t offset_max, int64_t *offset) SL_MUST_CHECK;
+/* Remembers a file found at open. */
+void snapshot_found(struct sl_log *log, int64_t offset);
+/* Removes files above @offset. */
+void snapshot_cut(struct sl_log *log, int64_t offset);
+
+/* ---- replay.c ---- */
+
+/* Rebuilds the producers' state at the log's end from the newest snapshot and the batches behind
+ * it; with @is_epochs_lost the whole log is walked for leader epochs too. */
+int replay_producers(struct sl_log *log, bool is_epochs_lost, int64_t now_ms) SL_MUST_CHECK;
+
+/* ---- recover.c ---- */
+
+int recover_log(struct sl_log *log, const struct sl_log_opts *opts,
+                struct sl_log_recovery *report) SL_MUST_CHECK;
+
+/* ---- sync.c ---- */
+
+/* Syncs everything dirty now, in the caller's thread. */
+int sync_all(struct sl_log *log) SL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Producer snapshots: "<20-digit offset>.snapshot" says what every producer's state was when the
+ * log ended at that offset.  They only save replaying the log, so a missing or damaged one costs
+ * time.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "fileio.h"
+#include "log_impl.h"
+
+/* Header and the largest possible table. */
+#define SNAPSHOT_BYTES_MAX (64u + STORE_PRODUCERS_MAX * 160u)
+
+static void snapshot_unlink(struct sl_log *log, int64_t offset)
+{
+	char path[STORE_PATH_MAX];
+	int err = log->files.ops->unlink(log->files.ctx, log->dirfd,
+	                                 segment_path(log, offset, ".snapshot", path));
+
+	/* A file that stays is found at the next open and judged by its own offset and checksum. */
+	SL_COUNT_IF(err && err != -ENOENT);
+}
+
+static void forget(struct sl_log *log, uint32_t i)
+{
+	snapshot_unlink(log, log->snapshots[i]);
+	memmove(log->snapshots + i, log->snapshots + i + 1,
+	        (log->snapshots_count - i - 1) * sizeof(log->snapshots[0]));
+	log->snapshots_count--;
+}
+
+void snapshot_found(struct sl_log *log, int64_t offset)
+{
+	uint32_t i = log->snapshots_count;
+
+	if (i == SL_ARRAY_SIZE(log->snapshots)) {
+		if (offset <= log->snapshots[0]) {
+			snapshot_unlink(log, offset);
+			return;
+		}
+		forget(log, 0);
+		i--;
+	}
+	while (i > 0 && log->snapshots[i - 1] > offset) {
+		log->snapshots[i] = log->snapshots[i - 1];
+		i--;
+	}
+	log->snapshots[i] = offset;
+	log->snapshots_count++;
+}
+
+void snapshot_cut(struct sl_log *log, int64_t offset)
+{
+	while (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] > offset)
+		forget(log, log->snapshots_count - 1);
+}
+
+int snapshot_store(struct sl_log *log)
+{
+	char path[STORE_PATH_MAX];
+	struct sl_buf buf;
+	int err;
+
+	SL_ASSERT(log->snapshots_count == 0 ||
+	          log->snapshots[log->snapshots_count - 1] <= log->end);
+	sl_buf_init_grow(&buf, SNAPSHOT_BYTES_MAX);
+	producers_encode(&log->producers, log->end, &buf);
+	err = sl_buf_ok(&buf) ? fileio_replace(&log->files, log->dirfd,
+	                                       segment_path(log, log->end, ".snapshot", path),
+	                                       buf.p, buf.len, false)
+	                      : -ENOMEM;
+	sl_buf_fini(&buf);
+	if (err)
+		return log_fail(log, err, "write producer snapshot");
+	log->folder_changes++;
+	if (log->snapshots_count == 0 || log->snapshots[log->snapshots_count - 1] != log->end)
+		snapshot_found(log, log->end);
+	while (log->snapshots_count > STORE_SNAPSHOTS_KEPT)
+		forget(log, 0);
+	return 0;
+}
+
+int snapshot_load(struct sl_log *log, int64_t offset_max, int64_t *offset)
+{
+	char path[STORE_PATH_MAX];
+
+	producers_clear(&log->producers);
+	*offset = -1;
+	for (uint32_t i = log->snapshots_count; i > 0; i--) {
+		char *p = NULL;
+		size_t len = 0;
+		int err;
+
+		if (log->snapshots[i - 1] > offset_max)
+			continue;
+		err = fileio_load(&log->files, log->dirfd,
+		                  segment_path(log, log->snapshots[i - 1], ".snapshot", path),
+		                  SNAPSHOT_BYTES_MAX, &p, &len);
+		if (!err) {
+			err = producers_decode(&log->producers, p, len, log->snapshots[i - 1]);
+			free(p);
+		}
+		if (!err) {
+			*offset = log->snapshots[i - 1];
+			return 0;
+		}
+		if (err != -EBADMSG && err != -ENOENT && err != -EFBIG)
+			return err;
+		sl_log(WARN, store, "ignore producer snapshot path=%s: %s", path, strerror(-err));
+	}
+	return 0;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Group commit: which descriptors have to be synced so that everything appended so far is on stable
+ * storage, and what is known afterwards.  Begin and end run on the owner's core; the sync between
+ * them runs on any thread, on descriptors that references keep open.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "fileio.h"
+#include "log_impl.h"
+
+/* Opens a path of the folder only to sync it. */
+static int add_path(struct sl_log *log, struct sl_log_sync *sync, const char *path, int flags)
+{
+	int fd = log->files.ops->open(log->files.ctx, log->dirfd, path, flags, 0);
+
+	if (fd < 0)
+		return fd;
+	log->sync_aux[log->sync_aux_count++] = fd;
+	sync->segments[sync->fds_count] = NULL;
+	sync->fds[sync->fds_count++] = fd;
+	return 0;
+}
+
+static void close_aux(struct sl_log *log)
+{
+	while (log->sync_aux_count > 0)
+		log->files.ops->close(log->files.ctx, log->sync_aux[--log->sync_aux_count]);
+}
+
+/* Names first: a file whose folder entry is lost is lost with its data. */
+static int add_names(struct sl_log *log, struct sl_log_sync *sync)
+{
+	char path[STORE_PATH_MAX];
+	int err = 0;
+
+	log->sync_folder = log->folder_changes;
+	if (log->is_parent_dirty) {
+		sync->segments[sync->fds_count] = NULL;
+		sync->fds[sync->fds_count++] = log->dirfd;
+		err = add_path(log, sync, log_path(log, LOG_METADATA_FILE, path), O_RDONLY);
+	}
+	if (!err && (log->is_parent_dirty || log->folder_changes != log->folder_synced))
+		err = add_path(log, sync, log->folder, O_RDONLY | O_DIRECTORY);
+	return err;
+}
+
+int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
+{
+	uint32_t first = log->segments_count;
+	int err;
+
+	*sync = (struct sl_log_sync){.offset = log->flushed};
+	if (log->error || log->is_sync_running || log->flushed >= log->end)
+		return 0;
+	err = add_names(log, sync);
+	if (err) {
+		/* Nothing was synced and nothing is claimed; descriptors may be back next time. */
+		sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-err));
+		close_aux(log);
+		return 0;
+	}
+	/* Dirty segments are the last ones of the array: each begins dirty and is synced in order.
+	 */
+	while (first > 0 && log->segments[first - 1]->is_dirty)
+		first--;
+	for (; first < log->segments_count && sync->fds_count < SL_ARRAY_SIZE(sync->fds); first++) {
+		struct segment *seg = log->segments[first];
+
+		SL_ASSERT(seg->fd >= 0);
+		seg->refs++;
+		sync->segments[sync->fds_count] = seg;
+		sync->fds[sync->fds_count++] = seg->fd;
+		sync->offset = seg->end_offset;
+	}
+	SL_ASSERT(sync->fds_count > 0 && sync->offset <= log->end);
+	log->is_sync_running = true;
+	log->is_sync_void = false;
+	return 1;
+}
+
+int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
+{
+	SL_ASSERT(sync->fds_count <= SL_ARRAY_SIZE(sync->fds));
+	for (uint32_t i = 0; i < sync->fds_count; i++) {
+		int err = files->ops->sync(files->ctx, sync->fds[i]);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Moves the recovery point over sealed segments that are durable now. */
+static void advance_recovery_point(struct sl_log *log)
+{
+	if (log->flushed < log->active->base_offset ||
+	    log->recovery_point >= log->active->base_offset)
+		return;
+	log->recovery_point = log->active->base_offset;
+	/* A failure is remembered as the log's error; what was synced stays synced. */
+	SL_COUNT_IF(checkpoint_store(log, false));
+}
+
+void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
+{
+	SL_ASSERT(log->is_sync_running && result <= 0);
+	log->is_sync_running = false;
+	close_aux(log);
+	for (uint32_t i = 0; i < sync->fds_count; i++) {
+		struct segment *seg = sync->segments[i];
+
+		if (!seg)
+			continue;
+		if (!result && !log->is_sync_void && seg->end_offset <= sync->offset)
+			seg->is_dirty = false;
+		segment_put(log, seg);
+	}
+	if (result) {
+		/* The kernel may have dropped the pages it could not write: a second fsync would
+		 * succeed without them.  So the first failure is the last word. */
+		log_fail(log, result, "sync");
+	} else if (!log->is_sync_void) {
+		log->folder_synced = log->sync_folder;
+		log->is_parent_dirty = false;
+		log->flushed = SL_MAX(log->flushed, sync->offset);
+		advance_recovery_point(log);
+	}
+	*sync = (struct sl_log_sync){.offset = log->flushed};
+}
+
+int sync_all(struct sl_log *log)
+{
+	/* Every round takes at least one dirty segment. */
+	for (uint32_t round = 0; round <= log->segments_count && log->flushed < log->end; round++) {
+		struct sl_log_sync sync;
+		int err;
+
+		if (sl_log_sync_begin(log, &sync) == 0)
+			return log->error ? log->error : -EMFILE;
+		err = sl_log_sync_run(&log->files, &sync);
+		sl_log_sync_end(log, &sync, err);
+		if (err)
+			return err;
+	}
+	return log->flushed == log->end ? 0 : -EIO;
+}
