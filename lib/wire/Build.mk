@@ -22,8 +22,6 @@ src-y := cursor.c apis.c errmap.c batch.c validate.c record.c compress.c apis_ge
 	heartbeat_gen.c \
 	image_broker_gen.c \
 	image_topic_gen.c \
-	image_broker_gen.c \
-	image_topic_gen.c \
 	incremental_alter_configs_gen.c \
 	init_producer_id_gen.c \
 	join_group_gen.c \

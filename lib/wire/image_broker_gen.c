@@ -6,33 +6,54 @@
 
 #include <errno.h>
 
-void sl_image_broker_init(struct sl_image_broker *m)
+void sl_image_broker_node_init(struct sl_image_broker_node *m)
 {
-	*m = (struct sl_image_broker){
-		.rack = SL_STR_NULL,
-	};
+	*m = (struct sl_image_broker_node){0};
 }
 
-static void get_all(struct sl_image_broker *m, struct sl_cursor *c)
+void sl_image_broker_init(struct sl_image_broker *m)
 {
-	sl_image_broker_init(m);
+	*m = (struct sl_image_broker){0};
+}
+
+static void get_node(struct sl_image_broker_node *m, struct sl_cursor *c)
+{
+	sl_image_broker_node_init(m);
 	m->node_id = sl_cursor_i32(c);
 	m->host = sl_cursor_str_nn(c, true);
 	m->port = sl_cursor_i32(c);
-	m->rack = sl_cursor_str(c, true);
-	m->cluster_id = sl_cursor_str_nn(c, true);
-	m->is_controller = sl_cursor_bool(c);
 	sl_cursor_skip_tags(c);
 }
 
-static void put_all(const struct sl_image_broker *m, struct sl_buf *b)
+static void get_all(struct sl_image_broker *m, struct sl_cursor *c, struct sl_arena *arena)
+{
+	sl_image_broker_init(m);
+	m->cluster_id = sl_cursor_str_nn(c, true);
+	m->controller_id = sl_cursor_i32(c);
+	m->nodes_count = sl_cursor_count_nn(c, true, 10);
+	m->nodes = sl_cursor_array(c, arena, m->nodes_count, sizeof(*m->nodes));
+	for (int32_t i = 0; i < m->nodes_count && !c->failed; i++)
+		get_node(&m->nodes[i], c);
+	m->auto_create_topics = sl_cursor_bool(c);
+	sl_cursor_skip_tags(c);
+}
+
+static void put_node(const struct sl_image_broker_node *m, struct sl_buf *b)
 {
 	sl_put_i32(b, m->node_id);
 	sl_put_str_nn(b, m->host, true);
 	sl_put_i32(b, m->port);
-	sl_put_str(b, m->rack, true);
+	sl_buf_put_uvarint(b, 0);
+}
+
+static void put_all(const struct sl_image_broker *m, struct sl_buf *b)
+{
 	sl_put_str_nn(b, m->cluster_id, true);
-	sl_put_bool(b, m->is_controller);
+	sl_put_i32(b, m->controller_id);
+	sl_put_count_nn(b, m->nodes_count, true);
+	for (int32_t i = 0; i < m->nodes_count; i++)
+		put_node(&m->nodes[i], b);
+	sl_put_bool(b, m->auto_create_topics);
 	sl_buf_put_uvarint(b, 0);
 }
 
@@ -41,7 +62,7 @@ int sl_image_broker_decode(struct sl_image_broker *m, struct sl_cursor *c, struc
 {
 	if (version != 0)
 		return -ENOTSUP;
-	get_all(m, c);
+	get_all(m, c, arena);
 	return sl_cursor_result(c, arena);
 }
 

@@ -6,29 +6,19 @@
 
 #include <errno.h>
 
+void sl_image_topic_partition_init(struct sl_image_topic_partition *m)
+{
+	*m = (struct sl_image_topic_partition){0};
+}
+
 void sl_image_topic_config_init(struct sl_image_topic_config *m)
 {
 	*m = (struct sl_image_topic_config){0};
 }
 
-void sl_image_topic_partition_init(struct sl_image_topic_partition *m)
-{
-	*m = (struct sl_image_topic_partition){
-		.leader_id = -1,
-	};
-}
-
 void sl_image_topic_init(struct sl_image_topic *m)
 {
 	*m = (struct sl_image_topic){0};
-}
-
-static void get_config(struct sl_image_topic_config *m, struct sl_cursor *c)
-{
-	sl_image_topic_config_init(m);
-	m->name = sl_cursor_str_nn(c, true);
-	m->value = sl_cursor_str(c, true);
-	sl_cursor_skip_tags(c);
 }
 
 static void get_partition(struct sl_image_topic_partition *m, struct sl_cursor *c,
@@ -45,28 +35,29 @@ static void get_partition(struct sl_image_topic_partition *m, struct sl_cursor *
 	sl_cursor_skip_tags(c);
 }
 
+static void get_config(struct sl_image_topic_config *m, struct sl_cursor *c)
+{
+	sl_image_topic_config_init(m);
+	m->name = sl_cursor_str_nn(c, true);
+	m->value = sl_cursor_str_nn(c, true);
+	sl_cursor_skip_tags(c);
+}
+
 static void get_all(struct sl_image_topic *m, struct sl_cursor *c, struct sl_arena *arena)
 {
 	sl_image_topic_init(m);
 	m->topic_id = sl_cursor_uuid(c);
 	m->name = sl_cursor_str_nn(c, true);
 	m->is_internal = sl_cursor_bool(c);
-	m->configs_count = sl_cursor_count_nn(c, true, 3);
-	m->configs = sl_cursor_array(c, arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count && !c->failed; i++)
-		get_config(&m->configs[i], c);
 	m->partitions_count = sl_cursor_count_nn(c, true, 15);
 	m->partitions = sl_cursor_array(c, arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count && !c->failed; i++)
 		get_partition(&m->partitions[i], c, arena);
+	m->configs_count = sl_cursor_count_nn(c, true, 3);
+	m->configs = sl_cursor_array(c, arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count && !c->failed; i++)
+		get_config(&m->configs[i], c);
 	sl_cursor_skip_tags(c);
-}
-
-static void put_config(const struct sl_image_topic_config *m, struct sl_buf *b)
-{
-	sl_put_str_nn(b, m->name, true);
-	sl_put_str(b, m->value, true);
-	sl_buf_put_uvarint(b, 0);
 }
 
 static void put_partition(const struct sl_image_topic_partition *m, struct sl_buf *b)
@@ -81,17 +72,24 @@ static void put_partition(const struct sl_image_topic_partition *m, struct sl_bu
 	sl_buf_put_uvarint(b, 0);
 }
 
+static void put_config(const struct sl_image_topic_config *m, struct sl_buf *b)
+{
+	sl_put_str_nn(b, m->name, true);
+	sl_put_str_nn(b, m->value, true);
+	sl_buf_put_uvarint(b, 0);
+}
+
 static void put_all(const struct sl_image_topic *m, struct sl_buf *b)
 {
 	sl_put_uuid(b, m->topic_id);
 	sl_put_str_nn(b, m->name, true);
 	sl_put_bool(b, m->is_internal);
-	sl_put_count_nn(b, m->configs_count, true);
-	for (int32_t i = 0; i < m->configs_count; i++)
-		put_config(&m->configs[i], b);
 	sl_put_count_nn(b, m->partitions_count, true);
 	for (int32_t i = 0; i < m->partitions_count; i++)
 		put_partition(&m->partitions[i], b);
+	sl_put_count_nn(b, m->configs_count, true);
+	for (int32_t i = 0; i < m->configs_count; i++)
+		put_config(&m->configs[i], b);
 	sl_buf_put_uvarint(b, 0);
 }
 

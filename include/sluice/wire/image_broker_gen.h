@@ -10,16 +10,22 @@
 /* The newest version that the codec knows. */
 #define SL_IMAGE_BROKER_VERSION_MAX 0
 
-struct sl_image_broker {
+struct sl_image_broker_node {
 	int32_t node_id;
 	struct sl_str host;
 	int32_t port;
-	struct sl_str rack;
+};
+
+struct sl_image_broker {
 	struct sl_str cluster_id;
-	bool is_controller;
+	int32_t controller_id;
+	struct sl_image_broker_node *nodes;
+	int32_t nodes_count;
+	bool auto_create_topics;
 };
 
 /* Sets the schema's defaults. */
+void sl_image_broker_node_init(struct sl_image_broker_node *m);
 void sl_image_broker_init(struct sl_image_broker *m);
 /* Versions 0-0.  Return: 0; -EBADMSG malformed; -ENOMEM arena full; -ENOTSUP version. */
 int sl_image_broker_decode(struct sl_image_broker *m, struct sl_cursor *c, struct sl_arena *arena,

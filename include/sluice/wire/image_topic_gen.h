@@ -10,11 +10,6 @@
 /* The newest version that the codec knows. */
 #define SL_IMAGE_TOPIC_VERSION_MAX 0
 
-struct sl_image_topic_config {
-	struct sl_str name;
-	struct sl_str value;
-};
-
 struct sl_image_topic_partition {
 	int32_t partition_index;
 	int32_t leader_id;
@@ -25,19 +20,24 @@ struct sl_image_topic_partition {
 	int32_t isr_nodes_count;
 };
 
+struct sl_image_topic_config {
+	struct sl_str name;
+	struct sl_str value;
+};
+
 struct sl_image_topic {
 	struct sl_uuid topic_id;
 	struct sl_str name;
 	bool is_internal;
-	struct sl_image_topic_config *configs;
-	int32_t configs_count;
 	struct sl_image_topic_partition *partitions;
 	int32_t partitions_count;
+	struct sl_image_topic_config *configs;
+	int32_t configs_count;
 };
 
 /* Sets the schema's defaults. */
-void sl_image_topic_config_init(struct sl_image_topic_config *m);
 void sl_image_topic_partition_init(struct sl_image_topic_partition *m);
+void sl_image_topic_config_init(struct sl_image_topic_config *m);
 void sl_image_topic_init(struct sl_image_topic *m);
 /* Versions 0-0.  Return: 0; -EBADMSG malformed; -ENOMEM arena full; -ENOTSUP version. */
 int sl_image_topic_decode(struct sl_image_topic *m, struct sl_cursor *c, struct sl_arena *arena,

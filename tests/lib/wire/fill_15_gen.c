@@ -416,6 +416,21 @@ const struct fill_message fill_message_group_metadata_value = {
 	encode_any_group_metadata_value,
 };
 
+static void fill_image_broker_node(struct sl_image_broker_node *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_broker_node_init(m);
+	rnd_field(r, "nodes.nodeid");
+	m->node_id = (int32_t)rnd(r);
+	rnd_field(r, "nodes.host");
+	m->host = rnd_str(r, arena, false);
+	rnd_field(r, "nodes.port");
+	m->port = (int32_t)rnd(r);
+}
+
 static void fill_image_broker(struct sl_image_broker *m, struct rnd *r, struct sl_arena *arena,
                               int16_t version)
 {
@@ -423,21 +438,21 @@ static void fill_image_broker(struct sl_image_broker *m, struct rnd *r, struct s
 	(void)arena;
 	(void)version;
 	sl_image_broker_init(m);
-	rnd_field(r, "nodeid");
-	m->node_id = (int32_t)rnd(r);
-	rnd_field(r, "host");
-	m->host = rnd_str(r, arena, false);
-	rnd_field(r, "port");
-	m->port = (int32_t)rnd(r);
-	rnd_field(r, "rack");
-	m->rack = rnd_str(r, arena, true);
 	rnd_field(r, "clusterid");
 	m->cluster_id = rnd_str(r, arena, false);
-	rnd_field(r, "iscontroller");
-	m->is_controller = rnd_bool(r);
+	rnd_field(r, "controllerid");
+	m->controller_id = (int32_t)rnd(r);
+	rnd_field(r, "nodes");
+	m->nodes_count = rnd_count(r, false);
+	m->nodes = rnd_array(arena, m->nodes_count, sizeof(*m->nodes));
+	for (int32_t i = 0; i < m->nodes_count; i++)
+		fill_image_broker_node(&m->nodes[i], r, arena, version);
+	rnd_field(r, "autocreatetopics");
+	m->auto_create_topics = rnd_bool(r);
 }
 
-static bool same_image_broker(const struct sl_image_broker *a, const struct sl_image_broker *b)
+static bool same_image_broker_node(const struct sl_image_broker_node *a,
+                                   const struct sl_image_broker_node *b)
 {
 	(void)a;
 	(void)b;
@@ -447,12 +462,25 @@ static bool same_image_broker(const struct sl_image_broker *a, const struct sl_i
 		return differs("host");
 	if (a->port != b->port)
 		return differs("port");
-	if (!sl_str_eq(a->rack, b->rack))
-		return differs("rack");
+	return true;
+}
+
+static bool same_image_broker(const struct sl_image_broker *a, const struct sl_image_broker *b)
+{
+	(void)a;
+	(void)b;
 	if (!sl_str_eq(a->cluster_id, b->cluster_id))
 		return differs("cluster_id");
-	if (a->is_controller != b->is_controller)
-		return differs("is_controller");
+	if (a->controller_id != b->controller_id)
+		return differs("controller_id");
+	if (a->nodes_count != b->nodes_count)
+		return differs("nodes_count");
+	for (int32_t i = 0; i < a->nodes_count; i++) {
+		if (!same_image_broker_node(&a->nodes[i], &b->nodes[i]))
+			return differs("nodes");
+	}
+	if (a->auto_create_topics != b->auto_create_topics)
+		return differs("auto_create_topics");
 	return true;
 }
 
@@ -495,19 +523,6 @@ const struct fill_message fill_message_image_broker = {
 	encode_any_image_broker,
 };
 
-static void fill_image_topic_config(struct sl_image_topic_config *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, true);
-}
-
 static void fill_image_topic_partition(struct sl_image_topic_partition *m, struct rnd *r,
                                        struct sl_arena *arena, int16_t version)
 {
@@ -533,6 +548,19 @@ static void fill_image_topic_partition(struct sl_image_topic_partition *m, struc
 		m->isr_nodes[i] = (int32_t)rnd(r);
 }
 
+static void fill_image_topic_config(struct sl_image_topic_config *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_topic_config_init(m);
+	rnd_field(r, "configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "configs.value");
+	m->value = rnd_str(r, arena, false);
+}
+
 static void fill_image_topic(struct sl_image_topic *m, struct rnd *r, struct sl_arena *arena,
                              int16_t version)
 {
@@ -546,28 +574,16 @@ static void fill_image_topic(struct sl_image_topic *m, struct rnd *r, struct sl_
 	m->name = rnd_str(r, arena, false);
 	rnd_field(r, "isinternal");
 	m->is_internal = rnd_bool(r);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_image_topic_config(&m->configs[i], r, arena, version);
 	rnd_field(r, "partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
 		fill_image_topic_partition(&m->partitions[i], r, arena, version);
-}
-
-static bool same_image_topic_config(const struct sl_image_topic_config *a,
-                                    const struct sl_image_topic_config *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
+	rnd_field(r, "configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_image_topic_config(&m->configs[i], r, arena, version);
 }
 
 static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
@@ -596,6 +612,18 @@ static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
 	return true;
 }
 
+static bool same_image_topic_config(const struct sl_image_topic_config *a,
+                                    const struct sl_image_topic_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
 static bool same_image_topic(const struct sl_image_topic *a, const struct sl_image_topic *b)
 {
 	(void)a;
@@ -606,17 +634,17 @@ static bool same_image_topic(const struct sl_image_topic *a, const struct sl_ima
 		return differs("name");
 	if (a->is_internal != b->is_internal)
 		return differs("is_internal");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_image_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
-	}
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
 		if (!same_image_topic_partition(&a->partitions[i], &b->partitions[i]))
 			return differs("partitions");
+	}
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_image_topic_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
 	}
 	return true;
 }
