@@ -2,10 +2,10 @@
 /*
  * Group coordinator: classic consumer groups and committed offsets, as one pure step function.
  *
- * No clock, I/O, randomness or globals: time and random bits arrive in the event, and what must be done
- * comes out as actions.  State lives in memory and on __consumer_offsets in Kafka's record format; the
- * caller appends the batches it is handed and feeds back the outcome.  Answers to changes are held back
- * until their records are appended.
+ * No clock, I/O, randomness or globals: time and random bits arrive in the event, and what must be
+ * done comes out as actions.  State lives in memory and on __consumer_offsets in Kafka's record
+ * format; the caller appends the batches it is handed and feeds back the outcome.  Answers to
+ * changes are held back until their records are appended.
  */
 #ifndef CONTROL_GROUP_GROUP_H
 #define CONTROL_GROUP_GROUP_H
@@ -34,22 +34,24 @@ struct group_opts {
 };
 
 enum group_event_type {
-	GROUP_EV_REQUEST = 0, /* a client's request; answered by exactly one RESPOND, now or later */
-	GROUP_EV_CANCEL,      /* the client of an unanswered request is gone */
-	GROUP_EV_APPENDED,    /* outcome of an APPEND action */
-	GROUP_EV_TICK,        /* time passed: session time-outs, joins that are due, offset expiry */
-	GROUP_EV_LOAD_BEGIN,  /* this __consumer_offsets partition is being read */
-	GROUP_EV_LOAD_BATCHES,/* record batches of it, in order, complete ones */
-	GROUP_EV_LOAD_END,    /* it is now served; session timers start at full length */
-	GROUP_EV_UNLOAD,      /* it is not served any more: drop its groups, fail their parked requests */
+	GROUP_EV_REQUEST =
+		0,           /* a client's request; answered by exactly one RESPOND, now or later */
+	GROUP_EV_CANCEL,     /* the client of an unanswered request is gone */
+	GROUP_EV_APPENDED,   /* outcome of an APPEND action */
+	GROUP_EV_TICK,       /* time passed: session time-outs, joins that are due, offset expiry */
+	GROUP_EV_LOAD_BEGIN, /* this __consumer_offsets partition is being read */
+	GROUP_EV_LOAD_BATCHES, /* record batches of it, in order, complete ones */
+	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
+	GROUP_EV_UNLOAD, /* it is not served any more: drop its groups, fail their parked requests
+	                  */
 	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
 };
 
 struct group_event {
 	enum group_event_type type;
-	int64_t now_ms;  /* monotonic */
-	int64_t wall_ms; /* wall clock, for commit timestamps */
-	uint64_t random; /* fresh random bits, for member ids */
+	int64_t now_ms;    /* monotonic */
+	int64_t wall_ms;   /* wall clock, for commit timestamps */
+	uint64_t random;   /* fresh random bits, for member ids */
 	int32_t partition; /* LOAD_*, UNLOAD */
 	/* REQUEST, CANCEL */
 	uint64_t handle; /* the caller's name for the request, unique while unanswered */
@@ -72,7 +74,7 @@ struct group_event {
 enum group_action_type {
 	GROUP_ACT_RESPOND = 0, /* send @bytes (response header and body) to @handle's client */
 	GROUP_ACT_CLOSE,       /* the request was malformed: close the connection of @handle */
-	GROUP_ACT_APPEND,      /* append @bytes (one batch v2) to @partition, then EV_APPENDED @cookie */
+	GROUP_ACT_APPEND, /* append @bytes (one batch v2) to @partition, then EV_APPENDED @cookie */
 };
 
 struct group_action {
@@ -86,7 +88,8 @@ struct group_action {
 struct group_actions {
 	struct group_action *list; /* owned by the coordinator, valid until the next step */
 	uint32_t count;
-	int64_t next_ms; /* monotonic time of the next TICK that has something to do; INT64_MAX none */
+	int64_t next_ms; /* monotonic time of the next TICK that has something to do; INT64_MAX none
+	                  */
 };
 
 /* Return: 0; -EINVAL; -ENOMEM. */
@@ -100,7 +103,8 @@ int32_t group_partition(const struct group_coord *c, struct sl_str group_id);
 /* ---- Views for metrics and the CLI.  Pointers are valid until the next step. ---- */
 struct group_view {
 	struct sl_str group_id;
-	const char *state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
+	const char
+		*state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
 	struct sl_str protocol_type;
 	struct sl_str protocol;
 	int32_t generation;
@@ -117,7 +121,7 @@ struct group_offset_view {
 bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *out);
 /* Offsets of one group, same way. */
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
-		       struct group_offset_view *out);
+                       struct group_offset_view *out);
 
 /* Counters since creation, by name; NULL at the end of @index. */
 const char *group_counter(const struct group_coord *c, uint32_t index, uint64_t *value);

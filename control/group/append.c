@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records on their way to the log.  Changes are handed out as batches and take effect when the log
+ * has them, in the order in which they were handed out, whatever order the outcomes arrive in.
+ *
+ * An op ties the batches of one cause together and says who is answered once all are done.  Relies
+ * on: the caller appends a partition's batches in the order of the actions.
+ */
+#include "coord.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sluice/base/assert.h"
+
+/* Kafka's translation of append errors for clients of a coordinator. */
+enum sl_kerr append_error(enum sl_kerr kerr)
+{
+	switch (kerr) {
+	case SL_KERR_UNKNOWN_TOPIC_OR_PARTITION:
+	case SL_KERR_NOT_ENOUGH_REPLICAS:
+	case SL_KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+	case SL_KERR_REQUEST_TIMED_OUT:
+		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	case SL_KERR_NOT_LEADER_OR_FOLLOWER:
+	case SL_KERR_KAFKA_STORAGE_ERROR:
+		return SL_KERR_NOT_COORDINATOR;
+	case SL_KERR_MESSAGE_TOO_LARGE:
+	case SL_KERR_RECORD_LIST_TOO_LARGE:
+	case SL_KERR_INVALID_FETCH_SIZE:
+		return SL_KERR_UNKNOWN_SERVER_ERROR;
+	default:
+		return kerr;
+	}
+}
+
+struct op *append_op_create(enum op_kind kind)
+{
+	struct op *op = calloc(1, sizeof(*op));
+
+	if (op)
+		*op = (struct op){.kind = kind, .left = 1};
+	return op;
+}
+
+int append_op_keep(struct op *op, const struct request *rq, int16_t *errors, int32_t errors_count)
+{
+	struct sl_bytes body;
+
+	if (text_dup_bytes(&body, rq->body))
+		return -ENOMEM;
+	op->body = (void *)(uintptr_t)body.p;
+	op->body_len = body.len;
+	op->errors = errors;
+	op->errors_count = errors_count;
+	return 0;
+}
+
+void append_op_destroy(struct group_coord *c, struct op *op)
+{
+	if (op->parked)
+		reply_forget(c, op->parked);
+	free(op->body);
+	free(op->errors);
+	text_free(&op->id_new);
+	text_free(&op->id_old);
+	text_free(&op->leader_old);
+	free(op->protocols_old);
+	free(op);
+}
+
+/* Answers a request item by item, from its kept bytes.  They were decoded once already. */
+static void answer(struct group_coord *c, struct op *op)
+{
+	const struct sl_api *api = sl_api_find(op->parked->to.api_key);
+	struct sl_cursor cur = sl_cursor_from(op->body, (size_t)op->body_len);
+	struct reply_to to = op->parked->to;
+	bool is_gone = op->parked->is_gone;
+	void *m = sl_arena_alloc(&c->arena, api->req_bytes);
+
+	if (!m || api->req_decode(m, &cur, &c->arena, to.version)) {
+		reply_forget(c, op->parked);
+		op->parked = NULL;
+		if (!is_gone)
+			reply_close(c, &to, COUNT_closed_too_large);
+		return;
+	}
+	if (op->kind == OP_COMMIT)
+		commit_finish(c, op, m);
+	else if (op->kind == OP_LEAVE)
+		leave_finish(c, op, m);
+	else if (op->kind == OP_DELETE_GROUPS)
+		remove_finish_groups(c, op, m);
+	else
+		remove_finish_offsets(c, op, m);
+}
+
+static void finish(struct group_coord *c, struct op *op)
+{
+	switch (op->kind) {
+	case OP_PLAIN:
+		break;
+	case OP_COMMIT:
+	case OP_OFFSET_DELETE:
+	case OP_DELETE_GROUPS:
+	case OP_LEAVE:
+		answer(c, op);
+		break;
+	case OP_NEW_GROUP:
+		join_finish_new_group(c, op);
+		break;
+	case OP_SYNC:
+		sync_finish(c, op);
+		break;
+	case OP_STATIC_JOIN:
+		join_finish_static(c, op);
+		break;
+	}
+	append_op_destroy(c, op);
+}
+
+void append_op_release(struct group_coord *c, struct op *op)
+{
+	if (!op)
+		return;
+	SL_ASSERT(op->left > 0);
+	if (--op->left == 0)
+		finish(c, op);
+}
+
+static void fail_result(struct op *op, int32_t result, enum sl_kerr kerr)
+{
+	if (op->kerr == SL_KERR_NONE)
+		op->kerr = append_error(kerr);
+	SL_ASSERT(result < op->errors_count);
+	if (result >= 0)
+		op->errors[result] = (int16_t)append_error(kerr);
+}
+
+static void apply_offset(struct group_coord *c, struct change *ch, enum sl_kerr kerr)
+{
+	ch->offset->in_flight--;
+	if (kerr != SL_KERR_NONE) {
+		free(ch->committed);
+		offsets_drop_unused(ch->group, ch->offset);
+		return;
+	}
+	ch->group->is_in_log = true;
+	if (ch->committed)
+		coord_count(c, COUNT_offsets_committed);
+	else if (ch->offset->committed)
+		coord_count(c, COUNT_offsets_deleted);
+	offsets_set(ch->group, ch->offset, ch->committed);
+}
+
+/* The change is on the log, or never will be.  Takes what @ch owns. */
+static void settle(struct group_coord *c, struct op *op, struct change *ch, enum sl_kerr kerr)
+{
+	struct group *g = ch->group;
+
+	SL_ASSERT(g->in_flight > 0);
+	g->in_flight--;
+	if (kerr != SL_KERR_NONE)
+		fail_result(op, ch->result, kerr);
+	switch (ch->kind) {
+	case CHANGE_OFFSET:
+		apply_offset(c, ch, kerr);
+		break;
+	case CHANGE_GROUP:
+		g->is_in_log |= kerr == SL_KERR_NONE;
+		break;
+	case CHANGE_GROUP_GONE:
+		g->is_deleting = false;
+		if (kerr == SL_KERR_NONE) {
+			SL_ASSERT(g->in_flight == 0);
+			coord_count(c, COUNT_groups_deleted);
+			state_destroy(c, g);
+			return;
+		}
+		break;
+	}
+	if (op->group != g)
+		state_forget_unused(c, g);
+}
+
+static void destroy(struct append *a)
+{
+	free(a->changes);
+	free(a);
+}
+
+void append_begin(struct append_writer *w, struct group_coord *c, struct shard *shard,
+                  struct op *op)
+{
+	*w = (struct append_writer){.c = c, .shard = shard, .op = op};
+}
+
+static bool open_batch(struct append_writer *w)
+{
+	struct group_coord *c = w->c;
+	struct sl_batch_head head;
+	struct append *a;
+
+	if (!reply_has_room(c))
+		return false;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return false;
+	a->op = w->op;
+	a->cookie = c->cookie_next++;
+	if (sl_map_put(&c->appends, &a->cookie, sizeof(a->cookie), a)) {
+		free(a);
+		return false;
+	}
+	w->open = a;
+	w->pos = c->out.len;
+	sl_batch_head_init(&head);
+	sl_batch_begin(&w->builder, &c->out, &head);
+	return true;
+}
+
+static bool add_change(struct append *a, const struct change *ch)
+{
+	if (a->changes_count == a->changes_cap) {
+		uint32_t cap = a->changes_cap ? a->changes_cap * 2 : 4;
+		struct change *changes = realloc(a->changes, cap * sizeof(*changes));
+
+		if (!changes)
+			return false;
+		a->changes = changes;
+		a->changes_cap = cap;
+	}
+	a->changes[a->changes_count++] = *ch;
+	return true;
+}
+
+void append_end(struct append_writer *w)
+{
+	struct group_coord *c = w->c;
+	struct append *a = w->open;
+
+	if (!a)
+		return;
+	w->open = NULL;
+	if (sl_batch_end(&w->builder) || a->changes_count == 0) {
+		c->out.failed = false;
+		c->out.len = w->pos;
+		coord_count(c, COUNT_refused_no_memory);
+		sl_map_del(&c->appends, &a->cookie, sizeof(a->cookie));
+		for (uint32_t i = 0; i < a->changes_count; i++)
+			settle(c, a->op, &a->changes[i], SL_KERR_COORDINATOR_NOT_AVAILABLE);
+		destroy(a);
+		return;
+	}
+	a->op->left++;
+	sl_list_push_back(&w->shard->appends, &a->link);
+	reply_append(c, w->shard, a->cookie, w->pos);
+}
+
+/* Adds the record in the scratch buffers.  Null value: a tombstone. */
+static void add(struct append_writer *w, struct change *ch, bool is_tombstone)
+{
+	struct group_coord *c = w->c;
+	bool is_ok = sl_buf_ok(&c->key) && sl_buf_ok(&c->value);
+	struct sl_bytes value = SL_BYTES_NULL;
+
+	ch->group->in_flight++;
+	if (ch->offset)
+		ch->offset->in_flight++;
+	if (w->open && c->out.len - w->pos >= LIMIT_BATCH_BYTES)
+		append_end(w);
+	if (!is_ok || (!w->open && !open_batch(w)) || !add_change(w->open, ch)) {
+		coord_count(c, COUNT_refused_no_memory);
+		settle(c, w->op, ch, SL_KERR_COORDINATOR_NOT_AVAILABLE);
+		return;
+	}
+	if (!is_tombstone)
+		value = (struct sl_bytes){c->value.p, (int32_t)c->value.len};
+	sl_batch_add(&w->builder, c->wall_ms, (struct sl_bytes){c->key.p, (int32_t)c->key.len},
+	             value);
+}
+
+void append_offset(struct append_writer *w, struct group *g, struct offset *o,
+                   struct committed *committed, int32_t result)
+{
+	struct change ch = {CHANGE_OFFSET, result, g, o, committed};
+
+	sl_buf_reset(&w->c->key);
+	sl_buf_reset(&w->c->value);
+	records_offset_key(&w->c->key, g->id, offsets_topic(o), o->partition);
+	if (committed)
+		records_offset_value(&w->c->value, committed);
+	add(w, &ch, !committed);
+}
+
+void append_group(struct append_writer *w, struct group *g, enum records_form form)
+{
+	struct change ch = {.kind = CHANGE_GROUP, .result = -1, .group = g};
+
+	sl_buf_reset(&w->c->key);
+	sl_buf_reset(&w->c->value);
+	records_group_key(&w->c->key, g->id);
+	if (records_group_value(w->c, &w->c->value, g, form))
+		w->c->value.failed = true;
+	add(w, &ch, false);
+}
+
+void append_group_gone(struct append_writer *w, struct group *g, int32_t result)
+{
+	struct change ch = {.kind = CHANGE_GROUP_GONE, .result = result, .group = g};
+
+	sl_buf_reset(&w->c->key);
+	sl_buf_reset(&w->c->value);
+	records_group_key(&w->c->key, g->id);
+	g->is_deleting = true;
+	add(w, &ch, true);
+}
+
+static void complete(struct group_coord *c, struct append *a, enum sl_kerr kerr)
+{
+	struct op *op = a->op;
+
+	sl_map_del(&c->appends, &a->cookie, sizeof(a->cookie));
+	sl_list_del(&a->link);
+	if (kerr != SL_KERR_NONE)
+		coord_count(c, COUNT_appends_failed);
+	for (uint32_t i = 0; i < a->changes_count; i++)
+		settle(c, op, &a->changes[i], kerr);
+	destroy(a);
+	append_op_release(c, op);
+}
+
+void append_done(struct group_coord *c, const struct group_event *ev)
+{
+	struct append *a = sl_map_get(&c->appends, &ev->cookie, sizeof(ev->cookie));
+	struct sl_list *pending;
+	struct shard *shard;
+
+	if (!a || a->is_done) {
+		coord_count(c, COUNT_appends_unknown);
+		return;
+	}
+	a->is_done = true;
+	a->kerr = ev->kerr;
+	shard = a->changes[0].group->shard;
+	pending = &shard->appends;
+	while ((a = sl_list_first(pending, struct append, link)) != NULL && a->is_done) {
+		sl_arena_reset(&c->arena);
+		complete(c, a, a->kerr);
+	}
+}
+
+/*
+ * Nothing is rolled back: the groups go right after this.  Whoever waits is told to look for
+ * another coordinator, which finds on the log whatever got there.
+ */
+void append_drop(struct group_coord *c, struct shard *shard)
+{
+	struct append *a;
+
+	while ((a = sl_list_first(&shard->appends, struct append, link)) != NULL) {
+		coord_count(c, COUNT_appends_dropped);
+		if (a->op->group && a->op->group->shard == shard)
+			a->op->group = NULL;
+		complete(c, a, SL_KERR_NOT_COORDINATOR);
+	}
+}
