@@ -60,7 +60,8 @@ static int decode_exact(struct world *w, const struct fill_message *f, size_t le
 	int err;
 
 	cr_assert(copy);
-	memcpy(copy, w->buf.p, len);
+	if (len)
+		memcpy(copy, w->buf.p, len);
 	sl_arena_reset(&w->out);
 	err = f->decode(w->b, &c, &w->out, version);
 	*is_done = sl_cursor_is_done(&c);

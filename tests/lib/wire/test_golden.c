@@ -43,8 +43,8 @@ static void check_body(const struct fill_message *f, int version, const uint8_t 
 	sl_buf_init_grow(&b, ARENA_BYTES);
 	f->encode(m, &b, (int16_t)version);
 	cr_assert(sl_buf_ok(&b));
-	cr_assert(b.len == len && memcmp(b.p, p, len) == 0, "%s v%d encodes differently", f->name,
-	          version);
+	cr_assert(same_bytes(b.p, (int32_t)b.len, p, (int32_t)len), "%s v%d encodes differently",
+	          f->name, version);
 	sl_buf_fini(&b);
 	free(m);
 	sl_arena_destroy(&arena);
@@ -64,7 +64,7 @@ static void check_by_name(const struct golden_line *line, void *arg)
 	f->fill(m, &r, &arena, (int16_t)line->version);
 	sl_buf_init_grow(&b, ARENA_BYTES);
 	f->encode(m, &b, (int16_t)line->version);
-	cr_assert(b.len == line->len && memcmp(b.p, line->bytes, b.len) == 0,
+	cr_assert(same_bytes(b.p, (int32_t)b.len, line->bytes, (int32_t)line->len),
 	          "%s v%d: fields are not where kafka-python puts them", f->name, line->version);
 	sl_buf_fini(&b);
 	free(m);
