@@ -43,6 +43,8 @@ struct segment {
 	uint64_t index_gap_bytes; /* appended since the last index entry */
 	uint32_t refs;            /* ranges and syncs; all of the owner's core */
 	int fd;                   /* -1: closed */
+	int parked_fd;            /* read-only descriptor that references still use; -1: none */
+	bool is_writable;         /* fd was opened for writing */
 	bool is_sealed;
 	bool is_dirty; /* has bytes that no sync covered */
 	bool is_doomed;

@@ -49,6 +49,7 @@ int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out)
 	seg->end_offset = base_offset;
 	seg->max_time_ms = SEGMENT_TIME_UNKNOWN;
 	seg->fd = -1;
+	seg->parked_fd = -1;
 	seg->is_sealed = true;
 	log->segments[log->segments_count++] = seg;
 	*out = seg;
@@ -75,6 +76,7 @@ int segment_create(struct sl_log *log, int64_t base_offset)
 		return err;
 	}
 	seg->fd = fd;
+	seg->is_writable = true;
 	seg->is_sealed = false;
 	seg->is_dirty = true;
 	seg->has_offsets = true;
@@ -116,10 +118,14 @@ void segment_took(struct sl_log *log, struct segment *seg, const struct walk_bat
 
 static void close_fd(struct sl_log *log, struct segment *seg)
 {
-	if (seg->fd < 0)
-		return;
-	log->files.ops->close(log->files.ctx, seg->fd);
+	SL_ASSERT(seg->refs == 0);
+	if (seg->parked_fd >= 0)
+		log->files.ops->close(log->files.ctx, seg->parked_fd);
+	if (seg->fd >= 0)
+		log->files.ops->close(log->files.ctx, seg->fd);
+	seg->parked_fd = -1;
 	seg->fd = -1;
+	seg->is_writable = false;
 }
 
 static void list_opened(struct sl_log *log, struct segment *seg)
@@ -163,19 +169,27 @@ int segment_seal(struct sl_log *log, struct segment *seg)
 int segment_unseal(struct sl_log *log, struct segment *seg)
 {
 	char path[STORE_PATH_MAX];
-	int fd;
 
 	SL_ASSERT(seg->is_sealed && !seg->is_doomed);
-	fd = log->files.ops->open(log->files.ctx, log->dirfd,
-	                          segment_path(log, seg->base_offset, ".log", path), O_RDWR, 0);
-	if (fd < 0)
-		return fd;
+	if (!seg->is_writable) {
+		int fd = log->files.ops->open(log->files.ctx, log->dirfd,
+		                              segment_path(log, seg->base_offset, ".log", path),
+		                              O_RDWR, 0);
+
+		if (fd < 0)
+			return fd;
+		/* Whoever holds a reference goes on using the old number. */
+		if (seg->refs > 0)
+			seg->parked_fd = seg->fd;
+		else
+			close_fd(log, seg);
+		seg->fd = fd;
+		seg->is_writable = true;
+	}
 	if (!sl_list_is_empty(&seg->link)) {
 		sl_list_del(&seg->link);
 		log->opened_count--;
 	}
-	close_fd(log, seg);
-	seg->fd = fd;
 	seg->is_sealed = false;
 	return 0;
 }
@@ -271,6 +285,10 @@ void segment_put(struct sl_log *log, struct segment *seg)
 {
 	SL_ASSERT(seg->refs > 0);
 	seg->refs--;
+	if (seg->refs == 0 && seg->parked_fd >= 0) {
+		log->files.ops->close(log->files.ctx, seg->parked_fd);
+		seg->parked_fd = -1;
+	}
 	if (seg->refs == 0 && seg->is_sealed && !seg->is_doomed)
 		segment_close_unused(log, STORE_SEALED_OPEN_MAX, NULL);
 }
