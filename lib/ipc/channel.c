@@ -297,10 +297,9 @@ static int parse_record(struct sl_channel *ch)
 	SL_ASSERT(avail >= HEAD_BYTES && avail <= ch->ring_bytes);
 	if (head.type == CHANNEL_FILLER) {
 		skip = HEAD_BYTES + (uint64_t)head.bytes;
-		/* A filler ends exactly at the ring's end, is shorter than the largest message, and
-		 * is published together with the message that follows it. */
-		if (skip != ch->ring_bytes - place || skip > ch->ring_bytes / 2 ||
-		    avail < skip + HEAD_BYTES) {
+		/* A filler ends exactly at the ring's end and is shorter than the largest message.
+		 * The message behind it must be published too: checked with its length below. */
+		if (skip != ch->ring_bytes - place || skip > ch->ring_bytes / 2) {
 			fail(ch, "filler of wrong size", skip);
 			return -EPROTO;
 		}

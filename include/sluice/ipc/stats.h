@@ -60,7 +60,9 @@ X(tsc_hz, G, "TSC frequency")
 /* clang-format on */
 
 #define SL_STAT_ENUM_(name, kind, text) SL_STAT_##name,
-enum sl_stat { SL_STATS(SL_STAT_ENUM_) SL_STAT_NR };
+enum sl_stat {
+	SL_STATS(SL_STAT_ENUM_) SL_STAT_NR
+};
 #undef SL_STAT_ENUM_
 
 struct sl_stat_def {
