@@ -117,8 +117,9 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 	err = lower_recovery_point(log, log->segments[i]->base_offset);
 	/* Removing the batch at the log start would leave the log ending below where it begins. */
 	if (!err)
-		err = place.base_offset < log->start ? restart_at(log, SL_MIN(offset, log->start))
-		                                     : cut_at(log, i, &place);
+		err = SL_MIN(offset, place.base_offset) < log->start
+		              ? restart_at(log, SL_MIN(offset, log->start))
+		              : cut_at(log, i, &place);
 	if (!err)
 		err = settle(log);
 	return err ? log_fail(log, err, "truncate") : 0;

@@ -191,6 +191,17 @@ static bool has_parent(struct simfs *fs, const char *path)
 	return node && node->is_dir;
 }
 
+static bool is_below_file(struct simfs *fs, const char *path)
+{
+	char parent[1024];
+	const char *slash = strrchr(path, '/');
+	struct node *node;
+
+	snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 0, path);
+	node = find(fs, parent);
+	return node && !node->is_dir;
+}
+
 static struct node *add(struct simfs *fs, const char *path, bool is_dir)
 {
 	for (int i = 0; i < SIMFS_NODES_MAX; i++) {
@@ -215,6 +226,8 @@ static int sim_open(void *ctx, int dirfd, const char *name, int flags, mode_t mo
 	node = find(fs, path);
 	if (node && (flags & O_CREAT) && (flags & O_EXCL))
 		return -EEXIST;
+	if (!node && is_below_file(fs, path))
+		return -ENOTDIR;
 	if (!node && (!(flags & O_CREAT) || !has_parent(fs, path)))
 		return -ENOENT;
 	if (node && (flags & O_DIRECTORY) && !node->is_dir)
