@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 600
+"""The Java clients and tools of Kafka 4.x: topics, configs, console producer and consumer, groups,
+offsets, the perf tools, and DumpLogSegments on segments that Sluice wrote."""
+
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+from kafka_java import classpath, kafka  # noqa: E402
+from sluice import BUILD, Broker, check, main, run, wait_for  # noqa: E402
+
+TOOLS = "org.apache.kafka.tools."
+classpath()
+
+
+def topics_and_configs():
+    with Broker(lanes=2) as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "j", "--partitions", "4", "--config",
+              "retention.ms=3600000")
+        text = kafka(TOOLS + "TopicCommand", *server, "--describe", "--topic", "j")
+        check("PartitionCount: 4" in text and "retention.ms=3600000" in text, text)
+        kafka(TOOLS + "TopicCommand", *server, "--alter", "--topic", "j", "--partitions", "6")
+        wait_for("six partitions", lambda: "PartitionCount: 6" in
+                 kafka(TOOLS + "TopicCommand", *server, "--describe", "--topic", "j"))
+        config = ["kafka.admin.ConfigCommand", *server, "--entity-type", "topics", "--entity-name", "j"]
+        kafka(*config, "--alter", "--add-config", "max.message.bytes=65536,cleanup.policy=compact")
+        text = kafka(*config, "--describe")
+        check("max.message.bytes=65536" in text and "cleanup.policy=compact" in text, text)
+        kafka(*config, "--alter", "--delete-config", "max.message.bytes")
+        check("max.message.bytes" not in kafka(*config, "--describe"), "config was not deleted")
+        kafka(TOOLS + "TopicCommand", *server, "--delete", "--topic", "j")
+        wait_for("the topic to be gone",
+                 lambda: "j" not in kafka(TOOLS + "TopicCommand", *server, "--list").split())
+
+
+def console_and_groups():
+    with Broker(lanes=2) as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "c", "--partitions", "3")
+        lines = "".join(f"k{i}:value {i}\n" for i in range(500))
+        kafka(TOOLS + "ConsoleProducer", *server, "--topic", "c", "--property", "parse.key=true",
+              "--property", "key.separator=:", input=lines.encode())
+        text = kafka(TOOLS + "consumer.ConsoleConsumer", *server, "--topic", "c", "--from-beginning",
+                     "--group", "jg", "--max-messages", "500", "--property", "print.key=true",
+                     "--property", "key.separator=:")
+        check(sorted(text.splitlines()) == sorted(lines.splitlines()), f"{len(text.splitlines())} lines")
+        groups = TOOLS + "consumer.group.ConsumerGroupCommand"
+        check("jg" in kafka(groups, *server, "--list").split(), "group is not listed")
+        text = kafka(groups, *server, "--describe", "--group", "jg")
+        lags = [int(line.split()[5]) for line in text.splitlines() if line.startswith("jg ")]
+        check(lags == [0, 0, 0], text)
+        text = kafka(TOOLS + "GetOffsetShell", *server, "--topic", "c")
+        ends = [int(line.rsplit(":", 1)[1]) for line in text.split()]
+        check(sum(ends) == 500, text)
+        text = kafka(groups, *server, "--group", "jg", "--topic", "c", "--reset-offsets", "--to-earliest",
+                     "--execute")
+        text = kafka(groups, *server, "--describe", "--group", "jg")
+        lags = [int(line.split()[5]) for line in text.splitlines() if line.startswith("jg ")]
+        check(sum(lags) == 500, text)
+        kafka(groups, *server, "--delete", "--group", "jg")
+        check("jg" not in kafka(groups, *server, "--list").split(), "group was not deleted")
+
+
+def perf_and_dump():
+    with Broker() as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "p", "--partitions", "1")
+        text = kafka(TOOLS + "ProducerPerformance", "--topic", "p", "--num-records", "200000",
+                     "--record-size", "200", "--throughput", "-1", "--producer-props",
+                     f"bootstrap.servers={broker.bootstrap}", "acks=all", "compression.type=lz4")
+        print("  " + text.strip().splitlines()[-1])
+        check("200000 records sent" in text, text)
+        text = kafka(TOOLS + "ConsumerPerformance", *server, "--topic", "p", "--messages", "200000")
+        values = text.strip().splitlines()[-1].split(",")
+        print("  " + text.strip().splitlines()[-1])
+        check(int(values[4]) >= 200000, text)
+        broker.stop()
+        compare_dumps(broker)
+        broker.start()
+
+
+def compare_dumps(broker):
+    """Kafka's dump tool and ours see the same batches in the same file."""
+    logs = sorted((broker.data / "log" / "p-0").glob("*.log"))
+    check(logs, "no segment")
+    theirs = kafka("org.apache.kafka.tools.DumpLogSegments", "--files", ",".join(map(str, logs)))
+    ours = run([BUILD / "bin" / "sluice-dumplog", "--verify", *logs]).decode()
+    fields = ["baseOffset", "lastOffset", "count", "baseSequence", "producerId", "producerEpoch",
+              "partitionLeaderEpoch", "position", "size", "magic", "compresscodec", "crc", "isvalid"]
+
+    def batches(text):
+        found = []
+        for line in text.splitlines():
+            if line.startswith("baseOffset:"):
+                pairs = dict(re.findall(r"(\w+): (\S+)", line))
+                found.append(tuple(pairs.get(f, "?").lower() for f in fields))
+        return found
+
+    a, b = batches(theirs), batches(ours)
+    check(a and a == b, f"{len(a)} and {len(b)} batches; first difference: "
+          f"{next((pair for pair in zip(a, b) if pair[0] != pair[1]), None)}")
+    check(all(batch[-1] == "true" for batch in a), "an invalid batch")
+    print(f"  {len(a)} batches alike")
+
+
+main(topics_and_configs, console_and_groups, perf_and_dump)
