@@ -1,2 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-src-y := counters.c loop.c
+src-y := main.c counters.c loop.c link.c control.c config.c publish.c request.c dispatch.c offsets.c \
+	meta/meta.c meta/image.c meta/local.c meta/frame.c \
+	admin/topics.c admin/resource.c admin/create_topics.c admin/delete_topics.c \
+	admin/create_partitions.c admin/describe_configs.c admin/alter_configs.c \
+	admin/incremental_alter_configs.c admin/describe_cluster.c \
+	admin/describe_topic_partitions.c admin/describe_log_dirs.c \
+	admin/list_config_resources.c admin/init_producer_id.c admin/find_coordinator.c \
+	admin/metadata.c

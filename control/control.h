@@ -21,7 +21,7 @@
 
 struct offsets;
 struct publish;
-struct requests;
+struct request_table;
 struct group_coord;
 
 struct control {
@@ -33,12 +33,12 @@ struct control {
 	uint32_t log_dirs_count;
 	int32_t server_id;
 	int32_t lane_port_base;
-	struct loop *loop;         /* Borrowed */
-	struct link *link;         /* Owned */
-	struct meta *meta;         /* Owned */
-	struct publish *publish;   /* Owned: image sent to the data plane, partition slots */
-	struct requests *requests; /* Owned: requests being answered */
-	struct offsets *offsets;   /* Owned: group coordinator on __consumer_offsets */
+	struct loop *loop;              /* Borrowed */
+	struct link *link;              /* Owned */
+	struct meta *meta;              /* Owned */
+	struct publish *publish;        /* Owned: image sent to the data plane, partition slots */
+	struct request_table *requests; /* Owned: requests being answered */
+	struct offsets *offsets;        /* Owned: group coordinator on __consumer_offsets */
 	struct loop_work meta_work;
 	int64_t started_wall_ms;
 	int64_t started_mono_ms;
@@ -82,7 +82,7 @@ const struct sl_slot *control_slot(const struct control *c, const struct sl_uuid
                                    int32_t partition);
 /* Counters of a lane; NULL while the data plane is away. */
 const struct sl_lane_stats *control_lane_stats(const struct control *c, uint32_t lane);
-/* The group coordinator; NULL before the first attachment. */
+/* The group coordinator. */
 struct group_coord *control_groups(const struct control *c);
 /* Folders of partition logs.  Return: how many; *out is NULL-terminated and lives with @c. */
 uint32_t control_log_dirs(const struct control *c, char *const **out);

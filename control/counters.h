@@ -41,7 +41,15 @@ X(topics_auto_created, "topics created because a client asked for their metadata
 X(offsets_loads, "partitions of __consumer_offsets loaded") \
 X(offsets_load_errors, "reads of __consumer_offsets that failed and were repeated") \
 X(offsets_appends, "batches appended to __consumer_offsets") \
-X(offsets_append_errors, "appends to __consumer_offsets that failed")
+X(offsets_append_errors, "appends to __consumer_offsets that failed") \
+X(rpc_connections, "connections to the control socket") \
+X(rpc_refused, "connections to the control socket refused: too many, or not the server's user") \
+X(rpc_calls, "calls on the control socket") \
+X(rpc_errors, "calls on the control socket answered with an error") \
+X(rpc_requests_too_big, "connections to the control socket closed: a request was too long") \
+X(rpc_answers_dropped, "answers on the control socket that were too big or were not read") \
+X(http_requests, "HTTP requests") \
+X(http_refused, "HTTP requests answered with an error")
 /* clang-format on */
 
 #define CONTROL_COUNTER_ENUM_(name, text) COUNTER_##name,

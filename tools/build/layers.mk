@@ -66,4 +66,4 @@ PROGRAMS := $(foreach c,$(COMPONENTS),$(PROG-$(c)))
 ORDER-dataplane := . session request partition reply net
 LEAF-dataplane  := ctx.h image.h
 ORDER-control   := . http,rpc admin,txn,share,replica meta
-LEAF-control    :=
+LEAF-control    := control.h request.h publish.h config.h link.h loop.h counters.h offsets.h
