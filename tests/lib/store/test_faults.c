@@ -170,7 +170,7 @@ static int live(bool *is_cut)
 }
 
 /* Each changing operation fails in turn; then the process is killed. */
-Test(faults, every_operation_may_fail, .timeout = 120)
+Test(faults, every_operation_may_fail)
 {
 	static const int errors[] = {-EIO, -ENOSPC};
 	bool was_hit = true;
@@ -201,7 +201,7 @@ Test(faults, every_operation_may_fail, .timeout = 120)
 	}
 }
 
-Test(faults, full_disk_at_every_byte, .timeout = 120)
+Test(faults, full_disk_at_every_byte)
 {
 	for (uint64_t space = 0; space < 12000; space += 61) {
 		int64_t acked = 0;
@@ -234,7 +234,7 @@ Test(faults, full_disk_at_every_byte, .timeout = 120)
 	}
 }
 
-Test(faults, open_fails_cleanly_at_every_operation, .timeout = 60)
+Test(faults, open_fails_cleanly_at_every_operation)
 {
 	bool was_hit = true;
 

@@ -326,7 +326,7 @@ static void random_change(void)
 	}
 }
 
-Test(log, random_operations_agree_with_a_model, .timeout = 120)
+Test(log, random_operations_agree_with_a_model)
 {
 	for (uint64_t seed = 1; seed <= 30; seed++) {
 		rng_state = seed;

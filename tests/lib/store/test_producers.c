@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Idempotent producers: the table alone, and through a log that restarts. */
 #include <criterion/criterion.h>
-#include <criterion/parameterized.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -135,7 +134,7 @@ Test(producers, expire_by_last_use)
 	producers_fini(&p);
 }
 
-Test(producers, many_come_and_go_and_snapshots_keep_them, .timeout = 60)
+Test(producers, many_come_and_go_and_snapshots_keep_them)
 {
 	struct producers p = {0};
 	struct producers q = {0};

@@ -112,7 +112,7 @@ static void check_prefix(int64_t end)
 	f->batches_count = count;
 }
 
-Test(recover, cuts_at_every_byte, .timeout = 60)
+Test(recover, cuts_at_every_byte)
 {
 	size_t len = 0;
 	uint8_t *data;
@@ -160,7 +160,7 @@ Test(recover, cuts_a_zero_filled_tail)
 	fixture_check(f, 700);
 }
 
-Test(recover, detects_every_flipped_bit, .timeout = 60)
+Test(recover, detects_every_flipped_bit)
 {
 	size_t len = 0;
 	uint8_t *data;
@@ -374,7 +374,7 @@ Test(recover, start_offset_survives)
 }
 
 /* Synced data is there after any power cut, and what is there is a prefix of what was written. */
-Test(recover, power_cuts_keep_what_was_synced, .timeout = 120)
+Test(recover, power_cuts_keep_what_was_synced)
 {
 	for (uint64_t seed = 1; seed <= 300; seed++) {
 		int64_t flushed = 0;
