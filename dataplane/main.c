@@ -184,6 +184,7 @@ int main(int argc, char **argv)
 		opts.data_dir = args.data;
 		opts.lanes_count = plan.lanes_count;
 		memcpy(opts.numa_nodes, plan.numa_nodes, sizeof(opts.numa_nodes));
+		memcpy(opts.cpus, plan.cpus, sizeof(opts.cpus));
 		rc = parse_listener(&opts, host, error);
 	}
 	if (rc == 0) {
@@ -191,6 +192,8 @@ int main(int argc, char **argv)
 		rc = eal_start(&plan, &conf, error);
 	}
 	if (rc == 0) {
+		opts.is_huge = plan.is_huge;
+		opts.huge_reason = plan.huge_reason;
 		rc = run(&opts, error);
 		rte_eal_cleanup();
 	}

@@ -23,6 +23,9 @@ struct host_opts {
 	uint16_t listen_port;           /* bootstrap */
 	uint16_t lane_port_base;        /* port of lane 0 */
 	int numa_nodes[HOST_LANES_MAX]; /* of each lane, -1 any */
+	int cpus[HOST_LANES_MAX];       /* of each lane */
+	bool is_huge;                   /* DPDK memory is on huge pages */
+	const char *huge_reason;        /* why not, and the fix; NULL none */
 };
 
 /**

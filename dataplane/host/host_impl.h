@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The host thread's parts, for the files of this folder that show or steer them. */
+#ifndef DATAPLANE_HOST_HOST_IMPL_H
+#define DATAPLANE_HOST_HOST_IMPL_H
+
+#include "apply.h"
+#include "attach.h"
+#include "host.h"
+#include "logdirs.h"
+#include "steer.h"
+
+struct host_lane {
+	struct lane *lane;      /* Owned */
+	struct sl_list backlog; /* struct lane_msg.link: waits for room */
+	uint32_t in_flight;     /* messages that the lane has */
+};
+
+struct host {
+	struct host_opts opts;
+	struct ctx_config config;
+	struct sl_files files;
+	struct logdirs *dirs; /* Owned */
+	struct sl_shm *shm;   /* Owned */
+	size_t shm_bytes;
+	int shm_fd;
+	struct steer *steer;   /* Owned */
+	struct apply *apply;   /* Owned */
+	struct attach *attach; /* Owned */
+	char *attach_path;     /* Owned */
+	struct host_lane lanes[HOST_LANES_MAX];
+	int epoll_fd;
+	int signal_fd;
+	int wake_fd;            /* lanes write it */
+	struct sl_list queries; /* of struct query, Owned: waiting for lanes */
+	uint32_t queries_count;
+	struct lane_msg stop_msgs[HOST_LANES_MAX];
+	uint32_t stops_left; /* lanes that have not ended */
+	bool is_stopping;
+	int64_t housekeep_ms; /* when to look at disks and deleted folders next */
+};
+
+void host_post(struct host *host, struct lane_msg *msg);
+
+#endif
