@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/random.h>
 
 #include "fill_gen.h"
 #include "rnd.h"
@@ -101,8 +101,9 @@ Test(codec, round_trip_of_every_message_at_every_version)
 /* Seeds never tried before; the seed is in the message of a failure. */
 Test(codec, round_trip_with_fresh_seeds)
 {
-	uint64_t seed = (uint64_t)time(NULL) * 1000;
+	uint64_t seed;
 
+	cr_assert_eq(getrandom(&seed, sizeof(seed), 0), (ssize_t)sizeof(seed));
 	for (size_t i = 0; i < FILL_MESSAGES_COUNT; i++)
 		round_trip(fill_messages[i], seed);
 }
