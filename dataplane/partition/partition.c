@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Partitions of one lane: append, high watermark, waiters, group commit, retention.  Everything
+ * belongs to the lane's core; only fdatasync(2) runs elsewhere (syncer.c).
+ *
+ * Waiters are never woken from inside partition_append() for anything but new data, so that a
+ * handler that appends is not entered by the end of another request's wait.
+ */
+#include "partition/partition.h"
+
+#include <errno.h>
+
+#include "reply/reply.h"
+#include "sluice/base/assert.h"
+#include "sluice/base/log.h"
+#include "sluice/wire/batch.h"
+
+#define PARTITION_REAPS_MAX   256   /* finished syncs taken in one poll */
+#define PARTITION_STARTS_MAX  256   /* syncs begun in one poll */
+#define PARTITION_LOOKS_MAX   64    /* partitions looked at in one tick */
+#define PARTITION_TICKS_MAX   4     /* of them, with retention work (disk) */
+#define PARTITION_LOOK_MS     1000  /* flush.ms and segment ages are kept this exactly */
+#define PARTITION_RETRY_MS    10    /* a sync that found no descriptor or no room */
+#define PARTITION_TICK_MS_MIN 30000 /* first retention after start, as Kafka's initial delay */
+
+/* ---- References ---- */
+
+void partition_get(struct partition *p)
+{
+	SL_ASSERT(p->refs > 0);
+	p->refs++;
+}
+
+void partition_put(struct ctx *ctx, struct partition *p)
+{
+	SL_ASSERT(p->refs > 0);
+	if (--p->refs > 0)
+		return;
+	SL_ASSERT(p->is_closing && !p->sync_running);
+	sl_list_push_back(&ctx->released, &p->lane_link);
+}
+
+void partition_range_put(struct ctx *ctx, struct reply_range *range)
+{
+	struct partition *p = range->owner;
+
+	sl_log_range_put(p->log, &range->range);
+	partition_put(ctx, p);
+}
+
+/* ---- Slot ---- */
+
+static void set_slot_state(struct partition *p, enum sl_slot_state state)
+{
+	/* Release: whoever reads OPEN (acquire, control process) sees the topic id. */
+	if (p->slot)
+		atomic_store_explicit(&p->slot->state, (uint32_t)state, memory_order_release);
+}
+
+void partition_publish(struct partition *p)
+{
+	struct sl_slot *slot = p->slot;
+
+	if (!slot)
+		return;
+	atomic_store_explicit(&slot->log_start, sl_log_start(p->log), memory_order_relaxed);
+	atomic_store_explicit(&slot->high_watermark, p->high_watermark, memory_order_relaxed);
+	atomic_store_explicit(&slot->log_end, sl_log_end(p->log), memory_order_relaxed);
+	atomic_store_explicit(&slot->flushed, sl_log_flushed(p->log), memory_order_relaxed);
+	atomic_store_explicit(&slot->log_bytes, sl_log_bytes(p->log), memory_order_relaxed);
+	atomic_store_explicit(&slot->segments, sl_log_segments(p->log), memory_order_relaxed);
+	atomic_store_explicit(&slot->leader_epoch, p->leader_epoch, memory_order_relaxed);
+}
+
+static void open_slot(struct partition *p)
+{
+	struct sl_slot *slot = p->slot;
+
+	if (!slot)
+		return;
+	slot->topic_id = p->topic_id;
+	slot->partition = p->index;
+	atomic_store_explicit(&slot->lane, p->lane, memory_order_relaxed);
+	atomic_store_explicit(&slot->log_dir, p->log_dir, memory_order_relaxed);
+	partition_publish(p);
+	set_slot_state(p, SL_SLOT_OPEN);
+}
+
+/* ---- Waiters ---- */
+
+static void link_waiter(struct sl_list *after, struct partition *p, struct waiter *w)
+{
+	SL_ASSERT(!w->partition && !p->is_closing);
+	w->partition = p;
+	sl_list_push_front(after, &w->link);
+}
+
+void partition_unwait(struct waiter *w)
+{
+	if (!w->partition)
+		return;
+	sl_list_del(&w->link);
+	w->partition = NULL;
+}
+
+static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
+{
+	partition_unwait(w);
+	w->wake(ctx, w, kerr);
+}
+
+static void wake_all(struct ctx *ctx, struct sl_list *waiters, enum sl_kerr kerr)
+{
+	struct waiter *w;
+
+	while ((w = sl_list_first(waiters, struct waiter, link)))
+		wake(ctx, w, kerr);
+}
+
+static void wake_durable(struct ctx *ctx, struct partition *p)
+{
+	const int64_t flushed = sl_log_flushed(p->log);
+	struct waiter *w;
+
+	while ((w = sl_list_first(&p->sync_waiters, struct waiter, link)) && w->offset <= flushed)
+		wake(ctx, w, SL_KERR_NONE);
+}
+
+void partition_wait_fetch(struct partition *p, struct waiter *w)
+{
+	link_waiter(p->fetch_waiters.prev, p, w);
+}
+
+/* The next partition_poll() looks at it. */
+static void mark_dirty(struct ctx *ctx, struct partition *p)
+{
+	if (!p->sync_running && sl_list_is_empty(&p->dirty_link))
+		sl_list_push_back(&ctx->dirty, &p->dirty_link);
+}
+
+bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
+{
+	struct sl_list *after = p->sync_waiters.prev;
+
+	if (p->is_flush_lazy || sl_log_flushed(p->log) >= w->offset)
+		return false;
+	/* Appends come in order; only the duplicate of an earlier batch looks further ahead. */
+	while (after != &p->sync_waiters &&
+	       sl_list_entry(after, struct waiter, link)->offset > w->offset)
+		after = after->prev;
+	link_waiter(after, p, w);
+	mark_dirty(ctx, p);
+	return true;
+}
+
+/* ---- Attach and detach ---- */
+
+void partition_attach(struct ctx *ctx, struct partition *p)
+{
+	p->refs = 1;
+	p->is_closing = p->is_offline = p->sync_running = false;
+	p->appended_ms = 0;
+	p->high_watermark = sl_log_end(p->log);
+	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
+	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
+	sl_list_init(&p->dirty_link);
+	sl_list_init(&p->fetch_waiters);
+	sl_list_init(&p->sync_waiters);
+	sl_list_push_back(&ctx->partitions, &p->lane_link);
+	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
+	open_slot(p);
+}
+
+void partition_detach(struct ctx *ctx, struct partition *p)
+{
+	SL_ASSERT(!p->is_closing);
+	p->is_closing = true;
+	sl_list_del(&p->lane_link);
+	sl_list_del(&p->dirty_link);
+	wake_all(ctx, &p->sync_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	wake_all(ctx, &p->fetch_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	ctx_gauge_add(ctx, SL_STAT_partitions, -1);
+	if (p->is_offline)
+		ctx_gauge_add(ctx, SL_STAT_partitions_offline, -1);
+	set_slot_state(p, SL_SLOT_FREE);
+	partition_put(ctx, p);
+}
+
+void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
+                         bool is_flush_lazy, int64_t flush_ms)
+{
+	sl_log_set_config(p->log, config);
+	p->is_flush_lazy = is_flush_lazy;
+	p->flush_ms = flush_ms;
+	/* A shorter retention should be seen to work soon, not at the next round. */
+	p->tick_ms = ctx->now_ms;
+}
+
+/* ---- Append ---- */
+
+/* The log takes no more appends, for good; what it has stays readable. */
+static void take_offline(struct ctx *ctx, struct partition *p)
+{
+	if (p->is_offline)
+		return;
+	p->is_offline = true;
+	ctx_gauge_add(ctx, SL_STAT_partitions_offline, 1);
+	set_slot_state(p, SL_SLOT_OFFLINE);
+	sl_log(ERR, partition, "take offline part=%s dir=%u: %s; mend the disk and restart",
+	       p->name, p->log_dir, strerror(-sl_log_error(p->log)));
+	/* The next poll, or the end of the sync that runs, fails who waits. */
+	if (!sl_list_is_empty(&p->sync_waiters))
+		mark_dirty(ctx, p);
+}
+
+void partition_check(struct ctx *ctx, struct partition *p)
+{
+	if (sl_log_error(p->log))
+		take_offline(ctx, p);
+}
+
+static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
+{
+	if (sl_log_error(p->log)) {
+		take_offline(ctx, p);
+		return SL_KERR_KAFKA_STORAGE_ERROR;
+	}
+	if (rc == -ESTALE || rc == -EILSEQ || rc == -EFBIG)
+		return sl_kerr_from_errno(rc);
+	sl_log(ERR, partition, "append part=%s: %s", p->name, strerror(-rc));
+	return SL_KERR_KAFKA_STORAGE_ERROR;
+}
+
+enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
+                              struct sl_log_append *io, bool *is_duplicate)
+{
+	int rc;
+
+	SL_ASSERT(bytes >= SL_BATCH_HEADER_BYTES);
+	*is_duplicate = false;
+	if (p->is_closing)
+		return SL_KERR_NOT_LEADER_OR_FOLLOWER;
+	if (p->is_offline)
+		return SL_KERR_KAFKA_STORAGE_ERROR;
+	io->leader_epoch = p->leader_epoch;
+	io->now_ms = ctx->wall_ms;
+	rc = sl_log_append(p->log, batch, bytes, io);
+	if (rc == -EEXIST) {
+		*is_duplicate = true;
+		ctx_count(ctx, SL_STAT_duplicates, 1);
+		return SL_KERR_NONE;
+	}
+	if (rc != 0)
+		return append_failed(ctx, p, rc);
+	/* A sole replica: what is in its log is replicated as widely as it ever will be. */
+	p->high_watermark = sl_log_end(p->log);
+	if (p->appended_ms == 0)
+		p->appended_ms = ctx->now_ms;
+	ctx_count(ctx, SL_STAT_batches_in, 1);
+	ctx_count(ctx, SL_STAT_messages_in,
+	          sl_load_be32((const uint8_t *)batch + SL_BATCH_POS_RECORDS_COUNT));
+	ctx_count(ctx, SL_STAT_bytes_in, bytes);
+	partition_publish(p);
+	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
+	return SL_KERR_NONE;
+}
+
+/* ---- Group commit ---- */
+
+static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
+{
+	sl_list_del(&p->dirty_link);
+	wake_all(ctx, &p->sync_waiters, SL_KERR_KAFKA_STORAGE_ERROR);
+}
+
+/* Hands everything appended so far to the group commit thread.  Return: false when it has to be
+ * tried again. */
+static bool begin_sync(struct ctx *ctx, struct partition *p)
+{
+	SL_ASSERT(!p->sync_running && !p->is_closing);
+	if (p->is_offline || sl_log_error(p->log)) {
+		take_offline(ctx, p);
+		fail_sync_waiters(ctx, p);
+		p->appended_ms = 0;
+		return true;
+	}
+	if (syncer_is_full(ctx->syncer))
+		return false;
+	if (sl_log_sync_begin(p->log, &p->sync) == 0) {
+		wake_durable(ctx, p);
+		if (sl_log_flushed(p->log) < sl_log_end(p->log))
+			return false; /* no descriptor was free; the log has said so */
+		SL_ASSERT(sl_list_is_empty(&p->sync_waiters));
+		sl_list_del(&p->dirty_link);
+		p->appended_ms = 0;
+		return true;
+	}
+	sl_list_del(&p->dirty_link);
+	partition_get(p);
+	p->sync_running = true;
+	p->sync_started_ns = ctx->now_ns;
+	p->appended_ms = 0;
+	SL_ASSERT(syncer_submit(ctx->syncer, p));
+	return true;
+}
+
+static void end_sync(struct ctx *ctx, struct partition *p, int result)
+{
+	SL_ASSERT(p->sync_running);
+	sl_log_sync_end(p->log, &p->sync, result);
+	p->sync_running = false;
+	ctx_count(ctx, SL_STAT_syncs, 1);
+	ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
+	if (result != 0)
+		ctx_count(ctx, SL_STAT_sync_errors, 1);
+	if (!p->is_closing) {
+		wake_durable(ctx, p);
+		if (sl_log_error(p->log)) {
+			take_offline(ctx, p);
+			fail_sync_waiters(ctx, p);
+		} else if (!sl_list_is_empty(&p->sync_waiters)) {
+			mark_dirty(ctx, p);
+		}
+		/* Appended meanwhile, or more segments than one sync takes. */
+		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
+			p->appended_ms = ctx->now_ms;
+		partition_publish(p);
+	}
+	partition_put(ctx, p);
+}
+
+unsigned partition_poll(struct ctx *ctx)
+{
+	struct sl_list *pos, *tmp;
+	unsigned reaped = 0;
+	unsigned begun = 0;
+	struct partition *p;
+	int result;
+
+	while (reaped < PARTITION_REAPS_MAX && (p = syncer_reap(ctx->syncer, &result))) {
+		end_sync(ctx, p, result);
+		reaped++;
+	}
+	sl_list_for_each_safe(pos, tmp, &ctx->dirty) {
+		if (begun >= PARTITION_STARTS_MAX)
+			break;
+		begun += begin_sync(ctx, sl_list_entry(pos, struct partition, dirty_link));
+	}
+	return reaped + begun;
+}
+
+void partition_stop(struct ctx *ctx)
+{
+	struct partition *p;
+	int result;
+
+	syncer_stop(ctx->syncer);
+	while ((p = syncer_reap(ctx->syncer, &result)))
+		end_sync(ctx, p, result);
+}
+
+/* ---- Retention and flush.ms ---- */
+
+static void tick_log(struct ctx *ctx, struct partition *p)
+{
+	int rc = sl_log_tick(p->log, ctx->wall_ms, p->high_watermark);
+
+	p->tick_ms = ctx->now_ms + ctx->config->tick_ms;
+	partition_check(ctx, p);
+	if (rc < 0 && !p->is_offline)
+		sl_log(WARN, partition, "tick part=%s: %s", p->name, strerror(-rc));
+	partition_publish(p);
+}
+
+/* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
+static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
+{
+	return p->appended_ms != 0 && !p->sync_running && !p->is_offline &&
+	       ctx->now_ms - p->appended_ms >= p->flush_ms;
+}
+
+unsigned partition_tick(struct ctx *ctx)
+{
+	unsigned looks = 0;
+	unsigned ticks = 0;
+	unsigned flushes = 0;
+
+	while (looks < PARTITION_LOOKS_MAX && ticks < PARTITION_TICKS_MAX) {
+		struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
+
+		if (!p || p->look_ms > ctx->now_ms)
+			break;
+		p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
+		sl_list_del(&p->lane_link);
+		sl_list_push_back(&ctx->partitions, &p->lane_link);
+		if (p->tick_ms <= ctx->now_ms) {
+			tick_log(ctx, p);
+			ticks++;
+		}
+		if (is_flush_due(ctx, p))
+			flushes += begin_sync(ctx, p);
+		looks++;
+	}
+	/* A look alone is no work: it must not keep the lane from sleeping. */
+	return ticks + flushes;
+}
+
+int64_t partition_next_ms(const struct ctx *ctx)
+{
+	const struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
+	int64_t next = p ? p->look_ms : INT64_MAX;
+
+	/* What partition_poll() left there waits for room or descriptors. */
+	if (!sl_list_is_empty(&ctx->dirty))
+		next = SL_MIN(next, ctx->now_ms + PARTITION_RETRY_MS);
+	return next;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Produce: checks of reference §3.1 in Kafka's order, append, and with acks=all the wait for the
+ * group commit.
+ *
+ * The frame is the session's buffer: batches are patched in it and written from it, never copied.
+ * It is gone once the request is parked, so the response, its names and the waiters live in the
+ * request's own memory, which is taken before anything is appended: a request that has appended
+ * never runs its appends again.
+ */
+#include <errno.h>
+
+#include "request/common.h"
+#include "sluice/base/assert.h"
+#include "sluice/wire/batch.h"
+#include "sluice/wire/produce_gen.h"
+
+/* Response and waiters of one request; far above what any client sends. */
+#define PRODUCE_MEM_MAX      ((size_t)16 << 20)
+/* The admin client may write to internal topics, as in Kafka. */
+#define PRODUCE_ADMIN_CLIENT "__admin_client"
+
+/* One run of the handler up to the last append. */
+struct produce {
+	struct ctx *ctx;
+	struct request *req;
+	struct sl_produce_req body;
+	int16_t version;
+	struct sl_arena *arena;       /* of the response */
+	struct sl_produce_resp *resp; /* in @arena, and what req->wait points to */
+	struct partition **waited;    /* scratch: partition of each waiter */
+	uint32_t failed;
+	struct request_leaders leaders;
+};
+
+/* ---- Memory ---- */
+
+static size_t room(size_t count, size_t bytes)
+{
+	return SL_ALIGN_UP(count * bytes + 1, (size_t)16);
+}
+
+/* What prepare() and the appends will take from the request's arena, at most. */
+static size_t mem_bytes(const struct produce *run)
+{
+	const struct image *image = run->ctx->image;
+	const struct sl_produce_req *body = &run->body;
+	size_t bytes = room(1, sizeof(struct sl_produce_resp)) +
+	               room((size_t)body->topic_data_count,
+	                    sizeof(struct sl_produce_resp_response));
+	size_t partitions = 0;
+
+	for (int32_t i = 0; i < body->topic_data_count; i++) {
+		const struct sl_produce_req_topic_data *t = &body->topic_data[i];
+
+		bytes += room(1, (size_t)SL_MAX(t->name.len, 0) + 1) +
+		         room((size_t)t->partition_data_count,
+		              sizeof(struct sl_produce_resp_response_partition_response));
+		partitions += (size_t)t->partition_data_count;
+	}
+	bytes += partitions *
+	         room(1, sizeof(struct sl_produce_resp_response_partition_response_record_error));
+	bytes += room(partitions, sizeof(struct waiter));
+	bytes += room(image->nodes_count, sizeof(struct sl_produce_resp_node_endpoint));
+	for (uint32_t i = 0; i < image->nodes_count; i++)
+		bytes += room(1, strlen(image->nodes[i].host) + 1);
+	return bytes;
+}
+
+static size_t partitions_of(const struct sl_produce_req *body)
+{
+	size_t n = 0;
+
+	for (int32_t i = 0; i < body->topic_data_count; i++)
+		n += (size_t)body->topic_data[i].partition_data_count;
+	return n;
+}
+
+static bool prepare_topic(struct produce *run, const struct sl_produce_req_topic_data *in,
+                          struct sl_produce_resp_response *out)
+{
+	out->topic_id = in->topic_id;
+	out->name = (struct sl_str){sl_arena_strndup(run->arena, in->name.len > 0 ? in->name.p : "",
+	                                             (size_t)SL_MAX(in->name.len, 0)),
+	                            in->name.len};
+	out->partition_responses_count = in->partition_data_count;
+	out->partition_responses = sl_arena_alloc_array(
+		run->arena, (size_t)in->partition_data_count, sizeof(*out->partition_responses));
+	if (!out->name.p || !out->partition_responses)
+		return false;
+	for (int32_t i = 0; i < in->partition_data_count; i++) {
+		struct sl_produce_resp_response_partition_response *p =
+			&out->partition_responses[i];
+
+		sl_produce_resp_response_partition_response_init(p);
+		p->index = in->partition_data[i].index;
+		p->base_offset = -1;
+	}
+	return true;
+}
+
+/* The response with an entry for every partition, and the waiters.  Return: false when @arena is
+ * full. */
+static bool prepare(struct produce *run)
+{
+	const struct sl_produce_req *body = &run->body;
+	struct sl_produce_resp *resp = sl_arena_alloc(run->arena, sizeof(*resp));
+
+	if (!resp)
+		return false;
+	sl_produce_resp_init(resp);
+	run->resp = resp;
+	resp->responses_count = body->topic_data_count;
+	resp->responses = sl_arena_alloc_array(run->arena, (size_t)body->topic_data_count,
+	                                       sizeof(*resp->responses));
+	if (!resp->responses)
+		return false;
+	for (int32_t i = 0; i < body->topic_data_count; i++)
+		if (!prepare_topic(run, &body->topic_data[i], &resp->responses[i]))
+			return false;
+	if (body->acks != -1)
+		return true;
+	run->waited = sl_arena_alloc_array(&run->ctx->scratch, partitions_of(body),
+	                                   sizeof(*run->waited));
+	run->req->waiters = sl_arena_alloc_array(run->arena, partitions_of(body),
+	                                         sizeof(*run->req->waiters));
+	return run->waited && run->req->waiters;
+}
+
+/* Return: REQUEST_REPLY: go on. */
+static enum request_result take_memory(struct produce *run)
+{
+	struct ctx *ctx = run->ctx;
+	size_t bytes = mem_bytes(run);
+
+	if (bytes > SL_MIN(PRODUCE_MEM_MAX, ctx->pool.bytes / 4)) {
+		ctx_count(ctx, SL_STAT_closed_malformed, 1);
+		return REQUEST_CLOSE;
+	}
+	if (run->body.acks != 0 && !request_mem(ctx, run->req, bytes)) {
+		ctx_count(ctx, SL_STAT_buffer_exhausted, 1);
+		return REQUEST_WAIT;
+	}
+	/* Nobody sees the response to acks=0: it only serves to count. */
+	run->arena = run->body.acks != 0 ? &run->req->mem_arena : &ctx->scratch;
+	if (prepare(run))
+		return REQUEST_REPLY;
+	ctx_count(ctx, SL_STAT_closed_malformed, 1);
+	return REQUEST_CLOSE;
+}
+
+/* ---- One partition ---- */
+
+/* Step 3: exactly one batch of magic 2, in a codec that this version may use. */
+static enum sl_batch_fault check_set(const struct sl_produce_req_topic_data_partition_data *in,
+                                     int16_t version)
+{
+	struct sl_batch_head head;
+	int rc;
+
+	if (in->records.len <= 0)
+		return SL_BATCH_FAULT_EMPTY;
+	rc = sl_batch_peek(in->records.p, (size_t)in->records.len, &head);
+	if (rc == -EAGAIN)
+		return SL_BATCH_FAULT_TRUNCATED;
+	if (rc != 0)
+		return head.magic != 2 ? SL_BATCH_FAULT_MAGIC : SL_BATCH_FAULT_LENGTH;
+	if (sl_batch_bytes(&head) != (size_t)in->records.len)
+		return SL_BATCH_FAULT_TRAILING;
+	if (sl_batch_codec(&head) == SL_CODEC_ZSTD && version < 7)
+		return SL_BATCH_FAULT_CODEC;
+	return SL_BATCH_FAULT_OK;
+}
+
+static enum sl_kerr refuse(struct produce *run, enum sl_batch_fault fault, int32_t error_index,
+                           struct sl_produce_resp_response_partition_response *out)
+{
+	struct sl_str text = sl_str_from(sl_batch_fault_text(fault));
+
+	out->error_message = text;
+	if (error_index >= 0) {
+		out->record_errors = sl_arena_alloc(run->arena, sizeof(*out->record_errors));
+		if (out->record_errors) {
+			out->record_errors->batch_index = error_index;
+			out->record_errors->batch_index_error_message = text;
+			out->record_errors_count = 1;
+		}
+	}
+	return sl_kerr_from_batch(fault);
+}
+
+/* Steps 7-14. */
+static enum sl_kerr append(struct produce *run, const struct topic *t, struct partition *p,
+                           const struct sl_produce_req_topic_data_partition_data *in,
+                           struct sl_produce_resp_response_partition_response *out)
+{
+	const struct topic_config *config = &t->config;
+	struct sl_batch_rules rules = {
+		.is_compacted = config->is_compact,
+		.is_log_append_time = config->is_log_append_time,
+		.before_max_ms = config->timestamp_before_max_ms,
+		.after_max_ms = config->timestamp_after_max_ms,
+		.batch_bytes_max = config->max_message_bytes,
+	};
+	/* The frame is the session's own writable memory; decoders lend it as const. */
+	void *batch = (void *)(uintptr_t)in->records.p;
+	struct ctx *ctx = run->ctx;
+	struct sl_log_append io = {0};
+	struct sl_batch_info info;
+	enum sl_batch_fault fault;
+	bool is_duplicate;
+	enum sl_kerr kerr;
+	int64_t time_ms;
+
+	fault = sl_batch_validate(batch, (size_t)in->records.len, &rules, ctx->wall_ms, ctx->codec,
+	                          &info);
+	if (fault != SL_BATCH_FAULT_OK)
+		return refuse(run, fault, info.error_index, out);
+	time_ms = sl_batch_stamp(batch, &info, &rules, ctx->wall_ms);
+	kerr = partition_append(ctx, p, batch, (size_t)in->records.len, &io, &is_duplicate);
+	if (kerr != SL_KERR_NONE)
+		return kerr;
+	if (is_duplicate && rules.is_log_append_time)
+		time_ms = io.timestamp_ms;
+	out->base_offset = io.base_offset;
+	out->log_append_time_ms = time_ms;
+	if (run->body.acks == -1) {
+		struct waiter *w = &run->req->waiters[run->req->waiters_count];
+
+		sl_list_init(&w->link);
+		w->offset = io.last_offset + 1;
+		w->error_code = &out->error_code;
+		run->waited[run->req->waiters_count++] = p;
+	}
+	return SL_KERR_NONE;
+}
+
+static enum sl_kerr check_leader(struct produce *run, const struct topic *t,
+                                 const struct sl_produce_req_topic_data_partition_data *in,
+                                 struct partition **p)
+{
+	enum sl_kerr kerr = request_partition(run->ctx, t, in->index, p);
+	const struct topic_partition *tp;
+
+	if (kerr != SL_KERR_NONE)
+		return kerr;
+	if ((*p)->is_offline)
+		return SL_KERR_KAFKA_STORAGE_ERROR;
+	tp = &t->partitions[in->index];
+	if (run->body.acks == -1 &&
+	    (int64_t)tp->isr_count <
+	            SL_MIN((int64_t)t->config.min_insync_replicas, (int64_t)tp->replicas_count))
+		return SL_KERR_NOT_ENOUGH_REPLICAS;
+	return SL_KERR_NONE;
+}
+
+/* Kafka tells the log start along with what it found in the batch itself. */
+static bool is_about_records(enum sl_kerr kerr)
+{
+	return kerr == SL_KERR_NONE || kerr == SL_KERR_INVALID_RECORD ||
+	       kerr == SL_KERR_INVALID_TIMESTAMP || kerr == SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
+	       kerr == SL_KERR_INVALID_PRODUCER_EPOCH;
+}
+
+/* All steps for one partition, in the order of reference §3.1. */
+static enum sl_kerr produce_partition(struct produce *run, const struct topic *t,
+                                      const struct sl_produce_req_topic_data_partition_data *in,
+                                      struct sl_produce_resp_response_partition_response *out)
+{
+	struct partition *p = NULL;
+	enum sl_batch_fault fault;
+	enum sl_kerr kerr;
+
+	if (!t)
+		return run->version >= 13 ? SL_KERR_UNKNOWN_TOPIC_ID
+		                          : SL_KERR_UNKNOWN_TOPIC_OR_PARTITION;
+	if (in->index < 0 || (uint32_t)in->index >= t->partitions_count)
+		return SL_KERR_UNKNOWN_TOPIC_OR_PARTITION;
+	fault = check_set(in, run->version);
+	if (fault != SL_BATCH_FAULT_OK)
+		return refuse(run, fault, -1, out);
+	if (run->body.acks < -1 || run->body.acks > 1)
+		return SL_KERR_INVALID_REQUIRED_ACKS;
+	if (t->is_internal && !sl_str_eq_c(run->req->head.client_id, PRODUCE_ADMIN_CLIENT))
+		return SL_KERR_INVALID_TOPIC_EXCEPTION;
+	kerr = check_leader(run, t, in, &p);
+	if (kerr != SL_KERR_NONE)
+		return kerr;
+	kerr = append(run, t, p, in, out);
+	if (is_about_records(kerr))
+		out->log_start_offset = sl_log_start(p->log);
+	return kerr;
+}
+
+static void tell_leader(struct produce *run, const struct topic *t,
+                        struct sl_produce_resp_response_partition_response *out)
+{
+	const struct topic_partition *tp = &t->partitions[out->index];
+
+	out->current_leader.leader_id = tp->leader_id;
+	out->current_leader.leader_epoch = tp->leader_epoch;
+	request_leaders_add(run->ctx, &run->leaders, tp->leader_id);
+}
+
+/* ---- The request ---- */
+
+/* Transactions do not exist yet: nobody may use a transactional id (step 1). */
+static bool is_transactional(const struct sl_produce_req *body)
+{
+	struct sl_batch_head head;
+
+	if (!sl_str_is_null(body->transactional_id))
+		return true;
+	for (int32_t i = 0; i < body->topic_data_count; i++) {
+		const struct sl_produce_req_topic_data *t = &body->topic_data[i];
+
+		for (int32_t j = 0; j < t->partition_data_count; j++) {
+			const struct sl_records *r = &t->partition_data[j].records;
+
+			if (r->len > 0 && sl_batch_peek(r->p, (size_t)r->len, &head) == 0 &&
+			    sl_batch_is_transactional(&head))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void produce_all(struct produce *run)
+{
+	const struct sl_produce_req *body = &run->body;
+	const bool is_refused = is_transactional(body);
+
+	for (int32_t i = 0; i < body->topic_data_count; i++) {
+		const struct sl_produce_req_topic_data *in = &body->topic_data[i];
+		struct sl_produce_resp_response *out = &run->resp->responses[i];
+		const struct topic *t = run->version >= 13
+		                                ? image_topic_by_id(run->ctx->image, &in->topic_id)
+		                                : image_topic(run->ctx->image, in->name);
+
+		for (int32_t j = 0; j < in->partition_data_count; j++) {
+			struct sl_produce_resp_response_partition_response *p =
+				&out->partition_responses[j];
+			enum sl_kerr kerr =
+				is_refused ? SL_KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+					   : produce_partition(run, t, &in->partition_data[j], p);
+
+			p->error_code = (int16_t)kerr;
+			run->failed += kerr != SL_KERR_NONE;
+			if (kerr == SL_KERR_NOT_LEADER_OR_FOLLOWER && run->version >= 10)
+				tell_leader(run, t, p);
+		}
+	}
+}
+
+/* Copied: the image may be another one when the reply is encoded. */
+static void add_endpoints(struct produce *run)
+{
+	struct sl_produce_resp *resp = run->resp;
+
+	if (run->leaders.count == 0)
+		return;
+	resp->node_endpoints = sl_arena_alloc_array(run->arena, run->leaders.count,
+	                                            sizeof(*resp->node_endpoints));
+	for (uint32_t i = 0; resp->node_endpoints && i < run->leaders.count; i++) {
+		const struct image_node *node = run->leaders.nodes[i];
+		struct sl_produce_resp_node_endpoint *e = &resp->node_endpoints[i];
+
+		sl_produce_resp_node_endpoint_init(e);
+		e->node_id = node->node_id;
+		e->host = sl_str_from(sl_arena_strndup(run->arena, node->host, strlen(node->host)));
+		e->port = node->port;
+		resp->node_endpoints_count++;
+	}
+}
+
+static void wait_ended(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
+{
+	struct request *req = w->owner;
+
+	SL_ASSERT(req->waits_left > 0);
+	if (kerr != SL_KERR_NONE) {
+		*w->error_code = (int16_t)kerr;
+		ctx_count(ctx, SL_STAT_produce_failed, 1);
+	}
+	if (--req->waits_left == 0)
+		request_wake(ctx, req);
+}
+
+/* After all appends: a failure during them could end a wait that has not been parked yet. */
+static void begin_waits(struct produce *run)
+{
+	struct request *req = run->req;
+
+	for (uint32_t i = 0; i < req->waiters_count; i++) {
+		struct waiter *w = &req->waiters[i];
+
+		w->wake = wait_ended;
+		w->owner = req;
+		req->waits_left += partition_wait_sync(run->ctx, run->waited[i], w);
+	}
+}
+
+/* Encodes what is there.  Runs again while the pool is full. */
+static enum request_result finish(struct ctx *ctx, struct request *req)
+{
+	if (req->waits_left > 0) {
+		for (uint32_t i = 0; i < req->waiters_count; i++) {
+			struct waiter *w = &req->waiters[i];
+
+			if (!w->partition)
+				continue;
+			*w->error_code = SL_KERR_REQUEST_TIMED_OUT;
+			ctx_count(ctx, SL_STAT_produce_failed, 1);
+		}
+		req->waits_left = 0;
+	}
+	request_unwait(req);
+	request_reply_begin(ctx, req);
+	sl_produce_resp_encode(req->wait, &ctx->out, req->head.api_version);
+	return request_reply_end(ctx, req, NULL, 0);
+}
+
+enum request_result produce_run(struct ctx *ctx, struct request *req)
+{
+	struct produce run = {.ctx = ctx, .req = req, .version = req->head.api_version};
+	enum request_result result;
+
+	/* All waits ended, the deadline passed, or there was no memory for the reply. */
+	if (req->wait)
+		return finish(ctx, req);
+	if (!request_decode(ctx, req, &run.body))
+		return REQUEST_CLOSE;
+	result = take_memory(&run);
+	if (result != REQUEST_REPLY)
+		return result;
+	produce_all(&run);
+	ctx_count(ctx, SL_STAT_produce_failed, run.failed);
+	if (run.body.acks == 0) {
+		if (run.failed == 0)
+			return REQUEST_NO_REPLY;
+		ctx_count(ctx, SL_STAT_closed_acks0_error, 1);
+		return REQUEST_CLOSE;
+	}
+	add_endpoints(&run);
+	req->wait = run.resp;
+	begin_waits(&run);
+	if (req->waits_left == 0)
+		return finish(ctx, req);
+	request_park(ctx, req, REQUEST_PARKED_PRODUCE,
+	             ctx->now_ms + SL_MAX(run.body.timeout_ms, 0));
+	return REQUEST_PARK;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+#include <sys/eventfd.h>
+
+#include "fixture.h"
+
+struct wait {
+	struct waiter w;
+	int woken;
+	int order;
+	enum sl_kerr kerr;
+};
+
+static int wake_order;
+
+static void woken(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
+{
+	struct wait *wait = w->owner;
+
+	(void)ctx;
+	cr_expect(w->partition == NULL, "a waiter is unlinked before it is woken");
+	wait->woken++;
+	wait->order = ++wake_order;
+	wait->kerr = kerr;
+}
+
+static void wait_init(struct wait *wait, int64_t offset)
+{
+	memset(wait, 0, sizeof(*wait));
+	sl_list_init(&wait->w.link);
+	wait->w.wake = woken;
+	wait->w.owner = wait;
+	wait->w.offset = offset;
+}
+
+static enum sl_kerr append_with(struct fx *fx, struct partition *p, const struct fx_batch *b,
+                                struct sl_log_append *io, bool *is_duplicate)
+{
+	struct sl_records r = fx_records(b);
+	enum sl_kerr kerr = partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, io,
+	                                     is_duplicate);
+
+	free((void *)(uintptr_t)r.p);
+	return kerr;
+}
+
+Test(partition, append_raises_high_watermark_and_wakes_fetches_once)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct wait wait;
+
+	wait_init(&wait, 0);
+	partition_wait_fetch(p, &wait.w);
+	cr_expect(fx_append(fx, p, 10) == 0);
+	cr_expect(p->high_watermark == 1 && sl_log_flushed(p->log) == 0,
+	          "visible before it is durable");
+	cr_expect(fx_append(fx, p, 10) == 1);
+	cr_expect(wait.woken == 1 && wait.kerr == SL_KERR_NONE);
+	cr_expect(atomic_load(&p->slot->log_end) == 2 &&
+	          atomic_load(&p->slot->high_watermark) == 2);
+	cr_expect(atomic_load(&p->slot->state) == SL_SLOT_OPEN);
+	cr_expect(fx_stat(fx, SL_STAT_batches_in) == 2 && fx_stat(fx, SL_STAT_messages_in) == 2);
+	fx_destroy(fx);
+}
+
+Test(partition, one_sync_makes_all_waiting_appends_durable)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct wait waits[8];
+
+	for (int64_t i = 0; i < 8; i++) {
+		cr_assert(fx_append(fx, p, 100) == i);
+		wait_init(&waits[i], i + 1);
+		cr_expect(partition_wait_sync(&fx->ctx, p, &waits[i].w));
+	}
+	fx_settle(fx);
+	for (int i = 0; i < 8; i++)
+		cr_expect(waits[i].woken == 1 && waits[i].kerr == SL_KERR_NONE);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 1);
+	cr_expect(sl_log_flushed(p->log) == 8 && atomic_load(&p->slot->flushed) == 8);
+	cr_expect(p->refs == 1);
+	wait_init(&waits[0], 8);
+	cr_expect(!partition_wait_sync(&fx->ctx, p, &waits[0].w), "durable already");
+	fx_destroy(fx);
+}
+
+Test(partition, append_during_a_sync_waits_for_the_next_one)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	const uint64_t many = 100;
+	struct wait first, second;
+
+	/* Names of a new log are synced here, so that each sync below is one call. */
+	fx_append(fx, p, 1);
+	wait_init(&first, 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &first.w));
+	fx_settle(fx);
+
+	fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
+	fx_append(fx, p, 1);
+	wait_init(&first, 2);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &first.w));
+	cr_expect(partition_poll(&fx->ctx) == 1 && p->sync_running);
+	fx_append(fx, p, 1);
+	wait_init(&second, 3);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &second.w));
+	cr_expect(partition_poll(&fx->ctx) == 0, "one sync at a time");
+	cr_expect(write(fx->gate_fd, &(uint64_t){1}, 8) == 8);
+	fx_wait(fx);
+	cr_expect(partition_poll(&fx->ctx) == 2, "one ended, the next began");
+	cr_expect(first.woken == 1 && second.woken == 0);
+	cr_expect(write(fx->gate_fd, &many, 8) == 8);
+	fx_settle(fx);
+	cr_expect(second.woken == 1);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 3);
+	fx_destroy(fx);
+}
+
+Test(partition, duplicate_waits_for_its_original_only)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct fx_batch b = {.has_producer = true, .producer_id = 7};
+	struct sl_log_append io = {0};
+	struct wait later, duplicate;
+	bool is_duplicate;
+
+	cr_assert(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_NONE && !is_duplicate);
+	b.base_sequence = 1;
+	cr_assert(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_NONE && !is_duplicate);
+	wait_init(&later, io.last_offset + 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &later.w));
+	b.base_sequence = 0;
+	cr_assert(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_NONE);
+	cr_expect(is_duplicate && io.base_offset == 0 && sl_log_end(p->log) == 2);
+	wait_init(&duplicate, io.last_offset + 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &duplicate.w));
+	fx_settle(fx);
+	cr_expect(duplicate.order < later.order && duplicate.order > 0);
+	cr_expect(fx_stat(fx, SL_STAT_duplicates) == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, tells_producer_errors_apart_from_disk_errors)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct fx_batch b = {.has_producer = true, .producer_id = 7, .producer_epoch = 3};
+	struct sl_log_append io = {0};
+	bool is_duplicate;
+
+	cr_assert(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_NONE);
+	b.base_sequence = 9;
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) ==
+	          SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+	b.producer_epoch = 2;
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_INVALID_PRODUCER_EPOCH);
+	cr_expect(!p->is_offline && fx_append(fx, p, 1) == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, lazy_flush_waits_for_nothing_until_flush_ms)
+{
+	struct fx *fx = fx_create();
+	struct topic_config config = fx_config();
+	struct partition *p;
+	struct wait wait;
+
+	config.is_flush_lazy = true;
+	config.flush_ms = 3000;
+	p = fx_partition(fx_topic(fx, "t", 1, &config), 0);
+	fx_append(fx, p, 1);
+	wait_init(&wait, 1);
+	cr_expect(!partition_wait_sync(&fx->ctx, p, &wait.w));
+	fx_settle(fx);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 0);
+	fx->ctx.now_ms += 2999;
+	cr_expect(partition_tick(&fx->ctx) == 0 && !p->sync_running);
+	cr_expect(partition_next_ms(&fx->ctx) <= fx->ctx.now_ms + 1000);
+	fx->ctx.now_ms = partition_next_ms(&fx->ctx);
+	cr_expect(partition_tick(&fx->ctx) == 1 && p->sync_running);
+	fx_settle(fx);
+	cr_expect(sl_log_flushed(p->log) == 1 && fx_stat(fx, SL_STAT_syncs) == 1);
+	fx->ctx.now_ms += 100000;
+	cr_expect(partition_tick(&fx->ctx) <= 1 && !p->sync_running, "nothing left to sync");
+	fx_destroy(fx);
+}
+
+Test(partition, failed_sync_fails_all_waiters_and_is_final)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct fx_batch b = {0};
+	struct sl_log_append io = {0};
+	struct wait waits[3];
+	struct sl_log_range range;
+	bool is_duplicate;
+
+	for (int64_t i = 0; i < 3; i++) {
+		fx_append(fx, p, 1);
+		wait_init(&waits[i], i + 1);
+		cr_assert(partition_wait_sync(&fx->ctx, p, &waits[i].w));
+	}
+	atomic_store(&fx->sync_error, -EIO);
+	fx_settle(fx);
+	for (int i = 0; i < 3; i++)
+		cr_expect(waits[i].woken == 1 && waits[i].kerr == SL_KERR_KAFKA_STORAGE_ERROR);
+	atomic_store(&fx->sync_error, 0);
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_KAFKA_STORAGE_ERROR);
+	cr_expect(p->is_offline && atomic_load(&p->slot->state) == SL_SLOT_OFFLINE);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 1);
+	cr_expect(fx_stat(fx, SL_STAT_sync_errors) == 1);
+	cr_assert(sl_log_read(p->log, 0, p->high_watermark, 1 << 20, true, &range) == 0);
+	cr_expect(range.bytes > 0, "reads are still served");
+	sl_log_range_put(p->log, &range);
+	fx_destroy(fx);
+}
+
+Test(partition, failed_append_fails_earlier_waiters_in_the_next_poll)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct fx_batch b = {0};
+	struct sl_log_append io = {0};
+	bool is_duplicate;
+	struct wait wait;
+
+	fx_append(fx, p, 1);
+	wait_init(&wait, 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &wait.w));
+	atomic_store(&fx->pwrite_error, -ENOSPC);
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_KAFKA_STORAGE_ERROR);
+	cr_expect(wait.woken == 0, "no wait ends inside an append");
+	cr_expect(partition_poll(&fx->ctx) == 1);
+	cr_expect(wait.woken == 1 && wait.kerr == SL_KERR_KAFKA_STORAGE_ERROR);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, detach_fails_waiters_and_releases_after_the_last_range)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct reply_range rr = {.owner = p, .put = partition_range_put};
+	struct wait fetch, sync;
+
+	fx_append(fx, p, 1);
+	cr_assert(sl_log_read(p->log, 0, 1, 1000, true, &rr.range) == 0);
+	partition_get(p);
+	wait_init(&fetch, 0);
+	wait_init(&sync, 1);
+	partition_wait_fetch(p, &fetch.w);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &sync.w));
+	partition_detach(&fx->ctx, p);
+	cr_expect(fetch.kerr == SL_KERR_NOT_LEADER_OR_FOLLOWER && fetch.woken == 1);
+	cr_expect(sync.kerr == SL_KERR_NOT_LEADER_OR_FOLLOWER && sync.woken == 1);
+	cr_expect(sl_list_is_empty(&fx->ctx.released), "a reply still sends from it");
+	cr_expect(sl_list_is_empty(&fx->ctx.dirty) && sl_list_is_empty(&fx->ctx.partitions));
+	rr.put(&fx->ctx, &rr);
+	cr_expect(sl_list_first(&fx->ctx.released, struct partition, lane_link) == p);
+	cr_expect(atomic_load(&p->slot->state) == SL_SLOT_FREE);
+	cr_expect(fx_stat(fx, SL_STAT_partitions) == 0);
+	fx_destroy(fx);
+}
+
+Test(partition, detach_during_a_sync_releases_when_it_ended)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	const uint64_t many = 100;
+	struct wait sync;
+
+	fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
+	fx_append(fx, p, 1);
+	wait_init(&sync, 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &sync.w));
+	cr_expect(partition_poll(&fx->ctx) == 1);
+	partition_detach(&fx->ctx, p);
+	cr_expect(sync.kerr == SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	cr_expect(sl_list_is_empty(&fx->ctx.released));
+	cr_expect(write(fx->gate_fd, &many, 8) == 8);
+	fx_settle(fx);
+	cr_expect(!sl_list_is_empty(&fx->ctx.released));
+	cr_expect(sync.woken == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, stop_takes_the_results_of_what_is_under_way)
+{
+	struct fx *fx = fx_create();
+	struct topic *t = fx_topic(fx, "t", 3, NULL);
+	struct wait waits[3];
+
+	for (int i = 0; i < 3; i++) {
+		fx_append(fx, fx_partition(t, i), 1);
+		wait_init(&waits[i], 1);
+		cr_assert(partition_wait_sync(&fx->ctx, fx_partition(t, i), &waits[i].w));
+	}
+	cr_expect(partition_poll(&fx->ctx) == 3);
+	partition_stop(&fx->ctx);
+	for (int i = 0; i < 3; i++)
+		cr_expect(waits[i].woken == 1 && !fx_partition(t, i)->sync_running);
+	cr_expect(syncer_is_full(fx->ctx.syncer), "nothing is taken any more");
+	fx_destroy(fx);
+}
+
+Test(partition, full_syncer_leaves_partitions_dirty)
+{
+	struct fx *fx = fx_create();
+	struct sl_files files = {&fx->ops, fx};
+	struct topic *t = fx_topic(fx, "t", 3, NULL);
+	struct wait waits[3];
+
+	syncer_destroy(fx->ctx.syncer);
+	cr_assert(syncer_create(&fx->ctx.syncer, &files, fx->wake_fd, 2) == 0);
+	for (int i = 0; i < 3; i++) {
+		fx_append(fx, fx_partition(t, i), 1);
+		wait_init(&waits[i], 1);
+		cr_assert(partition_wait_sync(&fx->ctx, fx_partition(t, i), &waits[i].w));
+	}
+	cr_expect(partition_poll(&fx->ctx) == 2);
+	cr_expect(!sl_list_is_empty(&fx->ctx.dirty));
+	cr_expect(partition_next_ms(&fx->ctx) <= fx->ctx.now_ms + 10);
+	fx_settle(fx);
+	for (int i = 0; i < 3; i++)
+		cr_expect(waits[i].woken == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, tick_deletes_old_segments_a_few_partitions_at_a_time)
+{
+	struct fx *fx = fx_create();
+	struct topic_config config = fx_config();
+	struct topic *t;
+	unsigned calls = 0;
+
+	config.log.retention_bytes = 1;
+	config.log.segment_bytes = 1 << 20;
+	t = fx_topic(fx, "t", 20, &config);
+	for (int i = 0; i < 20; i++) {
+		config.log.segment_bytes = 100;
+		sl_log_set_config(fx_partition(t, i)->log, &config.log);
+		fx_append(fx, fx_partition(t, i), 10);
+		fx_append(fx, fx_partition(t, i), 10);
+	}
+	cr_expect(partition_tick(&fx->ctx) == 0, "not due yet");
+	fx->ctx.now_ms += 30000;
+	for (unsigned n; (n = partition_tick(&fx->ctx)) > 0; calls++)
+		cr_expect(n <= 4);
+	cr_expect(calls >= 5);
+	for (int i = 0; i < 20; i++) {
+		cr_expect(sl_log_start(fx_partition(t, i)->log) == 1);
+		cr_expect(atomic_load(&fx_partition(t, i)->slot->log_start) == 1);
+	}
+	cr_expect(partition_next_ms(&fx->ctx) > fx->ctx.now_ms);
+	fx_destroy(fx);
+}
+
+Test(partition, configure_reaches_the_log_and_its_flush_mode)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct topic_config config = fx_config();
+	struct sl_log_append io = {0};
+	struct fx_batch b = {.value_bytes = 2000};
+	bool is_duplicate;
+	struct wait wait;
+
+	config.log.segment_bytes = 1000;
+	partition_configure(&fx->ctx, p, &config.log, true, 10);
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_RECORD_LIST_TOO_LARGE);
+	fx_append(fx, p, 1);
+	wait_init(&wait, 1);
+	cr_expect(!partition_wait_sync(&fx->ctx, p, &wait.w));
+	fx_destroy(fx);
+}
