@@ -313,6 +313,7 @@ void reply_unpark(struct group_coord *c, struct parked *p, const void *m);
 void reply_cancel(struct group_coord *c, uint64_t handle);
 /* Forgets @p without an answer; the caller answers it at once. */
 void reply_forget(struct group_coord *c, struct parked *p);
+void reply_join_fill(struct sl_join_group_resp *resp, enum sl_kerr kerr, struct sl_str member_id);
 void reply_join_error(struct group_coord *c, const struct reply_to *to, enum sl_kerr kerr,
                       struct sl_str member_id);
 void reply_sync_error(struct group_coord *c, const struct reply_to *to, enum sl_kerr kerr);

@@ -34,16 +34,14 @@ struct group_opts {
 };
 
 enum group_event_type {
-	GROUP_EV_REQUEST =
-		0,           /* a client's request; answered by exactly one RESPOND, now or later */
-	GROUP_EV_CANCEL,     /* the client of an unanswered request is gone */
-	GROUP_EV_APPENDED,   /* outcome of an APPEND action */
+	GROUP_EV_REQUEST = 0, /* answered by exactly one RESPOND or CLOSE, now or later */
+	GROUP_EV_CANCEL,      /* the client of an unanswered request is gone */
+	GROUP_EV_APPENDED,    /* outcome of an APPEND action */
 	GROUP_EV_TICK,       /* time passed: session time-outs, joins that are due, offset expiry */
 	GROUP_EV_LOAD_BEGIN, /* this __consumer_offsets partition is being read */
 	GROUP_EV_LOAD_BATCHES, /* record batches of it, in order, complete ones */
 	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
-	GROUP_EV_UNLOAD, /* it is not served any more: drop its groups, fail their parked requests
-	                  */
+	GROUP_EV_UNLOAD, /* not served any more: drop its groups, fail their parked requests */
 	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
 };
 

@@ -424,13 +424,11 @@ static void revert_static(struct group_coord *c, struct op *op, struct member *m
 	struct group *g = m->group;
 
 	coord_count(c, COUNT_static_reverted);
-	sl_join_group_resp_init(&resp);
-	resp.error_code = (int16_t)op->kerr;
+	reply_join_fill(&resp, op->kerr, ID_EMPTY);
 	resp.generation_id = g->generation;
 	resp.protocol_type = g->protocol_type;
 	resp.protocol_name = g->protocol;
 	resp.leader = op->leader_old;
-	resp.member_id = ID_EMPTY;
 	member_answer_join(c, m, &resp);
 	if (member_update(m, &op->protocols_old, op->rebalance_timeout_old_ms,
 	                  op->session_timeout_old_ms) ||

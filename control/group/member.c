@@ -211,9 +211,7 @@ void member_fail_join(struct group_coord *c, struct member *m, enum sl_kerr kerr
 {
 	struct sl_join_group_resp resp;
 
-	sl_join_group_resp_init(&resp);
-	resp.error_code = (int16_t)kerr;
-	resp.member_id = member_id;
+	reply_join_fill(&resp, kerr, member_id);
 	member_answer_join(c, m, &resp);
 }
 

@@ -142,9 +142,7 @@ void rebalance_fill_answer(struct group_coord *c, const struct member *m,
 	resp->members = sl_arena_alloc_array(&c->arena, g->members_by_id.count,
 	                                     sizeof(*resp->members));
 	if (!resp->members) {
-		sl_join_group_resp_init(resp);
-		resp->error_code = SL_KERR_COORDINATOR_NOT_AVAILABLE;
-		resp->member_id = m->id;
+		reply_join_fill(resp, SL_KERR_COORDINATOR_NOT_AVAILABLE, m->id);
 		return;
 	}
 	sl_list_for_each(pos, &g->members) {

@@ -195,14 +195,21 @@ void reply_cancel(struct group_coord *c, uint64_t handle)
 	coord_count(c, COUNT_cancels);
 }
 
+/* Where versions have a null for "no protocol", they get it; the older ones get an empty name. */
+void reply_join_fill(struct sl_join_group_resp *resp, enum sl_kerr kerr, struct sl_str member_id)
+{
+	sl_join_group_resp_init(resp);
+	resp->protocol_name = SL_STR_NULL;
+	resp->error_code = (int16_t)kerr;
+	resp->member_id = member_id;
+}
+
 void reply_join_error(struct group_coord *c, const struct reply_to *to, enum sl_kerr kerr,
                       struct sl_str member_id)
 {
 	struct sl_join_group_resp resp;
 
-	sl_join_group_resp_init(&resp);
-	resp.error_code = (int16_t)kerr;
-	resp.member_id = member_id;
+	reply_join_fill(&resp, kerr, member_id);
 	reply_send(c, to, &resp);
 }
 
