@@ -33,7 +33,7 @@ static bool send_request(struct ctx *ctx, struct request *req, uint32_t flags)
 	                       req->frame_bytes) == 0;
 }
 
-enum request_result forward_run(struct ctx *ctx, struct request *req)
+enum request_result request_forward(struct ctx *ctx, struct request *req)
 {
 	if (req->state == REQUEST_PARKED_CONTROL) {
 		/* Woken by its deadline: the control process stayed away too long. */

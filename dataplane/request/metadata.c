@@ -227,7 +227,7 @@ enum request_result metadata_run(struct ctx *ctx, struct request *req)
 		return REQUEST_CLOSE;
 	}
 	if (run.needs_forward)
-		return forward_run(ctx, req);
+		return request_forward(ctx, req);
 	request_reply_begin(ctx, req);
 	sl_metadata_resp_encode(&run.resp, &ctx->out, run.version);
 	return request_reply_end(ctx, req, NULL, 0);

@@ -64,7 +64,7 @@ enum request_result request_run(struct ctx *ctx, struct request *req)
 			return REQUEST_CLOSE;
 	}
 	run = handlers[req->api->key].run;
-	return run ? run(ctx, req) : forward_run(ctx, req);
+	return run ? run(ctx, req) : request_forward(ctx, req);
 }
 
 /* ---- Deadlines: a binary heap, each request knows its place ---- */

@@ -113,7 +113,7 @@ enum request_result fetch_run(struct ctx *ctx, struct request *req);
 enum request_result list_offsets_run(struct ctx *ctx, struct request *req);
 enum request_result epoch_end_run(struct ctx *ctx, struct request *req); /* OffsetForLeaderEpoch */
 enum request_result delete_records_run(struct ctx *ctx, struct request *req);
-enum request_result forward_run(struct ctx *ctx, struct request *req);
+enum request_result request_forward(struct ctx *ctx, struct request *req);
 
 /* ---- The control process's side ---- */
 /* Polls the channel: answers, appends and reads for internal topics.  Return: messages handled. */
