@@ -70,7 +70,7 @@ static void teardown(void)
 
 TestSuite(session, .init = setup, .fini = teardown);
 
-static uint64_t stat(enum sl_stat s)
+static uint64_t count_of(enum sl_stat s)
 {
 	return atomic_load(&stats.v[s]);
 }
@@ -147,8 +147,8 @@ Test(session, answers_pipelined_requests_in_order)
 	for (int i = 0; i < 100; i++)
 		cr_assert_eq(answer(fd), i);
 	cr_assert_eq(answer(fd), -1);
-	cr_assert_eq(stat(SL_STAT_requests), 100u);
-	cr_assert_eq(stat(SL_STAT_responses), 100u);
+	cr_assert_eq(count_of(SL_STAT_requests), 100u);
+	cr_assert_eq(count_of(SL_STAT_responses), 100u);
 	close(fd);
 }
 
@@ -166,8 +166,8 @@ Test(session, puts_a_frame_together_from_single_bytes)
 	cr_assert_eq(answer(fd), 7);
 	close(fd);
 	settle();
-	cr_assert_eq(stat(SL_STAT_connections), 0u);
-	cr_assert_eq(stat(SL_STAT_closed_by_peer), 1u);
+	cr_assert_eq(count_of(SL_STAT_connections), 0u);
+	cr_assert_eq(count_of(SL_STAT_closed_by_peer), 1u);
 }
 
 Test(session, holds_no_buffer_while_idle)
@@ -194,7 +194,7 @@ Test(session, closes_on_impossible_frame_sizes)
 		put(fd, p, 4);
 		settle();
 		cr_assert_eq(answer(fd), -2, "size %u was taken", sizes[i]);
-		cr_assert_eq(stat(SL_STAT_closed_frame_size), i + 1);
+		cr_assert_eq(count_of(SL_STAT_closed_frame_size), i + 1);
 		close(fd);
 	}
 }
@@ -213,7 +213,7 @@ Test(session, closes_on_unknown_keys_and_versions)
 		put(fd, p, n);
 		settle();
 		cr_assert_eq(answer(fd), -2, "case %zu was answered", i);
-		cr_assert_eq(stat(SL_STAT_closed_unknown_api), i + 1);
+		cr_assert_eq(count_of(SL_STAT_closed_unknown_api), i + 1);
 		close(fd);
 	}
 }
@@ -252,7 +252,7 @@ Test(session, closes_a_frame_that_never_completes)
 	ctx.now_ms += 101;
 	settle();
 	cr_assert_eq(answer(fd), -2);
-	cr_assert_eq(stat(SL_STAT_closed_slow_frame), 1u);
+	cr_assert_eq(count_of(SL_STAT_closed_slow_frame), 1u);
 	close(fd);
 }
 
@@ -270,7 +270,7 @@ Test(session, closes_idle_connections_and_keeps_busy_ones)
 	settle();
 	cr_assert_eq(answer(idle), -2);
 	cr_assert_eq(answer(busy), -1);
-	cr_assert_eq(stat(SL_STAT_closed_idle), 1u);
+	cr_assert_eq(count_of(SL_STAT_closed_idle), 1u);
 	close(idle);
 	close(busy);
 }
@@ -282,13 +282,13 @@ Test(session, refuses_connections_above_the_limit)
 	for (int i = 0; i < CONNS_MAX + 3; i++)
 		fds[i] = client();
 	settle();
-	cr_assert_eq(stat(SL_STAT_connections), (uint64_t)CONNS_MAX);
-	cr_assert_eq(stat(SL_STAT_connections_refused_limit), 3u);
+	cr_assert_eq(count_of(SL_STAT_connections), (uint64_t)CONNS_MAX);
+	cr_assert_eq(count_of(SL_STAT_connections_refused_limit), 3u);
 	cr_assert_eq(answer(fds[CONNS_MAX]), -2);
 	for (int i = 0; i < CONNS_MAX + 3; i++)
 		close(fds[i]);
 	settle();
-	cr_assert_eq(stat(SL_STAT_connections), 0u);
+	cr_assert_eq(count_of(SL_STAT_connections), 0u);
 	/* The slots are usable again. */
 	int fd = client();
 	uint8_t p[64];
@@ -305,7 +305,7 @@ Test(session, limits_connections_of_one_address)
 	int a = client(), b = client(), c = client();
 
 	cr_assert_eq(answer(c), -2);
-	cr_assert_eq(stat(SL_STAT_connections_refused_limit), 1u);
+	cr_assert_eq(count_of(SL_STAT_connections_refused_limit), 1u);
 	close(a);
 	close(b);
 	close(c);
@@ -321,7 +321,7 @@ Test(session, answers_before_it_follows_a_half_close)
 	settle();
 	cr_assert_eq(answer(fd), 9);
 	cr_assert_eq(answer(fd), -2);
-	cr_assert_eq(stat(SL_STAT_connections), 0u);
+	cr_assert_eq(count_of(SL_STAT_connections), 0u);
 	close(fd);
 }
 
@@ -336,13 +336,13 @@ Test(session, parks_forwarded_requests_until_the_grace_is_over)
 	put(fd, p, n);
 	put(fd, p, api_versions(p, 2));
 	settle();
-	cr_assert_eq(stat(SL_STAT_control_parked), 1u);
+	cr_assert_eq(count_of(SL_STAT_control_parked), 1u);
 	cr_assert_eq(answer(fd), -1, "a later request overtook");
 	ctx.now_ms += config.control_grace_ms;
 	settle();
 	cr_assert_eq(answer(fd), -2);
-	cr_assert_eq(stat(SL_STAT_closed_control_lost), 1u);
-	cr_assert_eq(stat(SL_STAT_control_parked), 0u);
+	cr_assert_eq(count_of(SL_STAT_closed_control_lost), 1u);
+	cr_assert_eq(count_of(SL_STAT_control_parked), 0u);
 	close(fd);
 }
 
@@ -364,7 +364,7 @@ Test(session, grows_for_a_large_frame_and_gives_it_back)
 		settle();
 	}
 	cr_assert_eq(answer(fd), -2);
-	cr_assert_eq(stat(SL_STAT_closed_malformed), 1u);
+	cr_assert_eq(count_of(SL_STAT_closed_malformed), 1u);
 	cr_assert_eq(ctx.pool.used, 0u);
 	close(fd);
 }
