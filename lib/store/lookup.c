@@ -141,8 +141,8 @@ int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t
 {
 	int64_t limit = SL_MIN(offset_max, log->end);
 	struct segment *seg = NULL;
-	struct log_place first;
-	struct log_place last;
+	struct log_place first = {0};
+	struct log_place last = {0};
 	uint64_t pos_max;
 	uint32_t bytes;
 	int err;

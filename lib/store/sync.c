@@ -56,9 +56,12 @@ int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
 		return 0;
 	err = add_names(log, sync);
 	if (err) {
-		/* Nothing was synced and nothing is claimed; descriptors may be back next time. */
-		sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-err));
 		close_aux(log);
+		/* Nothing was synced and nothing is claimed; descriptors may be back next time. */
+		if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
+			sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-err));
+		else
+			log_fail(log, err, "open for sync");
 		return 0;
 	}
 	/* Dirty segments are the last ones of the array: each begins dirty and is synced in order.

@@ -137,7 +137,7 @@ static int search_segment(struct sl_log *log, struct segment *seg, const struct 
 {
 	uint8_t window[STORE_WALK_WINDOW_BYTES];
 	struct walk_batch batch;
-	struct log_place place;
+	struct log_place place = {0};
 	struct walk walk;
 	int64_t from;
 	int err;
@@ -167,7 +167,7 @@ int sl_log_offset_for_time(struct sl_log *log, int64_t timestamp_ms, int64_t off
                            int64_t *offset, int64_t *found_ms)
 {
 	struct times_want want = {.timestamp_ms = timestamp_ms, .offset_min = log->start};
-	struct times_found found;
+	struct times_found found = {0};
 
 	*offset = -1;
 	*found_ms = -1;
@@ -197,9 +197,9 @@ static int segment_max(struct sl_log *log, struct segment *seg, int64_t *max_ms)
 {
 	struct times_want want = {.timestamp_ms = 0, .offset_min = log->start, .is_max = true};
 	uint8_t window[STORE_WALK_WINDOW_BYTES];
-	struct times_found found;
+	struct times_found found = {0};
 	struct walk_batch batch;
-	struct log_place place;
+	struct log_place place = {0};
 	struct walk walk;
 	int err;
 
@@ -235,7 +235,7 @@ static int segment_max(struct sl_log *log, struct segment *seg, int64_t *max_ms)
 int sl_log_max_time(struct sl_log *log, int64_t *offset, int64_t *found_ms)
 {
 	struct times_want want = {.timestamp_ms = -1, .offset_min = log->start};
-	struct times_found found;
+	struct times_found found = {0};
 	struct segment *best = NULL;
 	int err;
 

@@ -75,6 +75,21 @@ Test(faults, sync_error_is_final)
 	fixture_check(f, 400);
 }
 
+Test(faults, sync_waits_for_descriptors_and_gives_up_on_a_dead_disk)
+{
+	struct sl_log_sync sync;
+
+	fixture_must_append(f, 2, 50, 1);
+	simfs_fail(f->fs, SIMFS_OPEN, 1, -EMFILE, 0, false);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_error(f->log), 0);
+	cr_assert_eq(simfs_open_count(f->fs), 2);
+	simfs_fail(f->fs, SIMFS_OPEN, 2, -EIO, 0, false);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_error(f->log), -EIO);
+	cr_assert_eq(simfs_open_count(f->fs), 2);
+}
+
 Test(faults, sync_covers_what_was_there_at_its_begin)
 {
 	struct sl_log_sync sync;
