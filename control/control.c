@@ -227,6 +227,7 @@ static int open_meta(struct control *c, char *error)
 		.wake = on_meta_wake,
 		.changed = on_meta_changed,
 		.arg = c,
+		.counters = c->counters,
 	};
 	int rc;
 

@@ -20,6 +20,7 @@
 #include "sluice/wire/meta_topic_delete_gen.h"
 #include "sluice/wire/meta_topic_purge_gen.h"
 
+#include "counters.h"
 #include "image.h"
 
 #define TXN_BYTES_MAX (UINT32_C(128) << 20)
@@ -57,6 +58,12 @@ struct meta {
 	struct meta_txn *current;     /* on its way; Owned */
 	struct meta_record *records;  /* Owned; of the current transaction */
 };
+
+static void count(struct meta *m, enum counter counter)
+{
+	if (m->opts.counters)
+		m->opts.counters[counter]++;
+}
 
 static int load(void *ctx, uint64_t revision, const struct meta_record *rec)
 {
@@ -423,6 +430,7 @@ static void committed(void *arg, int error)
 
 	SL_ASSERT(txn);
 	m->current = NULL;
+	count(m, error < 0 ? COUNTER_meta_failed : COUNTER_meta_commits);
 	if (error < 0) {
 		sl_log(ERR, meta, "fail transaction revision=%llu cause=\"%s\"",
 		       (unsigned long long)m->image.revision + 1, strerror(-error));
@@ -433,18 +441,30 @@ static void committed(void *arg, int error)
 	end_txn(txn, META_COMMITTED);
 }
 
+static void tidy(struct meta *m)
+{
+	int rc = m->opts.ops->tidy(m->backend);
+
+	if (rc > 0)
+		count(m, COUNTER_meta_snapshots);
+	if (rc < 0)
+		sl_log(WARN, meta, "postpone snapshot revision=%llu cause=\"%s\"",
+		       (unsigned long long)m->image.revision, strerror(-rc));
+}
+
 int meta_poll(struct meta *m)
 {
-	int count = 0;
+	int ended = 0;
 
-	while (!m->current && count < TXNS_PER_POLL && !sl_list_is_empty(&m->queue)) {
+	while (!m->current && ended < TXNS_PER_POLL && !sl_list_is_empty(&m->queue)) {
 		struct meta_txn *txn = sl_list_entry(m->queue.next, struct meta_txn, link);
 		int rc;
 
 		sl_list_del(&txn->link);
-		count++;
+		ended++;
 		rc = prepare_txn(m, txn);
 		if (rc < 0) {
+			count(m, rc == -EAGAIN ? COUNTER_meta_conflicts : COUNTER_meta_failed);
 			if (rc != -EAGAIN)
 				sl_log(ERR, meta, "refuse transaction cause=\"%s\"", strerror(-rc));
 			end_txn(txn, rc == -EAGAIN ? META_CONFLICT : META_FAILED);
@@ -454,10 +474,9 @@ int meta_poll(struct meta *m)
 		m->opts.ops->commit(m->backend, m->image.revision + 1, m->records, txn->count,
 		                    committed, m);
 	}
-	if (count > 0 && !m->current && m->opts.ops->tidy(m->backend) < 0)
-		sl_log(WARN, meta, "postpone snapshot revision=%llu",
-		       (unsigned long long)m->image.revision);
+	if (ended > 0 && !m->current)
+		tidy(m);
 	if (!m->current && !sl_list_is_empty(&m->queue))
 		m->opts.wake(m->opts.arg);
-	return count;
+	return ended;
 }

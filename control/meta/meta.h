@@ -78,6 +78,7 @@ struct meta_opts {
 	void (*wake)(void *arg);
 	void (*changed)(void *arg, const struct meta_change *change);
 	void *arg;
+	uint64_t *counters; /* enum counter; may be NULL */
 };
 
 /**
