@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data plane for tests, in a thread of this process: it listens like the real one, acknowledges
+ * images, keeps logs in memory and lets a test play clients.  Its memory survives fake_stop(), so
+ * that a new start is a restart.
+ */
+#ifndef TESTS_CONTROL_FAKE_DATAPLANE_H
+#define TESTS_CONTROL_FAKE_DATAPLANE_H
+
+#include "sluice/base/base.h"
+#include "sluice/ipc/msg.h"
+
+struct fake;
+
+/* One partition as an image has it. */
+struct fake_partition {
+	int32_t leader_id;
+	int32_t leader_epoch;
+};
+
+/* A topic of the image that is served. */
+struct fake_topic {
+	struct sl_uuid id;
+	char name[256];
+	bool is_internal;
+	int32_t partitions_count;
+	struct fake_partition partitions[64]; /* the first ones */
+	char *configs;                        /* "name=value\n"... */
+};
+
+struct fake_answer {
+	uint8_t *p; /* malloc'ed */
+	size_t len;
+	bool is_close;
+};
+
+struct fake *fake_create(const char *data_dir);
+void fake_destroy(struct fake *f);
+/* Begins to listen with a new incarnation; the logs are what they were. */
+void fake_start(struct fake *f, uint32_t lanes);
+/* As if killed: the attachment ends, partitions are closed, unanswered requests forgotten. */
+void fake_stop(struct fake *f);
+
+/* Hostile or slow behaviour, set at any time. */
+void fake_hold_acks(struct fake *f, bool hold);
+void fake_stop_reading(struct fake *f, bool stop);
+void fake_fail_appends(struct fake *f, int32_t kerr); /* 0: appends work */
+/* Puts any message into the ring of a channel. */
+void fake_send_raw(struct fake *f, uint32_t channel, uint32_t type, const void *p, size_t len);
+/* Ends the attachment without ending the data plane. */
+void fake_drop_link(struct fake *f);
+
+/* A client's request over a lane; @seq is the caller's. */
+void fake_request(struct fake *f, uint32_t lane, uint64_t seq, const void *frame, size_t len);
+void fake_cancel(struct fake *f, uint32_t lane, uint64_t seq);
+/* Return: whether it was answered; the answer is handed over. */
+bool fake_take_answer(struct fake *f, uint64_t seq, struct fake_answer *out);
+
+/* What was seen so far. */
+bool fake_topic(struct fake *f, const char *name, struct fake_topic *out); /* free(out->configs) */
+uint32_t fake_topics_count(struct fake *f);
+uint64_t fake_revision(struct fake *f); /* of the served image */
+uint32_t fake_full_images(struct fake *f);
+uint32_t fake_deletions(struct fake *f);  /* TOPIC_DELETE messages */
+uint32_t fake_logs_count(struct fake *f); /* partitions with a log, deleted ones left out */
+int32_t fake_controller_id(struct fake *f);
+/* Batches appended to all partitions of a topic. */
+uint32_t fake_batches(struct fake *f, const char *topic);
+
+#endif
