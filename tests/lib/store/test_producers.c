@@ -112,6 +112,11 @@ Test(producers, new_epoch_forgets_the_window)
 	cr_assert_eq(check(&p, claim(7, 1, 0, 3, 2)), -EILSEQ);
 	cr_assert_eq(check(&p, claim(7, 0, 2, 3, 1)), -ESTALE);
 	cr_assert_eq(check(&p, claim(7, 1, 1, 3, 1)), 0);
+	/* The numbers of the old epoch's batches are new ones now, not duplicates. */
+	put(&p, claim(8, 0, 0, 4, 2), 1);
+	put(&p, claim(8, 0, 2, 6, 2), 1);
+	put(&p, claim(8, 1, 0, 8, 2), 1);
+	put(&p, claim(8, 1, 2, 10, 2), 1);
 	producers_fini(&p);
 }
 

@@ -245,6 +245,30 @@ Test(recover, does_not_trust_an_index_that_points_between_batches)
 	fixture_check(f, 500);
 }
 
+Test(recover, does_not_trust_an_index_that_points_to_a_later_batch)
+{
+	struct sl_log_range range;
+	size_t len = 0;
+	uint8_t *data;
+	int64_t last;
+
+	f->opts.config.index_interval_bytes = 700;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 60; i++)
+		fixture_must_append(f, 2, 100, 1000 + i);
+	fixture_close(f, true);
+	data = simfs_data(f->fs, fixture_path(0, ".index"), &len);
+	/* The entry says that the batch ends 3 offsets earlier than it does. */
+	last = sl_load_be32(data + 16);
+	cr_assert_gt(last - 3, sl_load_be32(data + 8));
+	sl_store_be32(data + 16, (uint32_t)last - 3);
+	fixture_must_open(f, true);
+	cr_assert_eq(sl_log_read(f->log, last - 2, 120, 500, true, &range), 0);
+	cr_assert_eq(range.base_offset, last - 3);
+	sl_log_range_put(f->log, &range);
+	fixture_check(f, 500);
+}
+
 Test(recover, drops_segments_behind_a_cut)
 {
 	size_t len = 0;
@@ -371,6 +395,32 @@ Test(recover, start_offset_survives)
 	fixture_close(f, true);
 	fixture_must_open(f, true);
 	cr_assert_eq(sl_log_start(f->log), 57);
+}
+
+/* What was synced once is not trusted after a truncation and other data in its place. */
+Test(recover, power_cuts_after_a_truncation)
+{
+	for (uint64_t seed = 1; seed <= 200; seed++) {
+		int64_t flushed;
+
+		for (int i = 0; i < 60; i++)
+			fixture_must_append(f, 1, 90, 1000 + i);
+		cr_assert_eq(fixture_sync(f), 0);
+		cr_assert_eq(sl_log_truncate(f->log, (int64_t)(seed % 40)), 0);
+		fixture_model_cut(f, 0, (int64_t)(seed % 40));
+		flushed = sl_log_flushed(f->log);
+		cr_assert_eq(flushed, sl_log_end(f->log));
+		for (int i = 0; i < 50; i++)
+			fixture_must_append(f, 2, 80, 5000 + i);
+		fixture_kill(f);
+		simfs_power_cut(f->fs, seed);
+		fixture_must_open(f, false);
+		cr_assert_geq(sl_log_end(f->log), flushed);
+		fixture_model_cut(f, 0, sl_log_end(f->log));
+		fixture_check(f, 600);
+		teardown();
+		setup();
+	}
 }
 
 /* Synced data is there after any power cut, and what is there is a prefix of what was written. */
