@@ -5,8 +5,9 @@
  */
 #include "request/common.h"
 
-#define TOPIC_NAME_MAX 249 /* Kafka's: leaves room for "-<partition>" and a suffix in file names \
-	                    */
+#define TOPIC_NAME_MAX                                                            \
+	249 /* Kafka's: leaves room for "-<partition>" and a suffix in file names \
+	     */
 
 bool request_decode(struct ctx *ctx, const struct request *req, void *body)
 {
