@@ -341,27 +341,23 @@ static bool is_expired(const struct group_coord *c, const struct group *g, const
 /* Return: whether nothing of the group's offsets is left to keep. */
 static bool expire_offsets(struct group_coord *c, struct group *g, struct append_writer *w)
 {
-	struct offset **list;
-	uint32_t count;
 	bool is_all = true;
+	struct offset *o;
+	uint32_t pos = 0;
 
-	if (g->offsets.count == 0)
-		return true;
-	if (!can_expire(g))
+	if (g->offsets.count > 0 && !can_expire(g))
 		return false;
-	if (offsets_sorted(c, g, OFFSETS_ALL, &list, &count)) {
-		coord_count(c, COUNT_refused_no_memory);
-		return false;
-	}
-	for (uint32_t i = 0; i < count; i++) {
+	/* In no order: most scans find nothing.  What is committed stays while its tombstone is on
+	 * its way, so the map does not change under the scan. */
+	while ((o = sl_map_next(&g->offsets, &pos)) != NULL) {
 		/* What is on its way to the log is new, whatever is committed now. */
-		if (list[i]->in_flight > 0 || protocol_is_subscribed(g, offsets_topic(list[i])) ||
-		    !is_expired(c, g, list[i])) {
+		if (o->in_flight > 0 || protocol_is_subscribed(g, offsets_topic(o)) ||
+		    !is_expired(c, g, o)) {
 			is_all = false;
 			continue;
 		}
 		coord_count(c, COUNT_offsets_expired);
-		append_offset(w, g, list[i], NULL, -1);
+		append_offset(w, g, o, NULL, -1);
 	}
 	return is_all;
 }

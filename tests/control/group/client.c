@@ -164,7 +164,7 @@ int16_t sim_left(struct sim *s, uint64_t handle)
 
 uint64_t sim_commit(struct sim *s, int16_t version, struct sim_commit k)
 {
-	char name[8];
+	char name[16];
 	struct sl_offset_commit_req_topic_partition p;
 	struct sl_offset_commit_req_topic t;
 	struct sl_offset_commit_req m;
@@ -207,7 +207,7 @@ int64_t sim_offset(struct sim *s, const char *group, int32_t topic, int32_t part
 	const struct sl_offset_fetch_resp *r;
 	struct sl_offset_fetch_req_topic t;
 	struct sl_offset_fetch_req m;
-	char name[8];
+	char name[16];
 
 	snprintf(name, sizeof(name), "t%d", topic);
 	sl_offset_fetch_req_init(&m);

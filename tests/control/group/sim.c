@@ -183,8 +183,11 @@ static void write_log(struct sim *s, const struct sim_batch *b)
 	struct sl_batch_head h;
 
 	cr_assert_eq(sl_batch_peek(b->bytes, (size_t)b->len, &h), 0);
-	log->bytes = realloc(log->bytes, log->len + (size_t)b->len);
-	cr_assert(log->bytes);
+	if (log->len + (size_t)b->len > log->cap) {
+		log->cap = 2 * (log->len + (size_t)b->len);
+		log->bytes = realloc(log->bytes, log->cap);
+		cr_assert(log->bytes);
+	}
 	memcpy(log->bytes + log->len, b->bytes, (size_t)b->len);
 	sl_batch_set_offset(log->bytes + log->len, log->next_offset, 0);
 	log->len += (size_t)b->len;
@@ -343,8 +346,11 @@ uint64_t sim_send_raw(struct sim *s, int16_t api_key, int16_t version, const voi
 	if (len > 0)
 		memcpy(body, p, len);
 	ev.body = (struct sl_bytes){body, (int32_t)len};
-	s->mails = realloc(s->mails, (s->mails_count + 1) * sizeof(*s->mails));
-	cr_assert(s->mails);
+	if (s->mails_count == s->mails_cap) {
+		s->mails_cap = s->mails_cap ? s->mails_cap * 2 : 64;
+		s->mails = realloc(s->mails, s->mails_cap * sizeof(*s->mails));
+		cr_assert(s->mails);
+	}
 	s->mails[s->mails_count++] = (struct sim_mail){.api_key = api_key, .version = version};
 	sim_step(s, &ev);
 	free(body);

@@ -58,6 +58,7 @@ struct sim_batch {
 struct sim_log {
 	uint8_t *bytes;
 	size_t len;
+	size_t cap;
 	int64_t next_offset;
 };
 
@@ -70,6 +71,7 @@ struct sim {
 	bool is_holding; /* batches wait for sim_flush() */
 	struct sim_mail *mails;
 	uint32_t mails_count;
+	uint32_t mails_cap;
 	struct sim_batch *queue;
 	uint32_t queue_count;
 	uint32_t queue_cap;

@@ -115,7 +115,7 @@ Test(group_bounds, garbage_is_closed_or_answered_and_never_both)
 Test(group_bounds, too_many_protocols_or_too_much_metadata_is_refused)
 {
 	static struct sl_join_group_req_protocol list[LIMIT_PROTOCOLS + 1];
-	static char names[LIMIT_PROTOCOLS + 1][8];
+	static char names[LIMIT_PROTOCOLS + 1][16];
 	struct sl_join_group_req m;
 	struct sim s;
 	uint64_t h;
@@ -210,7 +210,7 @@ Test(group_bounds, bad_options_are_refused)
 	cr_assert_eq(group_create(&c, &bad), -EINVAL);
 }
 
-Test(group_scale, thousand_groups_and_hundred_thousand_offsets, .timeout = 60)
+Test(group_scale, thousand_groups_and_hundred_thousand_offsets)
 {
 	enum {
 		GROUPS = 1000,
@@ -225,7 +225,7 @@ Test(group_scale, thousand_groups_and_hundred_thousand_offsets, .timeout = 60)
 
 	sim_init(&s);
 	for (int g = 0; g < GROUPS; g++) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "group-%d", g);
 		for (int i = 0; i < PER_GROUP; i++) {
@@ -253,7 +253,8 @@ Test(group_scale, thousand_groups_and_hundred_thousand_offsets, .timeout = 60)
 	cr_assert_eq(groups, GROUPS);
 	cr_assert_eq(offsets, GROUPS * PER_GROUP);
 	/* All of it expires in one tick, in batches of bounded size. */
-	sim_advance(&s, SIM_RETENTION_MS + SIM_CHECK_MS);
+	s.now_ms += SIM_RETENTION_MS;
+	sim_advance(&s, SIM_CHECK_MS);
 	pos = 0;
 	cr_assert(!group_next(s.c, &pos, &v));
 	cr_assert_eq(sim_counter(&s, "offsets_expired"), GROUPS * PER_GROUP);

@@ -230,7 +230,8 @@ static void hand_load(struct hand *h, struct sim *s, const char *group)
 	struct sim_log *log = &s->logs[p];
 
 	cr_assert_eq(sl_batch_end(&h->b), 0);
-	log->bytes = realloc(log->bytes, log->len + h->log.len);
+	log->cap = log->len + h->log.len;
+	log->bytes = realloc(log->bytes, log->cap);
 	cr_assert(log->bytes);
 	memcpy(log->bytes + log->len, h->log.p, h->log.len);
 	log->len += h->log.len;

@@ -267,7 +267,7 @@ Test(group_commit, large_request_is_split_and_answered_once)
 	};
 	static struct sl_offset_commit_req_topic_partition p[TOPICS][SIM_TOPIC_PARTS * REPEATS];
 	static struct sl_offset_commit_req_topic t[TOPICS];
-	static char names[TOPICS][4];
+	static char names[TOPICS][16];
 	const struct sl_offset_commit_resp *r;
 	struct sl_offset_commit_req m;
 	struct sim s;
