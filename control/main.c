@@ -14,7 +14,9 @@
 #include "sluice/base/log.h"
 
 #include "control.h"
+#include "http/http.h"
 #include "loop.h"
+#include "rpc/rpc.h"
 
 #define EXIT_USAGE 2
 
@@ -26,7 +28,9 @@ static void usage(FILE *f)
 	      "  --data DIR        folder of the server's state\n"
 	      "  --config FILE     sluice.conf\n"
 	      "  --socket PATH     control socket (control.socket)\n"
-	      "  --set KEY=VALUE   sets a key over the file; may be repeated\n",
+	      "  --set KEY=VALUE   sets a key over the file; may be repeated\n"
+	      "  --metrics-doc     prints the page on metrics and ends\n"
+	      "  --rpc-doc         prints the page on the control socket and ends\n",
 	      f);
 }
 
@@ -41,7 +45,8 @@ struct args {
 static const struct option options[] = {
 	{"config", required_argument, NULL, 'c'}, {"data", required_argument, NULL, 'd'},
 	{"socket", required_argument, NULL, 's'}, {"set", required_argument, NULL, 'k'},
-	{"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+	{"help", no_argument, NULL, 'h'},         {"metrics-doc", no_argument, NULL, 'm'},
+	{"rpc-doc", no_argument, NULL, 'r'},      {NULL, 0, NULL, 0},
 };
 
 /* Return: -1 go on, else the exit status. */
@@ -65,6 +70,11 @@ static int parse_args(struct args *a, int argc, char **argv)
 			break; /* second pass, over the file */
 		case 'h':
 			usage(stdout);
+			return EXIT_SUCCESS;
+		case 'm':
+			return http_print_markdown(stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+		case 'r':
+			rpc_print_markdown(stdout);
 			return EXIT_SUCCESS;
 		default:
 			usage(stderr);
@@ -160,6 +170,25 @@ static int watch_signals(struct signals *s, struct loop *loop)
 	return rc;
 }
 
+/* The control process with its doors open, until it is told to stop. */
+static int serve(struct control *control)
+{
+	struct http *http = NULL;
+	struct rpc *rpc = NULL;
+	int rc = http_create(&http, control, NULL);
+
+	if (rc == 0)
+		rc = rpc_create(&rpc, control, NULL);
+	if (rc == 0) {
+		rc = loop_run(control->loop);
+		if (rc < 0)
+			sl_log(ERR, main, "fail loop cause=\"%s\"", strerror(-rc));
+	}
+	rpc_destroy(rpc);
+	http_destroy(http);
+	return rc;
+}
+
 static int run(struct sl_conf *conf, const char *data_dir)
 {
 	char error[CONTROL_ERROR_MAX];
@@ -186,9 +215,7 @@ static int run(struct sl_conf *conf, const char *data_dir)
 	} else {
 		sl_log(INFO, main, "start server=%d cluster=%s data=%s", control->server_id,
 		       meta_cluster_id(control->meta), data_dir);
-		rc = loop_run(loop);
-		if (rc < 0)
-			sl_log(ERR, main, "fail loop cause=\"%s\"", strerror(-rc));
+		rc = serve(control);
 		control_destroy(control);
 	}
 	loop_fd_del(loop, &signals.fd);

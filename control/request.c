@@ -180,6 +180,15 @@ bool request_decode(struct request *r, void *m)
 
 /* ---- Ends ---- */
 
+static void answer_local(struct request *r, struct sl_bytes bytes)
+{
+	request_local_fn *fn = r->local;
+
+	r->local = NULL;
+	if (fn)
+		fn(r->local_arg, bytes);
+}
+
 static void forget(struct request *r)
 {
 	struct entry *e = entry_of(r);
@@ -188,6 +197,7 @@ static void forget(struct request *r)
 	(void)sl_map_del(&t->by_id, &r->id, sizeof(r->id));
 	(void)sl_map_del(&t->by_place, &e->place, sizeof(e->place));
 	publish_wait_stop(&r->wait);
+	answer_local(r, SL_BYTES_NULL);
 	give_arena(r);
 	sl_buf_fini(&r->out);
 	free(r->frame);
@@ -203,6 +213,10 @@ static void respond(struct request *r, uint32_t flags, struct sl_bytes bytes)
 	struct control *c = r->c;
 	int rc = -ENOTCONN;
 
+	if (r->local) {
+		answer_local(r, flags & SL_IPC_RESPONSE_CLOSE ? SL_BYTES_NULL : bytes);
+		return;
+	}
 	if (!r->is_cancelled && !c->is_stopping && r->attach == link_attach_count(c->link))
 		rc = link_respond(c->link, r->lane, &head, bytes);
 	if (rc == -EMSGSIZE && !(flags & SL_IPC_RESPONSE_CLOSE)) {
@@ -366,27 +380,46 @@ static struct request *add(struct request_table *t, uint32_t lane,
 	return r;
 }
 
+static void start(struct request *r, struct sl_bytes frame)
+{
+	int rc = parse_head(r, frame);
+
+	if (rc == 0) {
+		run(r);
+		return;
+	}
+	control_count(r->c,
+	              rc == -ENOTSUP ? COUNTER_requests_unserved : COUNTER_requests_malformed);
+	sl_log(INFO, admin, "close connection key=%d version=%d reason=\"%s\"", r->wire.api_key,
+	       r->wire.api_version, rc == -ENOTSUP ? "not served" : "malformed header");
+	request_close(r);
+}
+
 void request_receive(struct request_table *t, uint32_t lane, const struct sl_ipc_request *head,
                      struct sl_bytes frame)
 {
 	struct request *r = add(t, lane, head);
-	int rc;
 
 	control_count(t->c, COUNTER_requests);
 	if (!r)
 		return;
 	if (head->flags & SL_IPC_REQUEST_AGAIN)
 		control_count(t->c, COUNTER_requests_again);
-	rc = parse_head(r, frame);
-	if (rc == 0) {
-		run(r);
-		return;
-	}
-	control_count(t->c,
-	              rc == -ENOTSUP ? COUNTER_requests_unserved : COUNTER_requests_malformed);
-	sl_log(INFO, admin, "close connection key=%d version=%d reason=\"%s\"", r->wire.api_key,
-	       r->wire.api_version, rc == -ENOTSUP ? "not served" : "malformed header");
-	request_close(r);
+	start(r, frame);
+}
+
+void request_local(struct request_table *t, struct sl_bytes frame, request_local_fn *fn, void *arg)
+{
+	struct sl_ipc_request head = {
+		.seq = t->next_id, /* makes its place its own */
+		.peer = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1},
+	};
+	struct request *r = add(t, UINT32_MAX, &head);
+
+	SL_ASSERT(r);
+	r->local = fn;
+	r->local_arg = arg;
+	start(r, frame);
 }
 
 void request_cancel(struct request_table *t, uint32_t lane, const struct sl_ipc_request *head)

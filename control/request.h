@@ -30,6 +30,10 @@ typedef enum request_result request_handler(struct control *c, struct request *r
  * of the change keeps its own answer.  Fills request->out. */
 typedef void request_finish_fn(struct control *c, struct request *r, enum sl_kerr kerr);
 
+/* @answer: header and body, valid during the call; null: refused as malformed, or dropped because
+ * the process stops. */
+typedef void request_local_fn(void *arg, struct sl_bytes answer);
+
 struct request {
 	struct control *c;
 	uint64_t id;
@@ -52,6 +56,9 @@ struct request {
 	void *state; /* of the handler, in the arena */
 	int64_t wait_ms;
 	struct publish_wait wait;
+	/* Of a request of this process's own; NULL once answered. */
+	request_local_fn *local;
+	void *local_arg;
 };
 
 struct request_table;
@@ -65,6 +72,12 @@ uint32_t request_table_count(const struct request_table *t);
 void request_receive(struct request_table *t, uint32_t lane, const struct sl_ipc_request *head,
                      struct sl_bytes frame);
 void request_cancel(struct request_table *t, uint32_t lane, const struct sl_ipc_request *head);
+/**
+ * request_local() - run a request of this process's own, as if a client on this machine had sent it
+ * @frame: header and body, without a size; copied
+ * @fn: called exactly once, maybe before this returns
+ */
+void request_local(struct request_table *t, struct sl_bytes frame, request_local_fn *fn, void *arg);
 /* By id; NULL when it is answered or gone. */
 struct request *request_find(struct request_table *t, uint64_t id);
 

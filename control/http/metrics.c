@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table.  Names that dashboards for Kafka (Strimzi's, and those for kafka_exporter) already ask
+ * for come first; a name of theirs is here only when the number is really measured.
+ */
+#include "metrics.h"
+
+#include <stdio.h>
+
+#include "group/group.h"
+
+/* clang-format off */
+static const struct metric table[] = {
+	/* Strimzi's names for Kafka's own metrics.  A lane is a broker, so its counters carry lane and node_id. */
+	{"kafka_server_brokertopicmetrics_bytesin_total", 'C', METRIC_LANE, metric_lane_stat, "Record batch bytes appended", SL_STAT_bytes_in},
+	{"kafka_server_brokertopicmetrics_bytesout_total", 'C', METRIC_LANE, metric_lane_stat, "Record batch bytes sent to consumers", SL_STAT_bytes_out},
+	{"kafka_server_brokertopicmetrics_messagesin_total", 'C', METRIC_LANE, metric_lane_stat, "Records appended", SL_STAT_messages_in},
+	{"kafka_server_brokertopicmetrics_totalproducerequests_total", 'C', METRIC_LANE, metric_lane_stat, "Produce requests", SL_STAT_requests_produce},
+	{"kafka_server_brokertopicmetrics_totalfetchrequests_total", 'C', METRIC_LANE, metric_lane_stat, "Fetch requests", SL_STAT_requests_fetch},
+	{"kafka_server_brokertopicmetrics_failedproducerequests_total", 'C', METRIC_LANE, metric_lane_stat, "Partitions of Produce requests answered with an error", SL_STAT_produce_failed},
+	{"kafka_server_brokertopicmetrics_failedfetchrequests_total", 'C', METRIC_LANE, metric_lane_stat, "Partitions of Fetch requests answered with an error", SL_STAT_fetch_failed},
+	{"kafka_server_replicamanager_partitioncount", 'G', METRIC_LANE, metric_lane_stat, "Partitions on this lane", SL_STAT_partitions},
+	{"kafka_server_replicamanager_leadercount", 'G', METRIC_LANE, metric_lane_stat, "Partitions led by this lane", SL_STAT_partitions},
+	{"kafka_server_replicamanager_underreplicatedpartitions", 'G', METRIC_SERVER, metric_server_under_replicated, "Partitions with fewer in-sync replicas than replicas", 0},
+	{"kafka_controller_kafkacontroller_activecontrollercount", 'G', METRIC_SERVER, metric_server_controller, "1: this control process is the active controller", 0},
+	{"kafka_controller_kafkacontroller_offlinepartitionscount", 'G', METRIC_SERVER, metric_server_offline, "Partitions that nobody serves now", 0},
+	{"kafka_cluster_partition_replicascount", 'G', METRIC_PARTITION, metric_part_replicas, "Replicas of the partition", 0},
+	{"kafka_cluster_partition_underminisr", 'G', METRIC_PARTITION, metric_part_under_min_isr, "1: fewer in-sync replicas than min.insync.replicas", 0},
+	{"kafka_cluster_partition_atminisr", 'G', METRIC_PARTITION, metric_part_at_min_isr, "1: exactly min.insync.replicas in-sync replicas", 0},
+	{"kafka_log_log_size", 'G', METRIC_PARTITION, metric_part_size, "Bytes of the partition's log", 0},
+	{"kafka_log_log_logstartoffset", 'G', METRIC_PARTITION, metric_part_oldest, "First offset of the log", 0},
+	{"kafka_log_log_logendoffset", 'G', METRIC_PARTITION, metric_part_log_end, "Offset of the next record", 0},
+	{"kafka_log_log_numlogsegments", 'G', METRIC_PARTITION, metric_part_segments, "Segments of the log", 0},
+	{"kafka_server_socket_server_metrics_connection_count", 'G', METRIC_LANE, metric_lane_stat, "Open client connections", SL_STAT_connections},
+	{"kafka_network_socketserver_networkprocessoravgidle_percent", 'G', METRIC_LANE, metric_lane_idle, "Share of the last minute in which the lane found no work, 0 to 1", 0},
+	{"kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent", 'G', METRIC_LANE, metric_lane_idle, "The same: a lane is network thread and request handler in one", 0},
+	{"kafka_server_kafkaserver_linux_disk_read_bytes", 'G', METRIC_SERVER, metric_server_disk_read, "Bytes the data plane has read from disks, since its start", 0},
+	{"kafka_server_kafkaserver_linux_disk_write_bytes", 'G', METRIC_SERVER, metric_server_disk_write, "Bytes the data plane has written to disks, since its start", 0},
+	/* kafka_exporter's names. */
+	{"kafka_brokers", 'G', METRIC_SERVER, metric_server_brokers, "Lanes that serve now; each is a Kafka broker", 0},
+	{"kafka_topic_partitions", 'G', METRIC_TOPIC, metric_topic_partitions, "Partitions of the topic", 0},
+	{"kafka_topic_partition_current_offset", 'G', METRIC_PARTITION, metric_part_current, "High watermark: what consumers can read ends here", 0},
+	{"kafka_topic_partition_oldest_offset", 'G', METRIC_PARTITION, metric_part_oldest, "First offset of the log", 0},
+	{"kafka_topic_partition_in_sync_replica", 'G', METRIC_PARTITION, metric_part_in_sync, "In-sync replicas", 0},
+	{"kafka_topic_partition_leader", 'G', METRIC_PARTITION, metric_part_leader, "Node id of the leader", 0},
+	{"kafka_topic_partition_leader_is_preferred", 'G', METRIC_PARTITION, metric_part_preferred, "1: the leader is the first replica", 0},
+	{"kafka_topic_partition_replicas", 'G', METRIC_PARTITION, metric_part_replicas, "Replicas of the partition", 0},
+	{"kafka_topic_partition_under_replicated_partition", 'G', METRIC_PARTITION, metric_part_under_replicated, "1: fewer in-sync replicas than replicas", 0},
+	{"kafka_consumergroup_members", 'G', METRIC_GROUP, metric_group_members, "Members of the group", 0},
+	{"kafka_consumergroup_current_offset", 'G', METRIC_GROUP_PARTITION, metric_group_offset, "Committed offset", 0},
+	{"kafka_consumergroup_current_offset_sum", 'G', METRIC_GROUP_TOPIC, metric_group_offset_sum, "Committed offsets, sum over the topic's partitions", 0},
+	{"kafka_consumergroup_lag", 'G', METRIC_GROUP_PARTITION, metric_group_lag, "Records between the committed offset and the high watermark", 0},
+	{"kafka_consumergroup_lag_sum", 'G', METRIC_GROUP_TOPIC, metric_group_lag_sum, "Lag, sum over the topic's partitions", 0},
+	/* Our own. */
+	{"sluice_build_info", 'G', METRIC_SERVER, metric_server_info, "Always 1; version and cluster are labels", 0},
+	{"sluice_dataplane_attached", 'G', METRIC_SERVER, metric_server_attached, "1: the data plane is attached to the control process", 0},
+	{"sluice_dataplane_serving", 'G', METRIC_SERVER, metric_server_serving, "1: the data plane serves the metadata of this attachment", 0},
+	{"sluice_dataplane_start_time_seconds", 'G', METRIC_SERVER, metric_server_dataplane_start, "When the data plane was started, seconds since 1970", 0},
+	{"sluice_dataplane_cpu_seconds_total", 'C', METRIC_SERVER, metric_server_dataplane_cpu, "CPU time of the data plane", 0},
+	{"sluice_dataplane_resident_memory_bytes", 'G', METRIC_SERVER, metric_server_dataplane_resident, "Resident memory of the data plane", 0},
+	{"sluice_topics", 'G', METRIC_SERVER, metric_server_topics, "Topics", 0},
+	{"sluice_partitions", 'G', METRIC_SERVER, metric_server_partitions, "Partitions of all topics", 0},
+	{"sluice_groups", 'G', METRIC_SERVER, metric_server_groups, "Consumer groups that are loaded", 0},
+	{"sluice_log_dir_online", 'G', METRIC_LOG_DIR, metric_dir_online, "1: the log dir works", 0},
+	{"sluice_log_dir_free_bytes", 'G', METRIC_LOG_DIR, metric_dir_free, "Bytes that the server's user may still write", 0},
+	{"sluice_log_dir_size_bytes", 'G', METRIC_LOG_DIR, metric_dir_size, "Size of the file system", 0},
+	/* Prometheus's conventional names, of the control process. */
+	{"process_cpu_seconds_total", 'C', METRIC_SERVER, metric_server_cpu, "CPU time of the control process", 0},
+	{"process_resident_memory_bytes", 'G', METRIC_SERVER, metric_server_resident, "Resident memory of the control process", 0},
+	{"process_virtual_memory_bytes", 'G', METRIC_SERVER, metric_server_virtual, "Virtual memory of the control process", 0},
+	{"process_threads", 'G', METRIC_SERVER, metric_server_threads, "Threads of the control process", 0},
+	{"process_open_fds", 'G', METRIC_SERVER, metric_server_fds, "Open descriptors of the control process", 0},
+	{"process_max_fds", 'G', METRIC_SERVER, metric_server_fds_max, "Limit on its descriptors", 0},
+	{"process_start_time_seconds", 'G', METRIC_SERVER, metric_server_start, "When the control process was started, seconds since 1970", 0},
+};
+/* clang-format on */
+
+#define ROWS SL_ARRAY_SIZE(table)
+
+static bool lane_row(unsigned i, struct metric *out, char name[METRIC_NAME_MAX])
+{
+	const struct sl_stat_def *d = &sl_stat_defs[i];
+
+	snprintf(name, METRIC_NAME_MAX, "sluice_lane_%s%s", d->name,
+	         d->kind == 'C' ? "_total" : "");
+	*out = (struct metric){name, d->kind, METRIC_LANE, metric_lane_stat, d->text, i};
+	return true;
+}
+
+static bool control_row(unsigned i, struct metric *out, char name[METRIC_NAME_MAX])
+{
+	snprintf(name, METRIC_NAME_MAX, "sluice_control_%s_total", counter_defs[i].name);
+	*out = (struct metric){
+		name, 'C', METRIC_SERVER, metric_server_counter, counter_defs[i].text, i};
+	return true;
+}
+
+static bool group_row(unsigned i, const struct group_coord *coord, struct metric *out,
+                      char name[METRIC_NAME_MAX])
+{
+	uint64_t value;
+	const char *counter = coord ? group_counter(coord, i, &value) : NULL;
+
+	if (!counter)
+		return false;
+	snprintf(name, METRIC_NAME_MAX, "sluice_group_%s_total", counter);
+	*out = (struct metric){name,
+	                       'C',
+	                       METRIC_SERVER,
+	                       metric_server_group_counter,
+	                       "Counter of the group coordinator, by its name",
+	                       i};
+	return true;
+}
+
+bool metrics_at(unsigned number, const struct group_coord *coord, struct metric *out,
+                char name[METRIC_NAME_MAX])
+{
+	if (number < ROWS) {
+		*out = table[number];
+		return true;
+	}
+	number -= ROWS;
+	if (number < SL_STAT_NR)
+		return lane_row(number, out, name);
+	number -= SL_STAT_NR;
+	if (number < COUNTER_NR)
+		return control_row(number, out, name);
+	return group_row(number - COUNTER_NR, coord, out, name);
+}
+
+void metrics_scrape_fini(struct metric_scrape *s)
+{
+	snapshot_fini(&s->groups);
+	s->has_groups = false;
+}
