@@ -342,7 +342,7 @@ unsigned partition_poll(struct ctx *ctx)
 		reaped++;
 	}
 	sl_list_for_each_safe(pos, tmp, &ctx->dirty) {
-		if (begun >= PARTITION_STARTS_MAX)
+		if (begun >= PARTITION_STARTS_MAX || syncer_is_full(ctx->syncer))
 			break;
 		begun += begin_sync(ctx, sl_list_entry(pos, struct partition, dirty_link));
 	}
