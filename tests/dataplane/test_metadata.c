@@ -271,3 +271,27 @@ Test(metadata, answers_itself_when_the_control_process_stays_away)
 	detach_control(fx, &ring);
 	fx_destroy(fx);
 }
+
+Test(metadata, is_not_forwarded_twice)
+{
+	struct fx *fx = fx_create();
+	struct sl_metadata_req_topic in = {.name = sl_str_from("new")};
+	struct request *req;
+	struct ring ring;
+	const void *p;
+	uint32_t type;
+	size_t bytes;
+
+	attach_control(fx, &ring);
+	fx->image->auto_create_topics = true;
+	req = request_of(fx, 9, &in, 1, true);
+	cr_assert(fx_run(fx, req) == REQUEST_PARK);
+	cr_assert(sl_channel_peek(ring.control, &type, &p, &bytes) == 1);
+	sl_channel_release(ring.control);
+	/* A new control process is there, but its ring had no room for the repetition. */
+	request_park(&fx->ctx, req, REQUEST_PARKED_CONTROL, fx->ctx.now_ms);
+	cr_expect(fx_run_woken(fx) == REQUEST_REPLY);
+	cr_expect(sl_channel_peek(ring.control, &type, &p, &bytes) == 0);
+	detach_control(fx, &ring);
+	fx_destroy(fx);
+}
