@@ -43,14 +43,22 @@ struct op *append_op_create(enum op_kind kind)
 	return op;
 }
 
-int append_op_keep(struct op *op, const struct request *rq, int16_t *errors, int32_t errors_count)
+int append_op_keep(struct group_coord *c, struct op *op, const struct request *rq, int16_t *errors,
+                   int32_t errors_count)
 {
 	struct sl_bytes body;
 
-	if (text_dup_bytes(&body, rq->body))
+	if (c->held_bytes + (size_t)rq->body.len > LIMIT_HELD_BYTES) {
+		coord_count(c, COUNT_refused_held_full);
 		return -ENOMEM;
+	}
+	if (text_dup_bytes(&body, rq->body)) {
+		coord_count(c, COUNT_refused_no_memory);
+		return -ENOMEM;
+	}
 	op->body = (void *)(uintptr_t)body.p;
 	op->body_len = body.len;
+	c->held_bytes += (size_t)body.len;
 	op->errors = errors;
 	op->errors_count = errors_count;
 	return 0;
@@ -60,6 +68,8 @@ void append_op_destroy(struct group_coord *c, struct op *op)
 {
 	if (op->parked)
 		reply_forget(c, op->parked);
+	if (op->body)
+		c->held_bytes -= (size_t)op->body_len;
 	free(op->body);
 	free(op->errors);
 	text_free(&op->id_new);

@@ -251,21 +251,17 @@ static enum sl_kerr start(struct commit *o, struct group **out_group, struct op 
 	if (kerr != SL_KERR_NONE)
 		return kerr;
 	op = append_op_create(OP_COMMIT);
-	if (!op)
-		goto err;
+	if (!op) {
+		coord_count(o->c, COUNT_refused_no_memory);
+		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	}
 	op->parked = reply_park(o->c, &o->rq->to);
-	if (!op->parked)
-		goto err_destroy;
-	if (append_op_keep(op, o->rq, o->errors, o->errors_count))
-		goto err_destroy;
+	if (!op->parked || append_op_keep(o->c, op, o->rq, o->errors, o->errors_count)) {
+		append_op_destroy(o->c, op);
+		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	}
 	*out_op = op;
 	return SL_KERR_NONE;
-
-err_destroy:
-	append_op_destroy(o->c, op);
-err:
-	coord_count(o->c, COUNT_refused_no_memory);
-	return SL_KERR_COORDINATOR_NOT_AVAILABLE;
 }
 
 void commit_handle(struct group_coord *c, const struct request *rq, const void *msg)

@@ -26,7 +26,7 @@
 	X(requests) X(answers) X(answers_dropped) X(closed_malformed) X(closed_unsupported) \
 	X(closed_too_large) X(refused_not_loaded) X(refused_group_id) X(refused_groups_full) \
 	X(refused_group_full) X(refused_pending_full) X(refused_metadata_full) \
-	X(refused_offsets_full) X(refused_parked_full) X(refused_no_memory) \
+	X(refused_offsets_full) X(refused_parked_full) X(refused_held_full) X(refused_no_memory) \
 	X(cancels) X(cancels_unknown) X(superseded) \
 	X(appends) X(appends_failed) X(appends_unknown) X(appends_dropped) \
 	X(rebalances) X(rebalances_completed) X(members_expired) X(members_left) \
@@ -72,9 +72,17 @@ enum shard_state {
 struct shard {
 	int32_t partition;
 	enum shard_state state;
-	bool is_damaged;        /* while loading: ends as FAILED */
-	struct sl_list groups;  /* of struct group */
-	struct sl_list appends; /* of struct append, as handed out */
+	bool is_damaged;               /* while loading: ends as FAILED */
+	struct sl_list groups;         /* of struct group */
+	struct sl_list appends;        /* of struct append, as handed out */
+	struct sl_list deleted_topics; /* of struct deleted_topic, while loading */
+	uint32_t deleted_topics_count;
+};
+
+/* A topic that was deleted while its offsets were being loaded. */
+struct deleted_topic {
+	struct sl_list link;
+	struct sl_str name; /* Owned. */
 };
 
 /* Where an answer goes. */
@@ -271,6 +279,7 @@ struct group_coord {
 	struct deadline expiry;
 	struct sl_map parked;
 	struct sl_map appends;
+	size_t held_bytes; /* of op.body */
 	uint64_t cookie_next;
 	uint64_t parked_next;
 	uint64_t id_next;
@@ -432,6 +441,9 @@ void remove_finish_groups(struct group_coord *c, struct op *op, const void *m);
 void remove_handle_offsets(struct group_coord *c, const struct request *rq, const void *m);
 void remove_finish_offsets(struct group_coord *c, struct op *op, const void *m);
 void remove_topic(struct group_coord *c, struct sl_str topic);
+/* What was deleted meanwhile goes once the partition is loaded. */
+void remove_deleted_topics(struct group_coord *c, struct shard *shard);
+void remove_forget_deleted_topics(struct shard *shard);
 void remove_expired(struct group_coord *c);
 
 /* ---- offsets.c: committed offsets of a group ---- */
@@ -480,8 +492,9 @@ struct append_writer {
 
 /* NULL: no memory. */
 struct op *append_op_create(enum op_kind kind);
-/* Keeps a copy of the request and takes @errors.  Return: 0; -ENOMEM, @errors not taken. */
-int append_op_keep(struct op *op, const struct request *rq, int16_t *errors,
+/* Keeps a copy of the request and takes @errors.  Return: 0; -ENOMEM, also when too much is kept,
+ * @errors not taken. */
+int append_op_keep(struct group_coord *c, struct op *op, const struct request *rq, int16_t *errors,
                    int32_t errors_count) SL_MUST_CHECK;
 /* The creator is done with it; finished when no batch of it is in flight.  NULL is a no-op. */
 void append_op_release(struct group_coord *c, struct op *op);

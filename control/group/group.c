@@ -98,6 +98,7 @@ int group_create(struct group_coord **out, const struct group_opts *opts)
 		c->shards[i].partition = i;
 		sl_list_init(&c->shards[i].groups);
 		sl_list_init(&c->shards[i].appends);
+		sl_list_init(&c->shards[i].deleted_topics);
 	}
 	if (!c->shards || deadline_reserve(&c->heap, 1) || !reply_has_room(c)) {
 		group_destroy(c);
@@ -122,7 +123,8 @@ void group_destroy(struct group_coord *c)
 		return;
 	if (c->shards)
 		drop_all(c);
-	SL_ASSERT(c->groups.count == 0 && c->parked.count == 0 && c->appends.count == 0);
+	SL_ASSERT(c->groups.count == 0 && c->parked.count == 0 && c->appends.count == 0 &&
+	          c->held_bytes == 0);
 	deadline_disarm(&c->heap, &c->expiry);
 	deadline_fini(&c->heap);
 	sl_map_fini(&c->groups);

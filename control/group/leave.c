@@ -104,7 +104,7 @@ static bool attach(struct group_coord *c, struct op *op, const struct request *r
 
 	if (!p)
 		return false;
-	if (append_op_keep(op, rq, errors, n)) {
+	if (append_op_keep(c, op, rq, errors, n)) {
 		reply_forget(c, p);
 		return false;
 	}

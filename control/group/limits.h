@@ -21,6 +21,10 @@
 #define LIMIT_OFFSETS            1000000u
 /* Requests whose answer is held back. */
 #define LIMIT_PARKED             65536u
+/* Bytes of requests that are kept for their answers. */
+#define LIMIT_HELD_BYTES         (256u << 20)
+/* Topics deleted while one partition is being loaded. */
+#define LIMIT_DELETED_TOPICS     10000u
 /* A batch is closed when it has reached this; one record may make it larger. */
 #define LIMIT_BATCH_BYTES        (512u << 10)
 /* Decoded requests and responses of one step; memory is touched only as far as it is used. */

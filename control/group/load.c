@@ -291,6 +291,7 @@ void load_end(struct group_coord *c, struct shard *shard)
 		return;
 	if (shard->is_damaged) {
 		drop_groups(c, shard);
+		remove_forget_deleted_topics(shard);
 		shard->state = SHARD_FAILED;
 		coord_count(c, COUNT_load_failed_partitions);
 		return;
@@ -307,6 +308,7 @@ void load_end(struct group_coord *c, struct shard *shard)
 		if (g->members_by_id.count > (uint32_t)SL_MAX(c->opts.group_size_max, 1))
 			append_op_release(c, rebalance_prepare(c, g));
 	}
+	remove_deleted_topics(c, shard);
 }
 
 void load_drop(struct group_coord *c, struct shard *shard)
@@ -314,4 +316,5 @@ void load_drop(struct group_coord *c, struct shard *shard)
 	shard->state = SHARD_ABSENT;
 	append_drop(c, shard);
 	drop_groups(c, shard);
+	remove_forget_deleted_topics(shard);
 }

@@ -62,17 +62,6 @@ void rebalance_propagate(struct group_coord *c, struct group *g, enum sl_kerr ke
 	}
 }
 
-static void end_sync_phase(struct group_coord *c, struct group *g)
-{
-	struct sl_list *pos;
-
-	deadline_disarm(&c->heap, &g->sync_deadline);
-	if (g->sync_due == 0)
-		return;
-	sl_list_for_each(pos, &g->members)
-		member_set_sync_due(sl_list_entry(pos, struct member, link), false);
-}
-
 /* An empty group's record.  NULL: no memory, the log keeps the group's former state. */
 static struct op *store_empty(struct group_coord *c, struct group *g)
 {
@@ -216,7 +205,7 @@ struct op *rebalance_prepare(struct group_coord *c, struct group *g)
 		rebalance_clear_assignments(g);
 		rebalance_propagate(c, g, SL_KERR_REBALANCE_IN_PROGRESS);
 	}
-	end_sync_phase(c, g);
+	deadline_disarm(&c->heap, &g->sync_deadline);
 	state_set(c, g, GROUP_PREPARING);
 	if (is_initial) {
 		/* More members are likely to come soon; one rebalance for all of them. */

@@ -123,7 +123,7 @@ static struct op *make_op(struct group_coord *c, enum op_kind kind, const struct
 	if (!op)
 		return NULL;
 	op->parked = reply_park(c, &rq->to);
-	if (!op->parked || append_op_keep(op, rq, errors, errors_count)) {
+	if (!op->parked || append_op_keep(c, op, rq, errors, errors_count)) {
 		append_op_destroy(c, op);
 		return NULL;
 	}
@@ -303,18 +303,69 @@ static bool is_changeable(const struct group *g)
 	return g->shard->state == SHARD_ACTIVE && !g->is_deleting;
 }
 
-void remove_topic(struct group_coord *c, struct sl_str topic)
+static void remove_topic_from_shard(struct group_coord *c, struct shard *shard, struct sl_str topic)
 {
 	struct sl_list *pos;
 	struct sl_list *tmp;
 
-	sl_list_for_each_safe(pos, tmp, &c->all_groups) {
-		struct group *g = sl_list_entry(pos, struct group, link);
+	sl_list_for_each_safe(pos, tmp, &shard->groups) {
+		struct group *g = sl_list_entry(pos, struct group, shard_link);
 
 		sl_arena_reset(&c->arena);
 		if (is_changeable(g))
 			remove_topic_from(c, g, topic);
 	}
+}
+
+/* What is being read was committed before, so the end of loading is the time to remove it. */
+static void remember_deleted_topic(struct group_coord *c, struct shard *shard, struct sl_str topic)
+{
+	struct deleted_topic *t = NULL;
+
+	if (shard->deleted_topics_count < LIMIT_DELETED_TOPICS)
+		t = calloc(1, sizeof(*t));
+	if (!t || text_dup(&t->name, topic)) {
+		free(t);
+		coord_count(c, COUNT_refused_no_memory);
+		return;
+	}
+	sl_list_push_back(&shard->deleted_topics, &t->link);
+	shard->deleted_topics_count++;
+}
+
+void remove_topic(struct group_coord *c, struct sl_str topic)
+{
+	for (int32_t i = 0; i < c->opts.partitions_count; i++) {
+		if (c->shards[i].state == SHARD_LOADING)
+			remember_deleted_topic(c, &c->shards[i], topic);
+		else
+			remove_topic_from_shard(c, &c->shards[i], topic);
+	}
+}
+
+void remove_deleted_topics(struct group_coord *c, struct shard *shard)
+{
+	struct sl_list *pos;
+
+	sl_list_for_each(pos, &shard->deleted_topics)
+		remove_topic_from_shard(c, shard,
+		                        sl_list_entry(pos, struct deleted_topic, link)->name);
+	remove_forget_deleted_topics(shard);
+}
+
+void remove_forget_deleted_topics(struct shard *shard)
+{
+	struct sl_list *pos;
+	struct sl_list *tmp;
+
+	sl_list_for_each_safe(pos, tmp, &shard->deleted_topics) {
+		struct deleted_topic *t = sl_list_entry(pos, struct deleted_topic, link);
+
+		sl_list_del(&t->link);
+		text_free(&t->name);
+		free(t);
+	}
+	shard->deleted_topics_count = 0;
 }
 
 /* Do the group's rules let offsets expire at all in its present state? */

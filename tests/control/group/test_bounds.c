@@ -190,6 +190,47 @@ Test(group_bounds, held_requests_are_limited)
 	sim_fini(&s);
 }
 
+Test(group_bounds, bytes_of_held_requests_are_limited)
+{
+	enum {
+		TOPICS = 60000
+	};
+	static struct sl_offset_commit_req_topic_partition p;
+	static struct sl_offset_commit_req_topic t[TOPICS];
+	const struct sl_offset_commit_resp *r;
+	static char name[100];
+	struct sl_offset_commit_req m;
+	struct sim s;
+	uint64_t h;
+
+	sim_init(&s);
+	s.is_holding = true;
+	memset(name, 'n', sizeof(name));
+	sl_offset_commit_req_init(&m);
+	sl_offset_commit_req_topic_partition_init(&p);
+	m.group_id = sl_str_from("g");
+	m.topics = t;
+	m.topics_count = TOPICS;
+	/* One partition that exists, and many bytes about others. */
+	for (int i = 0; i < TOPICS; i++)
+		t[i] = (struct sl_offset_commit_req_topic){
+			.name = i ? (struct sl_str){name, sizeof(name)} : sl_str_from("t0"),
+			.partitions = &p,
+			.partitions_count = 1};
+	do {
+		h = sim_send(&s, SL_API_OFFSET_COMMIT, 7, &m);
+	} while (sim_state(&s, h) == SIM_WAITING && s.mails_count < 1000);
+	r = sim_answer(&s, h);
+	cr_assert_eq(r->topics[0].partitions[0].error_code, SL_KERR_COORDINATOR_NOT_AVAILABLE);
+	cr_assert_eq(sim_counter(&s, "refused_held_full"), 1);
+	cr_assert_gt(s.queue_count, 20);
+	sim_flush(&s, SL_KERR_NONE);
+	s.is_holding = false;
+	r = sim_answer(&s, sim_send(&s, SL_API_OFFSET_COMMIT, 7, &m));
+	cr_assert_eq(r->topics[0].partitions[0].error_code, 0);
+	sim_fini(&s);
+}
+
 Test(group_bounds, bad_options_are_refused)
 {
 	struct sim s;

@@ -163,6 +163,20 @@ Test(group_join, highest_voted_common_protocol_wins)
 	sim_fini(&s);
 }
 
+Test(group_join, votes_for_protocols_that_are_not_common_go_to_the_next_best)
+{
+	struct sim s;
+	uint64_t a;
+
+	sim_init(&s);
+	a = sim_join(&s, 2, (struct sim_join){.group = "g", .protocols = "x,range,rr"});
+	sim_join(&s, 2, (struct sim_join){.group = "g", .protocols = "y,range,rr"});
+	sim_join(&s, 2, (struct sim_join){.group = "g", .protocols = "rr,range"});
+	sim_advance(&s, 2 * SIM_DELAY_MS);
+	cr_assert(sim_str_is(sim_joined(&s, a)->protocol_name, "range"));
+	sim_fini(&s);
+}
+
 Test(group_join, follower_with_same_metadata_keeps_generation_and_leader_starts_rebalance)
 {
 	const struct sl_join_group_resp *r;

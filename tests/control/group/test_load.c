@@ -198,26 +198,29 @@ static void hand_offset(struct hand *h, int16_t key_type, int16_t version, const
 
 static void hand_group(struct hand *h, int16_t version, const char *group)
 {
-	struct sl_group_metadata_value_member member;
+	struct sl_group_metadata_value_member member[2];
 	struct sl_group_metadata_key key = {sl_str_from(group)};
 	struct sl_group_metadata_value value;
 
 	sl_put_i16(&h->key, SL_GROUP_METADATA_KEY_TYPE);
 	sl_group_metadata_key_encode(&key, &h->key, 0);
 	sl_group_metadata_value_init(&value);
-	sl_group_metadata_value_member_init(&member);
 	value.protocol_type = sl_str_from("consumer");
 	value.generation = 12;
 	value.protocol = sl_str_from("range");
-	value.leader = member.member_id = sl_str_from("m-1");
-	member.client_id = sl_str_from("c");
-	member.client_host = sl_str_from("/h");
-	member.session_timeout = 7000;
-	member.rebalance_timeout = version >= 1 ? 9000 : -1;
-	member.subscription = (struct sl_bytes){"", 0};
-	member.assignment = (struct sl_bytes){"as", 2};
-	value.members = &member;
-	value.members_count = 1;
+	value.leader = sl_str_from("m-1");
+	for (int i = 0; i < 2; i++) {
+		sl_group_metadata_value_member_init(&member[i]);
+		member[i].member_id = sl_str_from(i ? "m-1" : "m-0");
+		member[i].client_id = sl_str_from("c");
+		member[i].client_host = sl_str_from("/h");
+		member[i].session_timeout = 7000;
+		member[i].rebalance_timeout = version >= 1 ? 9000 : -1;
+		member[i].subscription = (struct sl_bytes){"", 0};
+		member[i].assignment = (struct sl_bytes){i ? "as1" : "as0", 3};
+	}
+	value.members = member;
+	value.members_count = 2;
 	sl_put_i16(&h->value, version);
 	sl_group_metadata_value_encode(&value, &h->value, version);
 	hand_add(h, false);
@@ -258,8 +261,14 @@ Test(group_load, reads_every_version_that_kafka_wrote)
 		cr_assert_str_eq(sim_group_state(&s, "g"), "Stable");
 		cr_assert_str_eq(
 			sim_bytes_text(&s, sim_describe(&s, "g")->members[0].member_assignment),
-			"as");
+			"as0");
 		cr_assert_eq(sim_heartbeat(&s, "g", "m-1", 12), 0);
+		/* The leader of the record leads: its join alone makes the others join, too. */
+		sim_join(&s, 5,
+		         (struct sim_join){.group = "g", .member = "m-1", .rebalance_ms = 9000});
+		cr_assert_str_eq(sim_group_state(&s, "g"), "PreparingRebalance");
+		sim_advance(&s, 7000);
+		cr_assert_eq(sim_counter(&s, "members_expired"), 1);
 		sim_fini(&s);
 	}
 }

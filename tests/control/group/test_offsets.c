@@ -370,6 +370,21 @@ Test(group_fetch, all_offsets_of_a_group_in_order)
 	}
 }
 
+Test(group_fetch, partitions_come_in_order_of_their_numbers)
+{
+	const struct sl_offset_fetch_resp *r;
+	struct sim s;
+
+	sim_init(&s);
+	for (int32_t i = 0; i < SIM_TOPIC_PARTS; i++)
+		commit_error(&s, 7, simple("g", 1, i * 7 % SIM_TOPIC_PARTS, i));
+	fetch_all(&s, 9, &r);
+	cr_assert_eq(r->groups[0].topics[0].partitions_count, SIM_TOPIC_PARTS);
+	for (int32_t i = 0; i < SIM_TOPIC_PARTS; i++)
+		cr_assert_eq(r->groups[0].topics[0].partitions[i].partition_index, i);
+	sim_fini(&s);
+}
+
 Test(group_fetch, topics_without_an_id_are_left_out_of_version_10)
 {
 	const struct sl_offset_fetch_resp *r;
@@ -664,12 +679,21 @@ Test(group_expiry, group_that_never_had_members_goes_with_the_next_check_unless_
 {
 	struct sim s;
 	char id[128];
+	uint64_t h;
 
 	sim_init(&s);
 	sim_join_twice(&s, 5, (struct sim_join){.group = "g"}, id);
 	sim_leave(&s, 3, "g", id, NULL);
 	sim_advance(&s, SIM_DELAY_MS);
 	cr_assert_str_eq(sim_group_state(&s, "g"), "Empty");
+	/* A member that was told its id just before the check finds its group afterwards. */
+	sim_advance(&s, SIM_CHECK_MS - (s.now_ms - 1000) - 1000);
+	h = sim_join(&s, 5, (struct sim_join){.group = "g"});
+	snprintf(id, sizeof(id), "%s", sim_text(&s, sim_joined(&s, h)->member_id));
+	sim_advance(&s, 2000);
+	h = sim_join(&s, 5, (struct sim_join){.group = "g", .member = id});
+	cr_assert_eq(sim_state(&s, h), SIM_WAITING);
+	sim_leave(&s, 3, "g", id, NULL);
 	sim_advance(&s, SIM_CHECK_MS);
 	cr_assert_str_eq(sim_group_state(&s, "g"), "Dead");
 	sim_fini(&s);
@@ -693,5 +717,30 @@ Test(group_topics, offsets_of_a_deleted_topic_go_from_all_groups)
 	sim_reload(&s);
 	cr_assert_eq(sim_offset(&s, "g", 1, 1), -1);
 	cr_assert_eq(sim_offset(&s, "g", 2, 0), 7);
+	sim_fini(&s);
+}
+
+Test(group_topics, deleted_while_the_offsets_are_being_loaded)
+{
+	struct group_event ev = {.type = GROUP_EV_TOPIC_DELETED, .topic = sl_str_from("t1")};
+	struct sim s;
+	int32_t p;
+
+	sim_init(&s);
+	commit_error(&s, 7, simple("g", 1, 0, 5));
+	commit_error(&s, 7, simple("g", 2, 0, 7));
+	p = group_partition(s.c, sl_str_from("g"));
+	sim_partition(&s, GROUP_EV_LOAD_BEGIN, p);
+	sim_step(&s, &ev);
+	sim_partition(&s, GROUP_EV_LOAD_BATCHES, p);
+	sim_partition(&s, GROUP_EV_LOAD_END, p);
+	cr_assert_eq(sim_offset(&s, "g", 1, 0), -1);
+	cr_assert_eq(sim_offset(&s, "g", 2, 0), 7);
+	sim_reload(&s);
+	cr_assert_eq(sim_offset(&s, "g", 1, 0), -1);
+	/* One that is let go of while loading leaves nothing behind. */
+	sim_partition(&s, GROUP_EV_LOAD_BEGIN, p);
+	sim_step(&s, &ev);
+	sim_partition(&s, GROUP_EV_UNLOAD, p);
 	sim_fini(&s);
 }

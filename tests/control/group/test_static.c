@@ -131,7 +131,11 @@ Test(group_static, refused_record_puts_the_old_member_back)
 	sim_init(&s);
 	make_statics(&s, &m);
 	s.is_holding = true;
-	h = sim_join(&s, 5, (struct sim_join){.group = "g", .instance = "ib", .session_ms = 20000});
+	h = sim_join(&s, 5,
+	             (struct sim_join){.group = "g",
+	                               .instance = "ib",
+	                               .protocols = "range,rr",
+	                               .session_ms = 20000});
 	cr_assert_eq(sim_state(&s, h), SIM_WAITING);
 	cr_assert_eq(sim_heartbeat_as(&s, "g", m.b, "ib", 1), SL_KERR_FENCED_INSTANCE_ID);
 	sim_flush(&s, SL_KERR_NOT_ENOUGH_REPLICAS);
@@ -140,6 +144,12 @@ Test(group_static, refused_record_puts_the_old_member_back)
 	cr_assert_eq(r->member_id.len, 0);
 	cr_assert_eq(sim_heartbeat_as(&s, "g", m.b, "ib", 1), 0);
 	cr_assert_eq(sim_counter(&s, "static_reverted"), 1);
+	/* With its old protocols: the same ones are no reason for a rebalance. */
+	r = sim_joined(&s,
+	               sim_join(&s, 5,
+	                        (struct sim_join){.group = "g", .member = m.b, .instance = "ib"}));
+	cr_assert_eq(r->generation_id, 1);
+	cr_assert_str_eq(sim_group_state(&s, "g"), "Stable");
 	/* With its old session, too. */
 	sim_heartbeat_as(&s, "g", m.a, "ia", 1);
 	sim_advance(&s, SIM_SESSION_MS);
@@ -236,6 +246,42 @@ Test(group_static, static_member_that_heartbeats_but_does_not_join_stays_a_membe
 	}
 	cr_assert_eq(sim_joined(&s, a)->generation_id, 2);
 	cr_assert_eq(sim_joined(&s, a)->members_count, 2);
+	sim_fini(&s);
+}
+
+Test(group_static, leader_that_took_over_stays_leader_though_it_is_not_the_oldest)
+{
+	struct statics m;
+	struct sim s;
+	uint64_t a;
+	uint64_t b;
+
+	sim_init(&s);
+	make_statics(&s, &m);
+	/* The oldest member, the leader, only heartbeats. */
+	b = sim_join(
+		&s, 5,
+		(struct sim_join){.group = "g", .member = m.b, .instance = "ib", .topics = "t1"});
+	for (int i = 0; i < SIM_REBALANCE_MS / 5000; i++) {
+		sim_heartbeat_as(&s, "g", m.a, "ia", 1);
+		sim_advance(&s, 5000);
+	}
+	cr_assert(sim_str_is(sim_joined(&s, b)->leader, m.b));
+	sim_sync(&s, 3, "g", m.b, 2, "x=1");
+	for (int i = 0; i < 2; i++) {
+		b = sim_join(
+			&s, 5,
+			(struct sim_join){
+				.group = "g", .member = m.b, .instance = "ib", .topics = "t1"});
+		a = sim_join(&s, 5,
+		             (struct sim_join){.group = "g", .member = m.a, .instance = "ia"});
+		cr_assert_eq(sim_joined(&s, a)->generation_id, 3 + i);
+		cr_assert(sim_str_is(sim_joined(&s, a)->leader, m.b));
+		cr_assert_eq(sim_joined(&s, b)->members_count, 2);
+		sim_sync(&s, 3, "g", m.b, 3 + i, "x=1");
+		/* The log remembers it as well. */
+		sim_reload(&s);
+	}
 	sim_fini(&s);
 }
 

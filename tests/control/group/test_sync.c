@@ -181,6 +181,24 @@ Test(group_sync, rebalance_during_the_write_tells_waiting_members_at_once)
 	sim_fini(&s);
 }
 
+Test(group_sync, rebalance_while_completing_takes_the_old_assignments_away)
+{
+	struct sim_pair pair;
+	struct sim s;
+
+	sim_init(&s);
+	sim_make_pair(&s, "g", &pair);
+	sim_join(&s, 5, (struct sim_join){.group = "g", .member = pair.a});
+	sim_join(&s, 5, (struct sim_join){.group = "g", .member = pair.b});
+	cr_assert_str_eq(sim_group_state(&s, "g"), "CompletingRebalance");
+	cr_assert_str_eq(sim_bytes_text(&s, sim_describe(&s, "g")->members[0].member_assignment),
+	                 "one");
+	sim_join(&s, 5, (struct sim_join){.group = "g", .member = pair.b, .topics = "t4"});
+	cr_assert_str_eq(sim_group_state(&s, "g"), "PreparingRebalance");
+	cr_assert_eq(sim_describe(&s, "g")->members[0].member_assignment.len, 0);
+	sim_fini(&s);
+}
+
 Test(group_sync, old_write_in_flight_does_not_hold_up_the_next_generation)
 {
 	struct sim_pair pair;
