@@ -22,12 +22,16 @@ static void add(json_t *checks, const char *name, const char *state, const char 
 static void check_hugepages(const struct host *h, json_t *checks)
 {
 	const char *reason = h->opts.huge_reason ? h->opts.huge_reason : "";
-	const char *fix = strstr(reason, "fix: ");
+	const char *fix = strstr(reason, "; fix: ");
+	char cause[256];
 
-	if (h->opts.is_huge)
+	if (h->opts.is_huge) {
 		add(checks, "hugepages", "ok", "DPDK memory is on huge pages", "");
-	else
-		add(checks, "hugepages", "warn", reason, fix ? fix + strlen("fix: ") : "");
+		return;
+	}
+	snprintf(cause, sizeof(cause), "%.*s", fix ? (int)(fix - reason) : (int)strlen(reason),
+	         reason);
+	add(checks, "hugepages", "warn", cause, fix ? fix + strlen("; fix: ") : "");
 }
 
 static void check_kernel(json_t *checks)
