@@ -18,6 +18,8 @@
 #include "publish.h"
 #include "request.h"
 
+#define CLUSTER_ID_MAX 100
+
 static int SL_PRINTF(3, 4) fail(char *error, int rc, const char *fmt, ...)
 {
 	va_list ap;
@@ -76,6 +78,8 @@ static void on_partition(void *arg, const struct sl_ipc_partition *part)
 	struct control *c = arg;
 
 	publish_partition(c->publish, part);
+	/* A log that was long in opening comes after the acknowledgement of its image. */
+	offsets_opened(c->offsets, &part->topic_id);
 }
 
 static void on_log_dir(void *arg, const struct sl_ipc_log_dir *d)
@@ -258,6 +262,9 @@ static int identify(struct control *c, char *error)
 				wanted, c->data_dir, have);
 		return 0;
 	}
+	if (strlen(wanted) > CLUSTER_ID_MAX)
+		return fail(error, -EINVAL, "cluster.id = \"%s\": longer than %d characters",
+		            wanted, CLUSTER_ID_MAX);
 	sl_uuid_random(&id);
 	txn = meta_txn_begin(c->meta);
 	meta_txn_put_cluster_id(txn, wanted[0] ? wanted : sl_uuid_text(&id, text));

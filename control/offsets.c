@@ -461,6 +461,12 @@ void offsets_served(struct offsets *o)
 	pump(o);
 }
 
+void offsets_opened(struct offsets *o, const struct sl_uuid *id)
+{
+	if (o->has_topic && sl_uuid_eq(id, &o->topic_id))
+		pump(o);
+}
+
 void offsets_lost(struct offsets *o)
 {
 	unload_all(o);

@@ -21,6 +21,8 @@ void offsets_destroy(struct offsets *o);
 void offsets_attached(struct offsets *o);
 /* The data plane serves an image: partitions that are not loaded can be. */
 void offsets_served(struct offsets *o);
+/* A partition of this topic has a slot now. */
+void offsets_opened(struct offsets *o, const struct sl_uuid *topic_id);
 void offsets_lost(struct offsets *o);
 void offsets_changed(struct offsets *o, const struct meta_change *change);
 

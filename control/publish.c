@@ -23,8 +23,8 @@
 #include "config.h"
 
 #define MESSAGE_MAX   SL_CHANNEL_MESSAGE_MAX(SL_IPC_RING_BYTES)
-/* Partitions of one topic are limited by lane.partitions.max times lanes: 6.4 million at most. */
-#define SCRATCH_BYTES (UINT64_C(1) << 30)
+/* Touched as far as it is used; moves of many large topics need the most. */
+#define SCRATCH_BYTES (UINT64_C(512) << 20)
 /* Leader changes that one transaction makes when lanes are gone. */
 #define MOVES_PER_TXN 512
 

@@ -43,6 +43,10 @@ static bool check_count(struct request *r, struct growth *g, const struct meta_t
 			       "The topic %.*s currently has %d partition(s); %d would not be "
 			       "an increase",
 			       SL_STR_ARG(t->rec.name), have, count));
+	} else if (count > TOPICS_PARTITIONS_MAX) {
+		refuse(res, SL_KERR_POLICY_VIOLATION,
+		       request_printf(r, "A topic has at most %d partitions",
+		                      TOPICS_PARTITIONS_MAX));
 	} else if (count - have > g->request_room) {
 		refuse(res, SL_KERR_POLICY_VIOLATION,
 		       sl_str_from("Excessively large number of partitions per request"));

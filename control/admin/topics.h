@@ -7,6 +7,9 @@
 
 /* Partitions that one request may create (Kafka's limit). */
 #define TOPICS_PARTITIONS_PER_REQUEST 10000
+/* Partitions that one topic may have: its image must fit into one message to the data plane, and
+ * takes 23 bytes for each. */
+#define TOPICS_PARTITIONS_MAX         200000
 #define TOPICS_OFFSETS_NAME           "__consumer_offsets"
 
 /* Why a name is not allowed; NULL when it is.  Source: Kafka's Topic.java rules, reference 4.1. */

@@ -61,6 +61,8 @@ struct fake {
 	bool hold_acks;
 	bool stop_reading;
 	bool drop_link;
+	bool late_slots;
+	bool tell_slots;
 	int32_t append_kerr;
 	struct sl_list orders;
 	struct sl_list answers;
@@ -154,7 +156,8 @@ static void open_log(struct fake *f, const struct sl_uuid *id, int32_t partition
 		atomic_store_explicit(&slot->state, SL_SLOT_OPEN, memory_order_release);
 	}
 	msg.slot = log->slot;
-	send_host(f, SL_IPC_PARTITION, &msg, sizeof(msg));
+	if (!f->late_slots)
+		send_host(f, SL_IPC_PARTITION, &msg, sizeof(msg));
 }
 
 static void delete_logs(struct fake *f, const struct sl_uuid *id)
@@ -439,6 +442,20 @@ static void drain(struct fake *f, uint32_t channel)
 	}
 }
 
+static void tell_slots(struct fake *f)
+{
+	struct sl_list *pos;
+
+	sl_list_for_each(pos, &f->logs) {
+		const struct log *log = sl_list_entry(pos, struct log, link);
+		struct sl_ipc_partition msg = {
+			.topic_id = log->topic_id, .partition = log->partition, .slot = log->slot};
+
+		send_host(f, SL_IPC_PARTITION, &msg, sizeof(msg));
+	}
+	f->tell_slots = false;
+}
+
 static void obey(struct fake *f)
 {
 	while (f->link && !sl_list_is_empty(&f->orders)) {
@@ -452,6 +469,8 @@ static void obey(struct fake *f)
 	}
 	if (f->link && f->unacked && !f->hold_acks)
 		ack(f, f->unacked);
+	if (f->link && f->tell_slots)
+		tell_slots(f);
 	if (f->drop_link && f->link)
 		close_link(f);
 	f->drop_link = false;
@@ -589,6 +608,11 @@ void fake_hold_acks(struct fake *f, bool hold)
 void fake_stop_reading(struct fake *f, bool stop)
 {
 	LOCKED(f, f->stop_reading = stop);
+}
+
+void fake_late_slots(struct fake *f, bool late)
+{
+	LOCKED(f, f->late_slots = late; f->tell_slots = !late);
 }
 
 void fake_fail_appends(struct fake *f, int32_t kerr)

@@ -43,6 +43,8 @@ void fake_stop(struct fake *f);
 
 /* Hostile or slow behaviour, set at any time. */
 void fake_hold_acks(struct fake *f, bool hold);
+/* Slots are told after the acknowledgement: when @late is false again. */
+void fake_late_slots(struct fake *f, bool late);
 void fake_stop_reading(struct fake *f, bool stop);
 void fake_fail_appends(struct fake *f, int32_t kerr); /* 0: appends work */
 /* Puts any message into the ring of a channel. */

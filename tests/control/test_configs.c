@@ -295,6 +295,7 @@ Test(configs, uses_a_changed_num_partitions)
 	harness_create_topic(&h, "five", -1);
 	cr_assert(fake_topic(h.fake, "five", &seen));
 	cr_assert_eq(seen.partitions_count, 5);
+	free(seen.configs);
 }
 
 static struct sl_list_config_resources_resp list(int8_t *types, int32_t count, int16_t version)

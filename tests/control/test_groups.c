@@ -267,6 +267,24 @@ Test(groups, says_that_it_is_loading)
 	cr_assert_eq(fetch("g", 0), -1);
 }
 
+Test(groups, loads_partitions_that_open_late)
+{
+	uint32_t loaded, total;
+
+	cr_assert_eq(commit("g", 0, 8), 0);
+	harness_stop_control(&h);
+	fake_late_slots(h.fake, true);
+	harness_start_control(&h);
+	harness_until_served(&h);
+	harness_spin(&h, 5);
+	offsets_progress(h.control->offsets, &loaded, &total);
+	cr_assert_eq(loaded, 0);
+	cr_assert_eq(fetch("g", 0), -1000 - SL_KERR_COORDINATOR_LOAD_IN_PROGRESS);
+	fake_late_slots(h.fake, false);
+	harness_until(&h, is_loaded, NULL, "offsets loaded");
+	cr_assert_eq(fetch("g", 0), 8);
+}
+
 static bool has_one_member(void)
 {
 	struct group_view view;

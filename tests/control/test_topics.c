@@ -466,6 +466,7 @@ Test(topics, refuses_to_grow_wrongly)
 	cr_assert_eq(grow(more("g", 3), 3, false), SL_KERR_INVALID_PARTITIONS);
 	cr_assert_eq(grow(more("g", 2), 3, false), SL_KERR_INVALID_PARTITIONS);
 	cr_assert_eq(grow(more("g", 20000), 3, false), SL_KERR_POLICY_VIOLATION);
+	cr_assert_eq(grow(more("g", INT32_MAX), 3, false), SL_KERR_POLICY_VIOLATION);
 	cr_assert_eq(grow(more("__consumer_offsets", 9), 3, false), SL_KERR_INVALID_REQUEST);
 	t.assignments = &bad;
 	t.assignments_count = 1;
