@@ -22,7 +22,7 @@
 #include "counters.h"
 
 #define BACKOFF_MIN_MS    20
-#define BACKOFF_MAX_MS    500
+#define BACKOFF_MAX_MS    50
 /* An attachment that lived this long was a good one: the next attempt comes soon. */
 #define GOOD_LIFE_MS      5000
 #define QUEUE_BYTES_MAX   (UINT64_C(64) << 20)

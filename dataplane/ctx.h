@@ -69,7 +69,6 @@ struct ctx {
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
-	int64_t tick_next_ms;      /* of the partition layer */
 	struct sl_list dirty;      /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list
 		released; /* closed partitions without references, on their way to the host */

@@ -20,6 +20,7 @@
 #include <rte_cycles.h>
 #include <rte_ring.h>
 
+#include "image.h"
 #include "partition/partition.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
@@ -57,6 +58,7 @@ struct lane {
 	int listen_fds[2];
 	uint16_t listen_ports[2];
 	_Atomic bool is_asleep; /* the lane is in, or about to enter, epoll_wait() */
+	bool is_serving;        /* the listening sockets are watched */
 	bool is_stopping;
 	int64_t stop_ms;
 	struct lane_msg *stop_msg;
@@ -159,10 +161,8 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 		rc = syncer_create(&lane->ctx.syncer, o->files, lane->wake_fd, LANE_SYNCS);
 	if (rc == 0)
 		rc = sessions_create(&lane->sessions, &lane->ctx, lane->epoll_fd);
-	for (unsigned i = LANE_FD_BOOTSTRAP; rc == 0 && i <= LANE_FD_LANE; i++) {
+	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
 		lane->listen_ports[i] = port_of(lane->listen_fds[i]);
-		rc = watch(lane, lane->listen_fds[i], i);
-	}
 	if (rc == 0)
 		rc = watch(lane, lane->wake_fd, LANE_FD_WAKE);
 	if (rc != 0) {
@@ -243,6 +243,17 @@ static void set_control(struct lane *lane, struct lane_msg *msg)
 	control_set(&lane->ctx, msg->channel);
 }
 
+/* Accepts from the first real image on: until then clients wait in the sockets' backlogs, since an
+ * empty image would tell them that their topics do not exist. */
+static void serve(struct lane *lane)
+{
+	lane->is_serving = true;
+	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
+		if (watch(lane, lane->listen_fds[i], i) != 0)
+			sl_log(ERR, lane, "watch listener lane=%u port=%u: %s", lane->ctx.index,
+			       lane->listen_ports[i], strerror(errno));
+}
+
 /* Return: true when the message is done with and goes back. */
 static bool obey(struct lane *lane, struct lane_msg *msg)
 {
@@ -251,6 +262,8 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 	switch (msg->type) {
 	case LANE_MSG_IMAGE:
 		ctx->image = msg->image;
+		if (!lane->is_serving && !lane->is_stopping && msg->image->revision > 0)
+			serve(lane);
 		return true;
 	case LANE_MSG_ATTACH:
 		partition_attach(ctx, msg->partition);
@@ -458,6 +471,7 @@ int lane_main(void *arg)
 	}
 	sessions_destroy(lane->sessions);
 	lane->sessions = NULL;
+	partition_stop(ctx);
 	sl_log(INFO, lane, "stop lane=%u", ctx->index);
 	/* Partitions stay attached: the host closes their logs when this thread has ended. */
 	give_back(lane, lane->stop_msg);

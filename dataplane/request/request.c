@@ -264,6 +264,11 @@ enum request_result request_reply_end(struct ctx *ctx, struct request *req,
 	req->reply = reply_build(ctx, ranges, ranges_count);
 	if (req->reply)
 		return REQUEST_REPLY;
+	if (ctx->out.len > ctx->pool.bytes / 4) {
+		/* It may never fit: waiting would be for ever. */
+		ctx_count(ctx, SL_STAT_closed_error, 1);
+		return REQUEST_CLOSE;
+	}
 	ctx_count(ctx, SL_STAT_buffer_exhausted, 1);
 	return REQUEST_WAIT;
 }

@@ -27,7 +27,7 @@
 
 #define SUPERVISE_STOP_MS        15000 /* after SIGTERM, before SIGKILL */
 #define SUPERVISE_BACKOFF_MS     100
-#define SUPERVISE_BACKOFF_MAX_MS 5000
+#define SUPERVISE_BACKOFF_MAX_MS 2000
 #define SUPERVISE_HEALTHY_MS \
 	10000 /* alive this long: the next death starts with the short back-off */
 #define SUPERVISE_READY_POLL_MS 20
