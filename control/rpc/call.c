@@ -253,15 +253,13 @@ static bool is_all_strings(json_t *v)
 	json_t *item;
 
 	if (json_is_array(v)) {
-		json_array_foreach(v, index, item)
-		{
+		json_array_foreach(v, index, item) {
 			if (!json_is_string(item))
 				return false;
 		}
 		return true;
 	}
-	json_object_foreach(v, key, item)
-	{
+	json_object_foreach(v, key, item) {
 		if (!json_is_string(item))
 			return false;
 	}
@@ -302,8 +300,7 @@ static bool check_params(const struct rpc_method *m, json_t *params, char why[RP
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(params, key, v)
-	{
+	json_object_foreach(params, key, v) {
 		const struct rpc_param *p = find_param(m, key);
 
 		if (!p) {
@@ -434,7 +431,8 @@ static void start_batch(struct call_sink *sink, json_t *requests)
 	}
 	batch->answers = json_array();
 	batch->running = 1;
-	json_array_foreach(requests, index, request) start(sink, request, batch);
+	json_array_foreach(requests, index, request)
+		start(sink, request, batch);
 	batch_put(batch, sink);
 }
 

@@ -110,16 +110,16 @@ static int32_t read_changes(const struct rpc_call *call, struct sl_arena *arena,
 	if (!resource->configs)
 		return -1;
 	out = resource->configs;
-	json_object_foreach(set, key,
-	                    v) *out++ = (struct sl_incremental_alter_configs_req_resource_config){
-		.name = sl_str_from(key),
-		.config_operation = OP_SET,
-		.value = sl_str_from(json_string_value(v))};
-	json_array_foreach(del, index,
-	                   v) *out++ = (struct sl_incremental_alter_configs_req_resource_config){
-		.name = sl_str_from(json_string_value(v)),
-		.config_operation = OP_DELETE,
-		.value = SL_STR_NULL};
+	json_object_foreach(set, key, v)
+		*out++ = (struct sl_incremental_alter_configs_req_resource_config){
+			.name = sl_str_from(key),
+			.config_operation = OP_SET,
+			.value = sl_str_from(json_string_value(v))};
+	json_array_foreach(del, index, v)
+		*out++ = (struct sl_incremental_alter_configs_req_resource_config){
+			.name = sl_str_from(json_string_value(v)),
+			.config_operation = OP_DELETE,
+			.value = SL_STR_NULL};
 	resource->configs_count = (int32_t)count;
 	return resource->configs_count;
 }

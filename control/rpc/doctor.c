@@ -38,37 +38,48 @@ static void doctor_free(void *state)
 	free(d);
 }
 
-static bool has_check(json_t *list, const char *name)
+static json_t *find_check(json_t *list, const char *name)
 {
 	size_t index;
 	json_t *check;
 
-	json_array_foreach(list, index, check)
-	{
+	json_array_foreach(list, index, check) {
 		const char *other = json_string_value(json_object_get(check, "name"));
 
-		if (other && strcmp(other, name) == 0)
-			return true;
+		if (other && name && strcmp(other, name) == 0)
+			return check;
 	}
-	return false;
+	return NULL;
 }
 
-/* The data plane's checks, marked as such. */
-static void add_theirs(json_t **all, json_t *theirs)
+/* An empty text is none. */
+static json_t *text_or_null(json_t *check, const char *key)
+{
+	json_t *text = json_object_get(check, key);
+
+	return json_string_length(text) > 0 ? json_incref(text) : json_null();
+}
+
+/* The data plane's checks in our form; what it costs it leaves to our own check of the thing. */
+static void add_theirs(json_t **all, json_t *theirs, json_t *own)
 {
 	size_t index;
 	json_t *check;
 
-	json_array_foreach(theirs, index, check)
-	{
-		json_t *copy = json_copy(check);
+	json_array_foreach(theirs, index, check) {
+		const char *state = json_string_value(json_object_get(check, "state"));
+		const char *name = json_string_value(json_object_get(check, "name"));
+		json_t *ours = find_check(own, name);
 
-		if (json_is_object(copy)) {
-			value_set(&copy, "source", json_string("dataplane"));
-			value_append(all, copy);
-		} else {
-			json_decref(copy);
-		}
+		if (!json_is_object(check) || !state)
+			continue;
+		if (strcmp(state, "fail") == 0)
+			state = "bad";
+		value_append(all, json_pack("{s:s?, s:s, s:s, s:o, s:o, s:o}", "name", name,
+		                            "source", "dataplane", "state", state, "cause",
+		                            text_or_null(check, "cause"), "cost",
+		                            text_or_null(ours, "cost"), "fix",
+		                            text_or_null(check, "fix")));
 	}
 }
 
@@ -90,14 +101,14 @@ static void join(struct rpc_call *call, int error, json_t *answer)
 		                                "running?"});
 	}
 	checks_machine(&own, call->c);
-	json_array_foreach(own, index, check)
-	{
-		if (!has_check(theirs, json_string_value(json_object_get(check, "name"))))
+	json_array_foreach(own, index, check) {
+		if (!find_check(theirs, json_string_value(json_object_get(check, "name"))))
 			value_append(&all, json_incref(check));
 	}
+	add_theirs(&all, theirs, own);
 	json_decref(own);
-	add_theirs(&all, theirs);
-	json_array_foreach(d->disks, index, check) value_append(&all, json_incref(check));
+	json_array_foreach(d->disks, index, check)
+		value_append(&all, json_incref(check));
 	rpc_call_result(call, json_pack("{s:o}", "checks", all));
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Consumer groups, from the coordinator's views and through the handlers of Kafka's requests. */
+#include <stdlib.h>
+
 #include "sluice/wire/consumer_protocol_assignment_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
@@ -52,26 +54,61 @@ void rpc_groups_list(struct rpc_call *call)
 
 /* ---- describe ---- */
 
+static int compare_offsets(const void *a, const void *b)
+{
+	const struct group_offset_view *x = a, *y = b;
+	int order = memcmp(x->topic.p, y->topic.p, (size_t)SL_MIN(x->topic.len, y->topic.len));
+
+	if (order == 0)
+		order = (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
+	return order ? order : (x->partition > y->partition) - (x->partition < y->partition);
+}
+
+/* The group's offsets in order.  To be freed; *count is 0 and NULL returned when there are none. */
+static struct group_offset_view *sorted_offsets(const struct group_coord *coord,
+                                                struct sl_str group_id, uint32_t *count)
+{
+	struct group_offset_view o, *list = NULL;
+	uint32_t pos = 0, n = 0;
+
+	while (group_next_offset(coord, group_id, &pos, &o))
+		n++;
+	if (n > 0)
+		list = calloc(n, sizeof(*list));
+	*count = list ? n : 0;
+	pos = 0;
+	for (uint32_t i = 0; i < *count; i++)
+		(void)group_next_offset(coord, group_id, &pos, &list[i]);
+	if (list)
+		qsort(list, n, sizeof(*list), compare_offsets);
+	return list;
+}
+
+static json_t *offset_row(struct control *c, const struct group_offset_view *o)
+{
+	int64_t lag = partitions_lag(c, o->topic, o->partition, o->offset);
+	const struct meta_topic *t = meta_topic_by_name(c->meta, o->topic);
+	struct slot_view v;
+	bool is_known = t && partitions_slot(c, &t->rec.topic_id, o->partition, &v);
+
+	return json_pack("{s:o, s:i, s:I, s:o, s:o, s:I}", "topic", value_str(o->topic),
+	                 "partition", o->partition, "offset", (json_int_t)o->offset, "log_end",
+	                 value_offset(is_known ? v.high_watermark : -1), "lag", value_offset(lag),
+	                 "commit_ms", (json_int_t)o->commit_ms);
+}
+
 static json_t *offsets_of(struct control *c, struct sl_str group_id)
 {
 	struct group_coord *coord = control_groups(c);
-	struct group_offset_view o;
+	struct group_offset_view *offsets = NULL;
 	json_t *list = json_array();
-	uint32_t pos = 0;
+	uint32_t count = 0;
 
-	while (coord && group_next_offset(coord, group_id, &pos, &o)) {
-		int64_t lag = partitions_lag(c, o.topic, o.partition, o.offset);
-		const struct meta_topic *t = meta_topic_by_name(c->meta, o.topic);
-		struct slot_view v;
-		bool is_known = t && partitions_slot(c, &t->rec.topic_id, o.partition, &v);
-
-		value_append(&list,
-		             json_pack("{s:o, s:i, s:I, s:o, s:o, s:I}", "topic",
-		                       value_str(o.topic), "partition", o.partition, "offset",
-		                       (json_int_t)o.offset, "log_end",
-		                       value_offset(is_known ? v.high_watermark : -1), "lag",
-		                       value_offset(lag), "commit_ms", (json_int_t)o.commit_ms));
-	}
+	if (coord)
+		offsets = sorted_offsets(coord, group_id, &count);
+	for (uint32_t i = 0; i < count; i++)
+		value_append(&list, offset_row(c, &offsets[i]));
+	free(offsets);
 	return list;
 }
 

@@ -42,7 +42,7 @@ void rpc_lanes(struct rpc_call *call)
 
 	if (!link_is_up(c->link)) {
 		json_decref(list);
-		query_failed(call, -ENOTCONN);
+		query_failed(call, -ENOTCONN, NULL);
 		return;
 	}
 	for (uint32_t lane = 0; lane < control_lanes_count(c); lane++) {

@@ -29,17 +29,18 @@ static bool is_asked(const struct rpc_call *call, const char *process)
 
 static void join(struct rpc_call *call, int error, json_t *answer)
 {
+	json_t *levels = json_object_get(answer, "levels");
 	json_t *all = json_object();
 
 	/* Who asked for the data plane alone is told; else what could be done is shown. */
 	if (error != 0 && !is_asked(call, "control")) {
 		json_decref(all);
-		query_failed(call, error);
+		query_failed(call, error, answer);
 		return;
 	}
 	if (is_asked(call, "control"))
 		value_set(&all, "control", own_levels());
-	value_set(&all, "dataplane", error == 0 ? json_incref(answer) : json_null());
+	value_set(&all, "dataplane", error == 0 && levels ? json_incref(levels) : json_null());
 	rpc_call_result(call, all);
 }
 

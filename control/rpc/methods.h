@@ -29,7 +29,7 @@ rpc_handler rpc_reset_offsets;
 /* doctor.c */
 rpc_handler rpc_doctor;
 /* query.c */
-rpc_handler rpc_connections, rpc_steer, rpc_count_sites;
+rpc_handler rpc_connections, rpc_steer, rpc_steer_change, rpc_count_sites;
 /* levels.c */
 rpc_handler rpc_log_level;
 /* method.c */
@@ -62,13 +62,14 @@ int64_t partitions_lag(const struct control *c, struct sl_str topic, int32_t par
 
 /* ---- Questions to the data plane ---- */
 
-/* @answer: NULL when @error is not 0.  Ends the call or goes on. */
+/* @answer: NULL when there is none; may be there, with a text, when @error is not 0.  Ends the call
+ * or goes on. */
 typedef void query_fn(struct rpc_call *call, int error, json_t *answer);
 /* Asks the host thread {"method": @method} with the members of @params added (taken; may be NULL).
  * A client that is gone meanwhile ends the call, @fn is then not called. */
 void query_host(struct rpc_call *call, const char *method, json_t *params, query_fn *fn);
-/* Ends @call with what @error means. */
-void query_failed(struct rpc_call *call, int error);
+/* Ends @call with what @error means.  @answer: what came with it; may be NULL. */
+void query_failed(struct rpc_call *call, int error, json_t *answer);
 
 /* ---- Kafka's own handlers, called with frames of our own ---- */
 

@@ -129,7 +129,7 @@ static bool copy_configs(struct sl_create_topics_req_topic *topic, json_t *confi
 		return false;
 	json_object_foreach(configs, key, v)
 		topic->configs[topic->configs_count++] = (struct sl_create_topics_req_topic_config){
-		.name = sl_str_from(key), .value = sl_str_from(json_string_value(v))};
+			.name = sl_str_from(key), .value = sl_str_from(json_string_value(v))};
 	return true;
 }
 

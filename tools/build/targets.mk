@@ -76,7 +76,7 @@ analyze:
 
 #: docs           regenerate what of Documentation/ is generated
 .PHONY: docs docs-check
-docs: $(filter %/sluice,$(ALL_PROGS))
+docs: $(filter %/sluice %/sluice-control %/sluicectl,$(ALL_PROGS))
 	$(Q)tools/check/docs.sh $(O) write
 
 docs-check:

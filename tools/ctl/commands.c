@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of command.h. */
+#include "command.h"
+
+/* clang-format off */
+static const struct command commands[] = {
+	{"status", "Version, identity, health with reasons, counts", "status", NULL, show_status, {{0}}, {{0}}},
+	{"doctor", "Checks the machine and the running server; cause, cost and fix of what is not well", "doctor", NULL,
+	 show_doctor, {{0}}, {{0}}},
+	{"lanes", "What the lanes did during one second: load, requests, batches, system calls", "lanes", run_lanes, NULL, {{0}},
+	 {{"--interval", "SECONDS", "interval", COMMAND_NUMBER, "measure for so long; 1 when absent", NULL}}},
+	{"top", "Status and lanes, again and again until Ctrl-C", NULL, run_top, NULL, {{0}},
+	 {{"--interval", "SECONDS", "interval", COMMAND_NUMBER, "time between two pictures; 1 when absent", NULL},
+	  {"--count", "N", "count", COMMAND_NUMBER, "end after so many pictures", NULL}}},
+	{"counters", "Counters of the control process and the group coordinator that are not zero", "counters", NULL, show_counters, {{0}}, {{0}}},
+	{"topics list", "Topics with partitions and size", "topics.list", run_topics_list, NULL, {{0}}, {{0}}},
+	{"topics create", "Creates a topic", "topics.create", NULL, show_topic_created,
+	 {{"NAME", "name", false, NULL, COMMAND_TEXT}},
+	 {{"--partitions", "N", "partitions", COMMAND_NUMBER, "partitions; num.partitions when absent", NULL},
+	  {"--replication-factor", "N", "replication_factor", COMMAND_NUMBER, "replicas; default.replication.factor when absent", NULL},
+	  {"--config", "KEY=VALUE", "configs", COMMAND_PAIRS, "a config of the topic; may be repeated", NULL},
+	  {"--validate-only", NULL, "validate_only", COMMAND_FLAG, "only say whether it could be created", NULL}}},
+	{"topics describe", "One topic with its partitions and its own configs", "topics.describe", NULL, show_topic,
+	 {{"NAME", "name", false, COMPLETE_TOPICS, COMMAND_TEXT}}, {{0}}},
+	{"topics delete", "Deletes a topic and its records", "topics.delete", NULL, show_topic_deleted,
+	 {{"NAME", "name", false, COMPLETE_TOPICS, COMMAND_TEXT}}, {{0}}},
+	{"topics config", "Shows a topic's configs, or changes them", NULL, run_topics_config, NULL,
+	 {{"NAME", "name", false, COMPLETE_TOPICS, COMMAND_TEXT}},
+	 {{"--set", "KEY=VALUE", "set", COMMAND_PAIRS, "set a config; may be repeated", NULL},
+	  {"--delete", "KEY", "delete", COMMAND_LIST, "give a config back to its default; may be repeated", NULL},
+	  {"--validate-only", NULL, "validate_only", COMMAND_FLAG, "only say whether it could be done", NULL}}},
+	{"partitions", "Partitions: leader, offsets, size, folder", "partitions.list", run_partitions, NULL,
+	 {{"TOPIC", "topic", true, COMPLETE_TOPICS, COMMAND_TEXT}}, {{0}}},
+	{"groups list", "Consumer groups with their lag", "groups.list", NULL, show_groups, {{0}}, {{0}}},
+	{"groups describe", "Members of a group, committed offsets and lag", "groups.describe", NULL, show_group,
+	 {{"GROUP", "group", false, COMPLETE_GROUPS, COMMAND_TEXT}}, {{0}}},
+	{"groups delete", "Deletes a group without members", "groups.delete", NULL, show_group_deleted,
+	 {{"GROUP", "group", false, COMPLETE_GROUPS, COMMAND_TEXT}}, {{0}}},
+	{"groups reset-offsets", "Commits other offsets for a group without members", "groups.reset-offsets", run_reset, show_reset,
+	 {{"GROUP", "group", false, COMPLETE_GROUPS, COMMAND_TEXT}},
+	 {{"--topic", "TOPIC[:PARTITION]", "topic", COMMAND_TEXT, "needed: the topic, or one partition of it", COMPLETE_TOPICS},
+	  {"--to", "earliest|latest|OFFSET", "to", COMMAND_NUMBER_OR_TEXT, "where to", "earliest latest"},
+	  {"--shift", "N", "shift", COMMAND_NUMBER, "instead of --to: add N to what is committed", NULL},
+	  {"--dry-run", NULL, "dry_run", COMMAND_FLAG, "only say what would be committed", NULL}}},
+	{"connections", "Client connections", "connections", NULL, show_connections, {{0}},
+	 {{"--lane", "N", "lane", COMMAND_NUMBER, "only those of this lane", NULL},
+	  {"--limit", "N", "limit", COMMAND_NUMBER, "at most so many", NULL}}},
+	{"steer", "State and counters of the eBPF programs", "steer", NULL, show_steer, {{0}}, {{0}}},
+	{"steer ban", "Drops everything from these addresses in the XDP program", "steer.ban", NULL, show_done,
+	 {{"CIDR", "cidr", false, NULL, COMMAND_TEXT}}, {{0}}},
+	{"steer unban", "Takes back a ban", "steer.unban", NULL, show_done, {{"CIDR", "cidr", false, NULL, COMMAND_TEXT}}, {{0}}},
+	{"steer redirect", "New connections to one lane's port go to another lane", "steer.redirect", NULL, show_done,
+	 {{"FROM", "from", false, NULL, COMMAND_NUMBER}, {"TO", "to", false, NULL, COMMAND_NUMBER}}, {{0}}},
+	{"log level", "Shows the log levels, or sets that of a module", "log.level", NULL, show_levels,
+	 {{"MODULE", "module", true, COMPLETE_MODULES, COMMAND_TEXT},
+	  {"LEVEL", "level", true, "err warn info debug", COMMAND_TEXT}},
+	 {{"--process", "NAME", "process", COMMAND_TEXT, "only this process", "control dataplane"}}},
+	{"count-sites", "Odd but survivable conditions that were met, by place in the source", "count-sites", NULL, show_count_sites, {{0}}, {{0}}},
+	{"help", "This list, or one command in full", NULL, help_run, NULL,
+	 {{"COMMAND", "command", true, COMPLETE_COMMANDS, COMMAND_LIST}},
+	 {{"--markdown", NULL, "markdown", COMMAND_FLAG, "print the page of the admin guide", NULL}}},
+	{"completion", "Prints the completion script for a shell", NULL, complete_run, NULL,
+	 {{"SHELL", "shell", false, "bash", COMMAND_TEXT}}, {{0}}},
+};
+/* clang-format on */
+
+const struct command *command_at(unsigned index)
+{
+	return index < SL_ARRAY_SIZE(commands) ? &commands[index] : NULL;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* help, and the page of the admin guide, from the table of commands. */
+#include "help.h"
+
+#include <stdlib.h>
+
+static const char global_options[] =
+	"  --socket PATH  control socket; else $SLUICE_SOCKET, ./sluice-data/run/sluice.sock,\n"
+	"                 /run/sluice/sluice.sock\n"
+	"  --json         print the answer of the server as JSON\n"
+	"  --version      print the version\n"
+	"  --help         print this\n";
+
+void help_list(FILE *out)
+{
+	const struct command *cmd;
+
+	fputs("usage: sluicectl [--socket PATH] [--json] COMMAND\n\ncommands:\n", out);
+	for (unsigned i = 0; (cmd = command_at(i)); i++)
+		fprintf(out, "  %-21s %s\n", cmd->words, cmd->text);
+	fprintf(out, "\noptions:\n%s\nsluicectl help COMMAND describes one command.\n",
+	        global_options);
+}
+
+static void help_one(FILE *out, const struct command *cmd)
+{
+	fputs("usage: sluicectl ", out);
+	command_usage(out, cmd);
+	fprintf(out, "\n\n%s.\n", cmd->text);
+	if (cmd->options[0].name)
+		fputc('\n', out);
+	for (unsigned i = 0; i < COMMAND_OPTIONS_MAX && cmd->options[i].name; i++) {
+		const struct command_option *o = &cmd->options[i];
+
+		fprintf(out, "  %s%s%s\n      %s\n", o->name, o->arg ? " " : "",
+		        o->arg ? o->arg : "", o->text);
+	}
+	if (cmd->method)
+		fprintf(out, "\nCalls %s of the control socket.\n", cmd->method);
+}
+
+/* ---- The page ---- */
+
+static const char introduction[] =
+	"`sluicectl` talks to a running server over its [control socket](control-socket.md).\n"
+	"\n"
+	"    sluicectl [--socket PATH] [--json] COMMAND\n"
+	"\n"
+	"Without `--socket` the environment variable `SLUICE_SOCKET` says where the socket is; else\n"
+	"`./sluice-data/run/sluice.sock` and `/run/sluice/sluice.sock` are tried. Tables are for people and may change;\n"
+	"`--json` prints the server's answer and is for programs. Sizes are in powers of 1024.\n"
+	"\n"
+	"| exit status | meaning |\n"
+	"|---|---|\n"
+	"| 0 | done |\n"
+	"| 1 | the server refused or failed; why is on stderr |\n"
+	"| 2 | the command line is wrong |\n"
+	"| 3 | no connection to the server, or it broke |\n"
+	"\n"
+	"`make install` installs the bash completion; `sluicectl completion bash` prints it. It completes commands and options,\n"
+	"and asks the server for names of topics and groups.\n"
+	"\n"
+	"## Commands\n";
+
+static void markdown(FILE *out)
+{
+	const struct command *cmd;
+
+	fputs(introduction, out);
+	for (unsigned i = 0; (cmd = command_at(i)); i++) {
+		fprintf(out, "\n### %s\n\n    sluicectl ", cmd->words);
+		command_usage(out, cmd);
+		fprintf(out, "\n\n%s.\n", cmd->text);
+		if (cmd->options[0].name)
+			fputs("\n| option | meaning |\n|---|---|\n", out);
+		for (unsigned n = 0; n < COMMAND_OPTIONS_MAX && cmd->options[n].name; n++) {
+			const struct command_option *o = &cmd->options[n];
+
+			/* A bar would end the cell. */
+			fprintf(out, "| `%s%s", o->name, o->arg ? " " : "");
+			for (const char *p = o->arg ? o->arg : ""; *p; p++)
+				fputs(*p == '|' ? "\\|" : (const char[]){*p, '\0'}, out);
+			fprintf(out, "` | %s |\n", o->text);
+		}
+	}
+}
+
+/* ---- help ---- */
+
+static int help_words(struct ctl *ctl, json_t *words)
+{
+	char *argv[4] = {NULL};
+	int argc = 0, used = 0;
+	const struct command *cmd;
+	size_t i;
+	json_t *word;
+
+	json_array_foreach(words, i, word) {
+		if (argc < (int)SL_ARRAY_SIZE(argv))
+			argv[argc++] = (char *)(uintptr_t)json_string_value(word);
+	}
+	cmd = command_find(argc, argv, &used);
+	if (cmd && used == (int)json_array_size(words)) {
+		help_one(ctl->out, cmd);
+		return EXIT_OK;
+	}
+	/* "help topics": those that begin so. */
+	for (i = 0; argc == 1 && (cmd = command_at((unsigned)i)); i++) {
+		size_t len = strlen(argv[0]);
+
+		if (strncmp(cmd->words, argv[0], len) == 0 && cmd->words[len] == ' ') {
+			fprintf(ctl->out, "  %-21s %s\n", cmd->words, cmd->text);
+			used = -1;
+		}
+	}
+	if (used == -1)
+		return EXIT_OK;
+	fprintf(ctl->err, "sluicectl: there is no such command; \"sluicectl help\" lists them\n");
+	return EXIT_USAGE;
+}
+
+int help_run(struct ctl *ctl, const struct command *cmd, json_t *params)
+{
+	json_t *words = json_object_get(params, "command");
+
+	(void)cmd;
+	if (json_object_get(params, "markdown")) {
+		markdown(ctl->out);
+		return EXIT_OK;
+	}
+	if (words)
+		return help_words(ctl, words);
+	help_list(ctl->out);
+	return EXIT_OK;
+}
