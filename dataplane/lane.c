@@ -347,8 +347,8 @@ static void accept_some(struct lane *lane, enum lane_fd which)
 		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			sessions_accept(lane->sessions, fd, (struct sockaddr *)&ss,
-			                lane->listen_ports[which]);
+			/* Not the listener's: steering hands bootstrap connections to the lane's. */
+			sessions_accept(lane->sessions, fd, (struct sockaddr *)&ss, port_of(fd));
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
