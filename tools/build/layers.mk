@@ -42,6 +42,7 @@ PROG-control   := sluice-control
 
 DIR-launcher   := tools/launcher
 USES-launcher  := base
+PKG-launcher   := jansson
 PROG-launcher  := sluice
 
 DIR-ctl        := tools/ctl

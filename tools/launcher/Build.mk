@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-src-y := main.c supervise.c
+src-y := main.c ready.c supervise.c

@@ -91,7 +91,7 @@ static int apply_set(struct sl_conf *conf, const char *set, char error[SL_CONF_E
 	const char *eq = strchr(set, '=');
 	char key[128];
 
-	if (!eq || (size_t)(eq - set) >= sizeof(key)) {
+	if (!eq || eq == set || (size_t)(eq - set) >= sizeof(key)) {
 		snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", set);
 		return -EINVAL;
 	}

@@ -6,9 +6,7 @@
  */
 #include "supervise.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,11 +14,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ready.h"
 #include "sluice/base/base.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
@@ -30,7 +27,8 @@
 #define SUPERVISE_BACKOFF_MAX_MS 2000
 #define SUPERVISE_HEALTHY_MS \
 	10000 /* alive this long: the next death starts with the short back-off */
-#define SUPERVISE_READY_POLL_MS 20
+#define SUPERVISE_READY_POLL_MS   20
+#define SUPERVISE_RESTART_POLL_MS 50
 
 struct child {
 	const char *name;
@@ -50,11 +48,11 @@ struct supervisor {
 	int64_t kill_ms; /* when stopping: the patience with the current child ends */
 };
 
-static void exec_child(const struct supervise_opts *o, const char *name)
+static void exec_child(const struct supervise_opts *o, const char *name, pid_t supervisor)
 {
 	const char *argv[SUPERVISE_ARGS_MAX];
 	char path[4096];
-	sigset_t none;
+	sigset_t set;
 	int n = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", o->bin_dir, name);
@@ -70,11 +68,17 @@ static void exec_child(const struct supervise_opts *o, const char *name)
 		argv[n++] = o->sets[i];
 	}
 	argv[n] = NULL;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Both take the signals to stop from a signalfd: one that comes while they start waits
+	 * until they can stop in order. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_SETMASK, &set, NULL);
 	setpgid(0, 0);
 	/* The supervisor's own death must not leave orphans that hold the ports and the lock. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != supervisor)
+		_exit(1);
 	execv(path, (char *const *)(uintptr_t)argv);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
@@ -82,10 +86,11 @@ static void exec_child(const struct supervise_opts *o, const char *name)
 
 static void start(struct supervisor *s, struct child *c)
 {
+	pid_t self = getpid();
 	pid_t pid = fork();
 
 	if (pid == 0)
-		exec_child(s->opts, c->name);
+		exec_child(s->opts, c->name, self);
 	if (pid < 0) {
 		sl_log(ERR, launcher, "fork %s: %s", c->name, strerror(errno));
 		c->restart_ms = sl_mono_ms() + SUPERVISE_BACKOFF_MAX_MS;
@@ -133,47 +138,11 @@ static void reap(struct supervisor *s)
 				note_death(s, &s->children[i], status);
 }
 
-/* ---- Readiness: the bootstrap port and the control socket both take a connection ---- */
-
-static bool can_connect(const struct sockaddr *sa, socklen_t len)
-{
-	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool ok = fd >= 0 && connect(fd, sa, len) == 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-static bool is_port_open(const struct supervise_opts *o)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *list;
-	char port[8];
-	bool ok = false;
-
-	snprintf(port, sizeof(port), "%u", o->port);
-	if (getaddrinfo(o->host, port, &hints, &list) != 0)
-		return false;
-	for (const struct addrinfo *ai = list; ai && !ok; ai = ai->ai_next)
-		ok = can_connect(ai->ai_addr, ai->ai_addrlen);
-	freeaddrinfo(list);
-	return ok;
-}
-
-static bool is_socket_open(const struct supervise_opts *o)
-{
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-
-	if (strlen(o->socket) >= sizeof(sun.sun_path))
-		return false;
-	memcpy(sun.sun_path, o->socket, strlen(o->socket) + 1);
-	return can_connect((struct sockaddr *)&sun, sizeof(sun));
-}
-
 static void check_ready(struct supervisor *s)
 {
-	if (s->is_ready || s->is_stopping || !is_socket_open(s->opts) || !is_port_open(s->opts))
+	const struct ready_pids pids = {s->children[0].pid, s->children[1].pid};
+
+	if (s->is_ready || s->is_stopping || !ready_ask(s->opts->socket, &pids))
 		return;
 	s->is_ready = true;
 	printf("sluice: ready on %s:%u (control socket %s)\n", s->opts->host, s->opts->port,
@@ -222,6 +191,14 @@ static void drive(struct supervisor *s)
 	check_ready(s);
 }
 
+/* How long nothing is to be done unless a signal comes; -1: for ever. */
+static int idle_ms(const struct supervisor *s)
+{
+	if (s->is_stopping || !s->is_ready)
+		return SUPERVISE_READY_POLL_MS;
+	return s->children[0].pid && s->children[1].pid ? -1 : SUPERVISE_RESTART_POLL_MS;
+}
+
 static int open_signals(void)
 {
 	sigset_t set;
@@ -250,7 +227,7 @@ int supervise_run(const struct supervise_opts *opts)
 		struct signalfd_siginfo si;
 
 		drive(&s);
-		(void)poll(&pfd, 1, s.is_ready && !s.is_stopping ? 100 : SUPERVISE_READY_POLL_MS);
+		(void)poll(&pfd, 1, idle_ms(&s));
 		while (read(pfd.fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			if (si.ssi_signo != SIGCHLD)
 				s.is_stopping = true;

@@ -15,7 +15,7 @@ struct supervise_opts {
 	const char *sets[32]; /* KEY=VALUE, handed to both */
 	unsigned sets_count;
 	const char *socket; /* control socket, for the readiness check */
-	const char *host;   /* bootstrap address, likewise */
+	const char *host;   /* bootstrap address, to be told */
 	uint16_t port;
 };
 
