@@ -5,9 +5,12 @@
  */
 #include "eal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <numa.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,8 +22,10 @@
 #include "sluice/base/file.h"
 #include "sluice/base/log.h"
 
-#define EAL_CPUS_MAX CPU_SETSIZE
-#define EAL_ARGS_MAX 24
+#define EAL_CPUS_MAX   CPU_SETSIZE
+#define EAL_ARGS_MAX   24
+#define EAL_HUGE_BYTES (INT64_C(2) << 20)
+#define EAL_PREFIX     "sluice-" /* of the folders for telemetry sockets; the pid follows */
 
 int eal_parse_cpus(const char *text, uint8_t *set, uint32_t set_count)
 {
@@ -133,24 +138,26 @@ int eal_plan_make(struct eal_plan *plan, const struct sl_conf *conf, char error[
 
 /* ---- Memory ---- */
 
-static int64_t free_huge_bytes(void)
+/* A number of the kernel about 2 MiB pages; 0 where there are none. */
+static int64_t huge_pages(const char *name)
 {
-	char *text;
+	char path[128], *text;
 	size_t len;
 	int64_t pages;
 
-	if (sl_file_read("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", 64, &text,
-	                 &len) != 0)
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/%s", name);
+	if (sl_file_read(path, 64, &text, &len) != 0)
 		return 0;
 	pages = strtoll(text, NULL, 10);
 	free(text);
-	return pages * (INT64_C(2) << 20);
+	return pages;
 }
 
 static void choose_memory(struct eal_plan *plan, const struct sl_conf *conf)
 {
-	int64_t want = sl_conf_int(conf, SL_CK_hugepages_bytes);
-	int64_t have = free_huge_bytes();
+	int64_t want = (sl_conf_int(conf, SL_CK_hugepages_bytes) + EAL_HUGE_BYTES - 1) /
+	               EAL_HUGE_BYTES;
+	int64_t have = huge_pages("free_hugepages");
 
 	plan->is_huge = false;
 	if (strcmp(sl_conf_str(conf, SL_CK_hugepages), "never") == 0) {
@@ -162,10 +169,12 @@ static void choose_memory(struct eal_plan *plan, const struct sl_conf *conf)
 		plan->is_huge = true;
 		return;
 	}
+	/* The key counts all pages, those that others use as well. */
 	snprintf(plan->huge_reason, sizeof(plan->huge_reason),
 	         "%lld MiB of free 2 MiB pages, %lld MiB wanted; more TLB misses; fix: sysctl "
 	         "vm.nr_hugepages=%lld",
-	         (long long)(have >> 20), (long long)(want >> 20), (long long)((want >> 21) + 16));
+	         (long long)(have * EAL_HUGE_BYTES >> 20), (long long)(want * EAL_HUGE_BYTES >> 20),
+	         (long long)(huge_pages("nr_hugepages") + want - have));
 }
 
 static int init(const struct eal_plan *plan, const struct sl_conf *conf)
@@ -190,28 +199,73 @@ static int init(const struct eal_plan *plan, const struct sl_conf *conf)
 		len += snprintf(lcores + len, sizeof(lcores) - (size_t)len, ",%u@%d", i + 1,
 		                plan->cpus[i]);
 	SL_ASSERT(len < (int)sizeof(lcores));
-	snprintf(prefix, sizeof(prefix), "sluice-%d", (int)getpid());
+	snprintf(prefix, sizeof(prefix), EAL_PREFIX "%d", (int)getpid());
 	snprintf(mem, sizeof(mem), "%lld",
 	         (long long)(sl_conf_int(conf, SL_CK_hugepages_bytes) >> 20));
 
-	const char *const args[] = {"sluice-dataplane",
-	                            "--lcores",
-	                            lcores,
-	                            "--main-lcore",
-	                            "0",
-	                            "--no-pci",
-	                            "--iova-mode=va",
-	                            "--file-prefix",
-	                            prefix,
-	                            "--log-level=*:warning",
-	                            "-m",
-	                            mem,
-	                            plan->is_huge ? "--in-memory" : "--no-huge"};
+	const char *const args[] = {"sluice-dataplane", "--lcores", lcores, "--main-lcore", "0",
+	                            "--no-pci", "--iova-mode=va", "--file-prefix", prefix,
+	                            /* It warns that nothing uses its old protocol. */
+	                            "--log-level=lib.telemetry:error", "--log-level=*:warning",
+	                            "-m", mem,
+	                            /* No secondary process is to map this one's memory. */
+	                            "--no-shconf", plan->is_huge ? "--in-memory" : "--no-huge"};
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(args); i++)
 		argv[argc++] = (char *)(uintptr_t)args[i];
 	argv[argc] = NULL;
 	return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
+}
+
+/* ---- The folder that DPDK makes for every process and never removes ---- */
+
+static void remove_runtime_dir(const char *dir)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/dpdk_telemetry.v2", dir) < (int)sizeof(path))
+		(void)unlink(path);
+	/* Whatever else is in it is not ours, and keeps it. */
+	(void)rmdir(dir);
+}
+
+/* Those of data planes that were killed. */
+static void sweep_runtime_dirs(void)
+{
+	const char *own = rte_eal_get_runtime_dir();
+	const char *slash = strrchr(own, '/');
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%.*s", slash ? (int)(slash - own) : 0, own);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		const char *name = entry->d_name;
+		char *end;
+		long pid;
+
+		if (strncmp(name, EAL_PREFIX, strlen(EAL_PREFIX)) != 0)
+			continue;
+		pid = strtol(name + strlen(EAL_PREFIX), &end, 10);
+		if (*end || pid <= 0 || pid > INT_MAX || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+			continue;
+		if (snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - own), own, name) <
+		    (int)sizeof(path))
+			remove_runtime_dir(path);
+	}
+	closedir(dir);
+}
+
+void eal_stop(void)
+{
+	char dir[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
+	rte_eal_cleanup();
+	remove_runtime_dir(dir);
 }
 
 int eal_start(struct eal_plan *plan, const struct sl_conf *conf, char error[SL_CONF_ERROR_MAX])
@@ -224,6 +278,7 @@ int eal_start(struct eal_plan *plan, const struct sl_conf *conf, char error[SL_C
 		snprintf(error, SL_CONF_ERROR_MAX, "start DPDK: %s", strerror(-rc));
 		return rc;
 	}
+	sweep_runtime_dirs();
 	if (plan->is_huge)
 		sl_log(INFO, main, "hugepages on bytes=%lld",
 		       (long long)sl_conf_int(conf, SL_CK_hugepages_bytes));

@@ -26,6 +26,8 @@ int eal_plan_make(struct eal_plan *plan, const struct sl_conf *conf,
  * lcore 1 + i, the calling thread is lcore 0.  Return: 0 or -errno. */
 int eal_start(struct eal_plan *plan, const struct sl_conf *conf,
               char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+/* Takes down what eal_start() built, the folder for DPDK's telemetry socket too. */
+void eal_stop(void);
 /* Parses "2-5,8" into @set; for tests too.  Return: number of CPUs or -EINVAL. */
 int eal_parse_cpus(const char *text, uint8_t *set, uint32_t set_count);
 

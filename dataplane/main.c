@@ -15,6 +15,7 @@
 
 #include "eal.h"
 #include "host/host.h"
+#include "host/telemetry.h"
 #include "sluice/base/log.h"
 
 struct args {
@@ -60,7 +61,7 @@ static int load(struct sl_conf *conf, const struct args *a, char error[SL_CONF_E
 		char key[128];
 		const char *eq = strchr(a->sets[i], '=');
 
-		if (!eq || (size_t)(eq - a->sets[i]) >= sizeof(key)) {
+		if (!eq || eq == a->sets[i] || (size_t)(eq - a->sets[i]) >= sizeof(key)) {
 			snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", a->sets[i]);
 			return -EINVAL;
 		}
@@ -152,9 +153,11 @@ static int run(const struct host_opts *opts, char error[SL_CONF_ERROR_MAX])
 		return rc;
 	for (uint32_t i = 0; rc == 0 && i < opts->lanes_count; i++)
 		rc = rte_eal_remote_launch(lane_main, host_lane(host, i), i + 1);
+	telemetry_start(host);
 	if (rc == 0)
 		rc = host_run(host);
 	rte_eal_mp_wait_lcore();
+	telemetry_stop();
 	host_destroy(host);
 	if (rc != 0)
 		snprintf(error, SL_CONF_ERROR_MAX, "run data plane: %s", strerror(-rc));
@@ -195,7 +198,7 @@ int main(int argc, char **argv)
 		opts.is_huge = plan.is_huge;
 		opts.huge_reason = plan.huge_reason;
 		rc = run(&opts, error);
-		rte_eal_cleanup();
+		eal_stop();
 	}
 	if (rc != 0)
 		sl_log(ERR, main, "%s", *error ? error : strerror(-rc));
