@@ -233,6 +233,7 @@ async function rebalance() {
   check_same('shared', more, [...first.got, ...second.got]);
   await second.stop();
   await wait_for('the rest to move back', () => first.assigned === PARTITIONS);
+  await sleep(2 * MAX_WAIT_MS); // as above: this rebalance had fetches under way too
   first.got = [];
   const last = make_records(100, COUNT + 1000);
   await producer.send({ acks: -1, messages: last.map(message_of(TOPIC)) });
