@@ -76,10 +76,13 @@ def wait_for(what, probe, timeout=30.0, interval=0.02):
 
 
 class Broker:
-    """`sluice dev` with its own data folder and ports; a context manager."""
+    """`sluice dev` with its own data folder and ports; a context manager.  @prefix is a command that runs
+    it (setpriv, ip netns exec, ...), @options go to subprocess.Popen."""
 
-    def __init__(self, lanes=1, settings=None, data=None):
+    def __init__(self, lanes=1, settings=None, data=None, prefix=(), options=None):
         self.lanes = lanes
+        self.prefix = list(prefix)
+        self.options = options or {}
         self.temp = None
         if data is None:
             self.temp = tempfile.mkdtemp(prefix="sluice-test-")
@@ -96,15 +99,19 @@ class Broker:
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self, timeout=30.0):
-        self.data.mkdir(parents=True, exist_ok=True)
-        command = [str(BUILD / "bin" / "sluice"), "dev", "--data", str(self.data), "--port",
-                   str(self.port), "--lanes", str(self.lanes), "--set",
-                   f"http.listen=127.0.0.1:{self.http}"]
+    def command(self):
+        command = self.prefix + [
+            str(BUILD / "bin" / "sluice"), "dev", "--data", str(self.data), "--port", str(self.port),
+            "--lanes", str(self.lanes), "--set", f"http.listen=127.0.0.1:{self.http}"]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
+        return command
+
+    def start(self, timeout=30.0):
+        self.data.mkdir(parents=True, exist_ok=True)
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=self.log,
+                                        **self.options)
         os.set_blocking(self.process.stdout.fileno(), False)
         seen = b""
 
