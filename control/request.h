@@ -75,7 +75,8 @@ void request_cancel(struct request_table *t, uint32_t lane, const struct sl_ipc_
 /**
  * request_local() - run a request of this process's own, as if a client on this machine had sent it
  * @frame: header and body, without a size; copied
- * @fn: called exactly once, maybe before this returns
+ * @fn: called exactly once, maybe before this returns; must not run another request from within,
+ * because the group coordinator's actions end with its next step
  */
 void request_local(struct request_table *t, struct sl_bytes frame, request_local_fn *fn, void *arg);
 /* By id; NULL when it is answered or gone. */

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the methods of the control socket do. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "group/group.h"
+#include "rpc/call.h"
+#include "rpc_client.h"
+#include "sluice/base/file.h"
+#include "sluice/wire/find_coordinator_gen.h"
+#include "sluice/wire/join_group_gen.h"
+
+static struct harness h;
+static struct rpc *rpc;
+static struct rpc_client c;
+
+static void setup(void)
+{
+	harness_init(&h, 2);
+	cr_assert_eq(rpc_create(&rpc, h.control, NULL), 0);
+	rpc_client_open(&c, &h, rpc);
+}
+
+static void teardown(void)
+{
+	rpc_client_close(&c);
+	rpc_destroy(rpc);
+	harness_fini(&h);
+}
+
+TestSuite(rpc_methods, .init = setup, .fini = teardown);
+
+static void run(const char *method, const char *params)
+{
+	json_decref(rpc_client_result(&c, method, params));
+}
+
+static void expect_error(const char *method, const char *params, int code, const char *kafka_error)
+{
+	json_t *error = rpc_client_error(&c, method, params);
+
+	cr_assert_eq(rpc_client_int(error, "code"), code, "%s", rpc_client_str(error, "message"));
+	if (kafka_error)
+		cr_assert_str_eq(rpc_client_str(error, "data.kafka_error"), kafka_error);
+	json_decref(error);
+}
+
+Test(rpc_methods, every_method_is_described_and_reachable)
+{
+	json_t *all = rpc_client_result(&c, "rpc.discover", NULL);
+	size_t i;
+	json_t *m;
+
+	cr_assert_gt(json_array_size(rpc_client_at(all, "methods")), 20);
+	json_array_foreach(rpc_client_at(all, "methods"), i, m) {
+		char params[256];
+		json_t *one;
+
+		snprintf(params, sizeof(params), "{\"method\":\"%s\"}", rpc_client_str(m, "name"));
+		one = rpc_client_result(&c, "help", params);
+		cr_assert(json_equal(one, m));
+		json_decref(one);
+	}
+	json_decref(all);
+	expect_error("help", "{\"method\":\"nothing\"}", RPC_NOT_FOUND, NULL);
+}
+
+static bool is_lost(struct harness *unused, void *arg)
+{
+	(void)arg;
+	return !link_is_up(unused->control->link);
+}
+
+Test(rpc_methods, status_says_what_is_there_and_what_is_wrong)
+{
+	json_t *v;
+
+	run("topics.create", "{\"name\":\"t\",\"partitions\":5}");
+	v = rpc_client_result(&c, "status", NULL);
+	cr_assert_str_eq(rpc_client_str(v, "health.state"), "ok");
+	cr_assert_eq(rpc_client_int(v, "counts.topics"), 1);
+	cr_assert_eq(rpc_client_int(v, "counts.partitions"), 5);
+	cr_assert_eq(rpc_client_int(v, "nodes.1.node_id"), 101);
+	cr_assert_str_eq(rpc_client_str(v, "nodes.1.host"), "broker.test");
+	cr_assert_str_eq(rpc_client_str(v, "cluster_id"), meta_cluster_id(h.control->meta));
+	json_decref(v);
+	fake_stop(h.fake);
+	harness_until(&h, is_lost, NULL, "link lost");
+	v = rpc_client_result(&c, "status", NULL);
+	cr_assert_str_eq(rpc_client_str(v, "health.state"), "down");
+	cr_assert_str_eq(rpc_client_str(v, "health.reasons.0"), "the data plane is not attached");
+	json_decref(v);
+	expect_error("lanes", NULL, RPC_UNAVAILABLE, NULL);
+	expect_error("connections", NULL, RPC_UNAVAILABLE, NULL);
+	expect_error("log.level", "{\"process\":\"dataplane\"}", RPC_UNAVAILABLE, NULL);
+	fake_start(h.fake, 2);
+	harness_until_served(&h);
+	v = rpc_client_result(&c, "status", NULL);
+	cr_assert_eq(rpc_client_int(v, "data_plane.reattachments"), 1);
+	json_decref(v);
+}
+
+Test(rpc_methods, topics_are_made_shown_changed_and_deleted)
+{
+	json_t *v;
+
+	v = rpc_client_result(
+		&c, "topics.create",
+		"{\"name\":\"t\",\"partitions\":3,\"configs\":{\"retention.ms\":\"5000\"}}");
+	cr_assert_eq(rpc_client_int(v, "partitions"), 3);
+	cr_assert_eq(strlen(rpc_client_str(v, "topic_id")), 22);
+	json_decref(v);
+	cr_assert_str_eq(harness_image_config(&h, "t", "retention.ms"), "5000");
+	v = rpc_client_result(&c, "topics.describe", "{\"name\":\"t\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "partitions")), 3);
+	cr_assert_str_eq(
+		json_string_value(json_object_get(rpc_client_at(v, "configs"), "retention.ms")),
+		"5000");
+	cr_assert_eq(rpc_client_int(v, "partitions.2.partition"), 2);
+	cr_assert_str_eq(rpc_client_str(v, "partitions.0.state"), "open");
+	json_decref(v);
+	run("topics.config.set",
+	    "{\"name\":\"t\",\"set\":{\"flush\":\"lazy\"},\"delete\":[\"retention.ms\"]}");
+	cr_assert_str_eq(harness_image_config(&h, "t", "flush"), "lazy");
+	cr_assert_str_neq(harness_image_config(&h, "t", "retention.ms"), "5000");
+	v = rpc_client_result(&c, "topics.config.get", "{\"name\":\"t\",\"config\":\"flush\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "configs")), 1);
+	cr_assert_str_eq(rpc_client_str(v, "configs.0.value"), "lazy");
+	cr_assert_str_eq(rpc_client_str(v, "configs.0.source"), "DYNAMIC_TOPIC_CONFIG");
+	json_decref(v);
+	run("topics.delete", "{\"name\":\"t\"}");
+	cr_assert_null(meta_topic_by_name(h.control->meta, sl_str_from("t")));
+}
+
+Test(rpc_methods, kafkas_rules_hold_here_too)
+{
+	run("topics.create", "{\"name\":\"t\",\"validate_only\":true}");
+	cr_assert_eq(meta_topics_count(h.control->meta), 0);
+	run("topics.create", "{\"name\":\"t\"}");
+	expect_error("topics.create", "{\"name\":\"t\"}", RPC_FAILED, "TOPIC_ALREADY_EXISTS");
+	expect_error("topics.create", "{\"name\":\"a b\"}", RPC_FAILED, "INVALID_TOPIC_EXCEPTION");
+	expect_error("topics.create", "{\"name\":\"u\",\"partitions\":0}", RPC_FAILED,
+	             "INVALID_PARTITIONS");
+	expect_error("topics.create", "{\"name\":\"u\",\"configs\":{\"nonsense\":\"1\"}}",
+	             RPC_FAILED, "INVALID_CONFIG");
+	expect_error("topics.create", "{\"name\":\"u\",\"partitions\":5000000000}",
+	             RPC_INVALID_PARAMS, NULL);
+	expect_error("topics.delete", "{\"name\":\"u\"}", RPC_NOT_FOUND,
+	             "UNKNOWN_TOPIC_OR_PARTITION");
+	expect_error("topics.describe", "{\"name\":\"u\"}", RPC_NOT_FOUND,
+	             "UNKNOWN_TOPIC_OR_PARTITION");
+	expect_error("topics.config.get", "{\"name\":\"u\"}", RPC_NOT_FOUND,
+	             "UNKNOWN_TOPIC_OR_PARTITION");
+	expect_error("topics.config.set", "{\"name\":\"t\",\"set\":{\"flush\":\"never\"}}",
+	             RPC_FAILED, "INVALID_CONFIG");
+	expect_error("topics.config.set", "{\"name\":\"t\"}", RPC_INVALID_PARAMS, NULL);
+	expect_error("partitions.list", "{\"topic\":\"u\"}", RPC_NOT_FOUND, NULL);
+}
+
+Test(rpc_methods, pages_have_every_row_once)
+{
+	char params[200] = "{\"limit\":3}";
+	char name[16];
+	int rows = 0, pages = 0;
+	json_t *v;
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "t%d", i);
+		harness_create_topic(&h, name, 1 + i);
+	}
+	for (;;) {
+		size_t i;
+		json_t *row;
+
+		v = rpc_client_result(&c, "partitions.list", params);
+		json_array_foreach(rpc_client_at(v, "partitions"), i, row) {
+			static const char *const expected[] = {"t0 0", "t1 0", "t1 1", "t2 0",
+			                                       "t2 1", "t2 2", "t3 0", "t3 1",
+			                                       "t3 2", "t3 3"};
+			char seen[64];
+
+			snprintf(seen, sizeof(seen), "%s %d", rpc_client_str(row, "topic"),
+			         (int)rpc_client_int(row, "partition"));
+			cr_assert_lt(rows, 10);
+			cr_assert_str_eq(seen, expected[rows++]);
+		}
+		pages++;
+		if (json_is_null(rpc_client_at(v, "next")))
+			break;
+		snprintf(params, sizeof(params),
+		         "{\"limit\":3,\"after_topic\":\"%s\",\"after_partition\":%d}",
+		         rpc_client_str(v, "next.topic"), (int)rpc_client_int(v, "next.partition"));
+		json_decref(v);
+	}
+	json_decref(v);
+	cr_assert_eq(rows, 10);
+	cr_assert_eq(pages, 4);
+	v = rpc_client_result(&c, "topics.list", "{\"after\":\"t1\",\"limit\":1}");
+	cr_assert_str_eq(rpc_client_str(v, "topics.0.name"), "t2");
+	cr_assert_str_eq(rpc_client_str(v, "next"), "t2");
+	json_decref(v);
+	v = rpc_client_result(&c, "topics.list", "{\"after\":\"t2\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "topics")), 1);
+	cr_assert(json_is_null(rpc_client_at(v, "next")));
+	json_decref(v);
+	v = rpc_client_result(&c, "partitions.list", "{\"topic\":\"t2\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "partitions")), 3);
+	json_decref(v);
+	expect_error("partitions.list", "{\"limit\":0}", RPC_INVALID_PARAMS, NULL);
+}
+
+/* ---- Groups ---- */
+
+static bool is_loaded(struct harness *unused, void *arg)
+{
+	uint32_t loaded, total;
+
+	(void)arg;
+	offsets_progress(unused->control->offsets, &loaded, &total);
+	return total > 0 && loaded == total;
+}
+
+static void load_groups(void)
+{
+	struct sl_find_coordinator_req req;
+	struct sl_find_coordinator_resp resp;
+
+	sl_find_coordinator_req_init(&req);
+	req.key = sl_str_from("g");
+	CALL(&h, find_coordinator, FIND_COORDINATOR, 2, &req, &resp);
+	cr_assert_eq(resp.error_code, 0);
+	harness_until(&h, is_loaded, NULL, "offsets loaded");
+	harness_create_topic(&h, "t", 3);
+}
+
+static void join(const char *group)
+{
+	struct sl_join_group_req_protocol protocol;
+	struct sl_join_group_req req;
+	struct sl_join_group_resp resp;
+
+	sl_join_group_req_init(&req);
+	sl_join_group_req_protocol_init(&protocol);
+	protocol.name = sl_str_from("range");
+	protocol.metadata = (struct sl_bytes){"m", 1};
+	req.group_id = sl_str_from(group);
+	req.session_timeout_ms = 10000;
+	req.rebalance_timeout_ms = 10000;
+	req.member_id = sl_str_from("");
+	req.protocol_type = sl_str_from("consumer");
+	req.protocols = &protocol;
+	req.protocols_count = 1;
+	CALL(&h, join_group, JOIN_GROUP, 3, &req, &resp);
+	cr_assert_eq(resp.error_code, 0);
+}
+
+Test(rpc_methods, offsets_of_a_group_are_reset_and_shown)
+{
+	json_t *v;
+
+	expect_error("groups.describe", "{\"group\":\"g\"}", RPC_UNAVAILABLE, "NOT_COORDINATOR");
+	load_groups();
+	expect_error("groups.describe", "{\"group\":\"g\"}", RPC_NOT_FOUND, "GROUP_ID_NOT_FOUND");
+	expect_error("groups.reset-offsets", "{\"group\":\"g\",\"topic\":\"t\"}",
+	             RPC_INVALID_PARAMS, NULL);
+	expect_error("groups.reset-offsets", "{\"group\":\"g\",\"topic\":\"u\",\"to\":1}",
+	             RPC_NOT_FOUND, NULL);
+	expect_error("groups.reset-offsets",
+	             "{\"group\":\"g\",\"topic\":\"t\",\"partition\":3,\"to\":1}", RPC_NOT_FOUND,
+	             NULL);
+	expect_error("groups.reset-offsets", "{\"group\":\"g\",\"topic\":\"t\",\"to\":\"middle\"}",
+	             RPC_INVALID_PARAMS, NULL);
+	expect_error("groups.reset-offsets", "{\"group\":\"g\",\"topic\":\"t\",\"shift\":-1}",
+	             RPC_NOT_FOUND, NULL);
+	v = rpc_client_result(
+		&c, "groups.reset-offsets",
+		"{\"group\":\"g\",\"topic\":\"t\",\"to\":\"latest\",\"dry_run\":true}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 3);
+	cr_assert(json_is_null(rpc_client_at(v, "offsets.0.before")));
+	json_decref(v);
+	expect_error("groups.describe", "{\"group\":\"g\"}", RPC_NOT_FOUND, NULL);
+	/* The log is empty, so 50 is kept within it. */
+	v = rpc_client_result(&c, "groups.reset-offsets",
+	                      "{\"group\":\"g\",\"topic\":\"t\",\"to\":50}");
+	cr_assert_eq(rpc_client_int(v, "offsets.2.after"), 0);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.describe", "{\"group\":\"g\"}");
+	cr_assert_str_eq(rpc_client_str(v, "state"), "Empty");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 3);
+	for (int i = 0; i < 3; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "offsets.%d.partition", i);
+		cr_assert_eq(rpc_client_int(v, path), i);
+	}
+	cr_assert_eq(rpc_client_int(v, "offsets.0.lag"), 0);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.list", NULL);
+	cr_assert_str_eq(rpc_client_str(v, "groups.0.group"), "g");
+	cr_assert_eq(rpc_client_int(v, "groups.0.lag"), 0);
+	json_decref(v);
+	run("groups.delete", "{\"group\":\"g\"}");
+	expect_error("groups.delete", "{\"group\":\"g\"}", RPC_NOT_FOUND, "GROUP_ID_NOT_FOUND");
+}
+
+Test(rpc_methods, a_group_with_members_is_left_alone)
+{
+	json_t *v;
+
+	load_groups();
+	join("g");
+	expect_error("groups.reset-offsets", "{\"group\":\"g\",\"topic\":\"t\",\"to\":0}",
+	             RPC_FAILED, "NON_EMPTY_GROUP");
+	expect_error("groups.delete", "{\"group\":\"g\"}", RPC_FAILED, "NON_EMPTY_GROUP");
+	v = rpc_client_result(&c, "groups.describe", "{\"group\":\"g\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "members")), 1);
+	cr_assert_str_eq(rpc_client_str(v, "members.0.client_id"), "tester");
+	json_decref(v);
+}
+
+/* ---- The rest ---- */
+
+Test(rpc_methods, doctor_measures_the_disk)
+{
+	char dir[128];
+	json_t *v, *check, *disk = NULL;
+	size_t i;
+
+	snprintf(dir, sizeof(dir), "%s/log", h.dir);
+	cr_assert_eq(sl_mkdir_p(dir, 0700), 0);
+	v = rpc_client_result(&c, "doctor", NULL);
+	json_array_foreach(rpc_client_at(v, "checks"), i, check) {
+		const char *state = rpc_client_str(check, "state");
+
+		cr_assert(strcmp(state, "ok") == 0 || strcmp(state, "warn") == 0 ||
+		          strcmp(state, "bad") == 0);
+		/* What is not well has a remedy. */
+		cr_assert(strcmp(state, "ok") == 0 || rpc_client_str(check, "fix")[0]);
+		if (strcmp(rpc_client_str(check, "name"), "disk-sync") == 0)
+			disk = check;
+	}
+	cr_assert(disk);
+	cr_assert(strstr(rpc_client_str(disk, "cause"), "a sync of 4 KiB takes"), "%s",
+	          rpc_client_str(disk, "cause"));
+	json_decref(v);
+}
+
+Test(rpc_methods, doctor_says_that_a_log_dir_is_missing)
+{
+	json_t *v = rpc_client_result(&c, "doctor", NULL), *check;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(rpc_client_at(v, "checks"), i, check) {
+		if (strcmp(rpc_client_str(check, "name"), "disk-sync") != 0)
+			continue;
+		found = true;
+		cr_assert_str_eq(rpc_client_str(check, "state"), "bad");
+	}
+	cr_assert(found);
+	json_decref(v);
+}
+
+Test(rpc_methods, lanes_have_all_counters)
+{
+	json_t *v = rpc_client_result(&c, "lanes", NULL);
+
+	cr_assert_eq(json_array_size(rpc_client_at(v, "lanes")), 2);
+	cr_assert_eq(json_object_size(rpc_client_at(v, "lanes.1.stats")), SL_STAT_NR);
+	cr_assert_eq(rpc_client_int(v, "lanes.1.node_id"), 101);
+	json_decref(v);
+}
+
+Test(rpc_methods, log_levels_are_set_here)
+{
+	json_t *v = rpc_client_result(
+		&c, "log.level",
+		"{\"module\":\"admin\",\"level\":\"debug\",\"process\":\"control\"}");
+
+	cr_assert_str_eq(rpc_client_str(v, "control.admin"), "debug");
+	cr_assert_str_eq(rpc_client_str(v, "control.meta"), "err");
+	json_decref(v);
+	expect_error("log.level", "{\"module\":\"nothing\",\"level\":\"debug\"}",
+	             RPC_INVALID_PARAMS, NULL);
+	expect_error("log.level", "{\"module\":\"admin\",\"level\":\"loud\"}", RPC_INVALID_PARAMS,
+	             NULL);
+	expect_error("log.level", "{\"module\":\"admin\"}", RPC_INVALID_PARAMS, NULL);
+	expect_error("log.level", "{\"process\":\"other\"}", RPC_INVALID_PARAMS, NULL);
+}
+
+Test(rpc_methods, counters_have_both_tables)
+{
+	json_t *v = rpc_client_result(&c, "counters", NULL);
+
+	cr_assert_eq(json_object_size(rpc_client_at(v, "control")), COUNTER_NR);
+	cr_assert_gt(json_object_size(rpc_client_at(v, "group")), 10);
+	cr_assert_eq(rpc_client_int(v, "control.rpc_calls"), 1);
+	json_decref(v);
+}
