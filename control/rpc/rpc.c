@@ -36,6 +36,7 @@ struct rpc {
 	struct control *c;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct loop_fd listen;
+	int spare_fd; /* given up for a moment when there is no other descriptor left; -1: none */
 	struct sl_list conns;
 	uint32_t conns_count;
 };
@@ -271,14 +272,37 @@ static int conn_create(struct rpc *rpc, int fd)
 	return 0;
 }
 
+static int open_spare(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Without descriptors a waiting client would keep the loop awake: it is taken and turned away. */
+static void refuse_one(struct rpc *rpc)
+{
+	int fd;
+
+	if (rpc->spare_fd >= 0)
+		close(rpc->spare_fd);
+	fd = accept4(rpc->listen.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	rpc->spare_fd = open_spare();
+	control_count(rpc->c, COUNTER_rpc_refused);
+	sl_log(WARN, rpc, "refuse client reason=\"no descriptors\"");
+}
+
 static void accept_ready(void *arg, uint32_t events)
 {
 	struct rpc *rpc = arg;
 	int fd = accept4(rpc->listen.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			refuse_one(rpc);
 		return;
+	}
 	if (rpc->conns_count < RPC_CLIENTS_MAX && is_trusted(fd) && conn_create(rpc, fd) == 0)
 		return;
 	control_count(rpc->c, COUNTER_rpc_refused);
@@ -385,6 +409,7 @@ int rpc_create(struct rpc **out, struct control *c, const char *path)
 	if (!rpc)
 		return -ENOMEM;
 	rpc->c = c;
+	rpc->spare_fd = open_spare();
 	sl_list_init(&rpc->conns);
 	rc = choose_path(rpc, path);
 	if (rc == 0)
@@ -404,6 +429,8 @@ err_close:
 	(void)unlink(rpc->path);
 err_free:
 	sl_log(ERR, rpc, "refuse socket=%s error=\"%s\"", rpc->path, strerror(-rc));
+	if (rpc->spare_fd >= 0)
+		close(rpc->spare_fd);
 	free(rpc);
 	return rc;
 }
@@ -417,6 +444,8 @@ void rpc_destroy(struct rpc *rpc)
 	loop_fd_del(rpc->c->loop, &rpc->listen);
 	close(rpc->listen.fd);
 	(void)unlink(rpc->path);
+	if (rpc->spare_fd >= 0)
+		close(rpc->spare_fd);
 	free(rpc);
 }
 

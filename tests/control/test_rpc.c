@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -321,6 +322,29 @@ Test(rpc, refuses_clients_above_the_limit)
 	json_decref(rpc_client_result(&more[0], "help", NULL));
 	for (unsigned i = 0; i < RPC_CLIENTS_MAX; i++)
 		rpc_client_close(&more[i]);
+}
+
+Test(rpc, turns_clients_away_when_there_are_no_descriptors)
+{
+	struct rpc_client other;
+	struct rlimit limit;
+	int first;
+
+	expect_works();
+	rpc_client_open(&other, &h, rpc);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* The lowest free number is the first that is not allowed any more. */
+	first = dup(0);
+	close(first);
+	limit.rlim_cur = (rlim_t)first;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	harness_spin(&h, 5);
+	limit.rlim_cur = limit.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert(rpc_client_is_ended(&other));
+	cr_assert_eq(h.control->counters[COUNTER_rpc_refused], 1);
+	rpc_client_close(&other);
+	expect_works();
 }
 
 /* ---- The socket ---- */
