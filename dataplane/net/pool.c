@@ -92,13 +92,27 @@ void pool_fini(struct pool *pool)
 	memset(pool, 0, sizeof(*pool));
 }
 
-void *pool_get(struct pool *pool, size_t bytes, size_t *cap)
+static unsigned order_of(size_t bytes)
 {
 	unsigned order = POOL_ORDER_MIN;
-	unsigned found;
 
 	while (order <= POOL_ORDER_MAX && ((size_t)1 << order) < bytes)
 		order++;
+	return order;
+}
+
+size_t pool_block_bytes(size_t bytes)
+{
+	unsigned order = order_of(bytes);
+
+	return order <= POOL_ORDER_MAX ? (size_t)1 << order : SIZE_MAX;
+}
+
+void *pool_get(struct pool *pool, size_t bytes, size_t *cap)
+{
+	unsigned order = order_of(bytes);
+	unsigned found;
+
 	for (found = order; found <= POOL_ORDER_MAX; found++)
 		if (!sl_list_is_empty(&pool->free[found]))
 			break;

@@ -26,6 +26,8 @@ void pool_fini(struct pool *pool);
 /* A block of at least @bytes; *cap is its real size.  NULL when no run is free or it is too large.
  */
 void *pool_get(struct pool *pool, size_t bytes, size_t *cap);
+/* What pool_get() takes for @bytes; SIZE_MAX: no block is so large. */
+size_t pool_block_bytes(size_t bytes);
 /* NULL is a no-op. */
 void pool_put(struct pool *pool, void *block);
 

@@ -51,6 +51,9 @@ struct sessions {
 	struct sl_list free_conns, free_requests;
 	struct sl_list ready, idle, frames;
 	int64_t sweep_ms; /* next look at time-outs */
+	/* Receive buffers stop here: what they hold only goes away when replies find room. */
+	size_t rx_used_max;       /* of ctx->pool.used */
+	uint32_t frame_bytes_max; /* request_bytes_max, or what fits below rx_used_max */
 };
 
 /* Counts @why (SL_STAT_NR: counted already) and frees everything the connection has. */

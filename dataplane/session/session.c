@@ -16,11 +16,31 @@
 
 #include "session/conn.h"
 #include "sluice/base/assert.h"
+#include "sluice/base/log.h"
 
 #define SESSION_POLL_CONNS     64   /* connections served in one poll */
 #define SESSION_POLL_REQUESTS  256  /* woken or finished requests taken in one poll */
 #define SESSION_SWEEP_MS       100  /* how often time-outs are looked at */
 #define SESSION_EXTRA_REQUESTS 8192 /* beyond one per connection: for pipelined produces */
+#define SESSION_REPLY_SHARE    8    /* 1/8 of the pool is not for receiving */
+
+/* A frame's last buffer is taken while the one before it, of half the size, is still held. */
+static void size_frames(struct sessions *s)
+{
+	const struct pool *pool = &s->ctx->pool;
+	const uint32_t asked = s->ctx->config->request_bytes_max;
+	size_t block = SL_MIN(pool_block_bytes((size_t)asked + 4), (size_t)1 << POOL_ORDER_MAX);
+
+	s->rx_used_max = pool->bytes - pool->bytes / SESSION_REPLY_SHARE;
+	while (block + block / 2 > s->rx_used_max)
+		block /= 2;
+	s->frame_bytes_max = (uint32_t)SL_MIN((size_t)asked, block - 4);
+	if (s->frame_bytes_max < asked)
+		sl_log(WARN, session,
+		       "limit frames lane=%u bytes=%u: socket.request.max.bytes=%u needs a larger "
+		       "lane.buffer.bytes",
+		       s->ctx->index, s->frame_bytes_max, asked);
+}
 
 int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 {
@@ -33,6 +53,7 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 	s->epoll_fd = epoll_fd;
 	s->conns_max = conns;
 	s->requests_max = conns + SESSION_EXTRA_REQUESTS;
+	size_frames(s);
 	s->conns = calloc(conns, sizeof(*s->conns));
 	s->requests = calloc(s->requests_max, sizeof(*s->requests));
 	if (!s->conns || !s->requests) {

@@ -99,7 +99,9 @@ static bool regrow(struct sessions *s, struct conn *c, size_t bytes)
 	uint8_t *rx;
 
 	SL_ASSERT(!c->holder && bytes >= have);
-	rx = pool_get(&s->ctx->pool, bytes, &cap);
+	rx = s->ctx->pool.used + pool_block_bytes(bytes) <= s->rx_used_max
+	             ? pool_get(&s->ctx->pool, bytes, &cap)
+	             : NULL;
 	if (!rx) {
 		ctx_count(s->ctx, SL_STAT_buffer_exhausted, 1);
 		return false;
@@ -123,7 +125,7 @@ static ssize_t frame_need(const struct sessions *s, const struct conn *c)
 	if (c->rx_tail - c->rx_head < 4)
 		return 0;
 	size = (int32_t)sl_load_be32(c->rx + c->rx_head);
-	if (size < STREAM_FRAME_MIN || (uint32_t)size > s->ctx->config->request_bytes_max)
+	if (size < STREAM_FRAME_MIN || (uint32_t)size > s->frame_bytes_max)
 		return -EMSGSIZE;
 	return (ssize_t)size + 4;
 }
