@@ -60,8 +60,8 @@ static json_t *text_or_null(json_t *check, const char *key)
 	return json_string_length(text) > 0 ? json_incref(text) : json_null();
 }
 
-/* The data plane's checks in our form; what it costs it leaves to our own check of the thing. */
-static void add_theirs(json_t **all, json_t *theirs, json_t *own)
+/* The data plane's checks in our form. */
+static void add_theirs(json_t **all, json_t *theirs)
 {
 	size_t index;
 	json_t *check;
@@ -69,7 +69,6 @@ static void add_theirs(json_t **all, json_t *theirs, json_t *own)
 	json_array_foreach(theirs, index, check) {
 		const char *state = json_string_value(json_object_get(check, "state"));
 		const char *name = json_string_value(json_object_get(check, "name"));
-		json_t *ours = find_check(own, name);
 
 		if (!json_is_object(check) || !state)
 			continue;
@@ -78,7 +77,7 @@ static void add_theirs(json_t **all, json_t *theirs, json_t *own)
 		value_append(all, json_pack("{s:s?, s:s, s:s, s:o, s:o, s:o}", "name", name,
 		                            "source", "dataplane", "state", state, "cause",
 		                            text_or_null(check, "cause"), "cost",
-		                            text_or_null(ours, "cost"), "fix",
+		                            text_or_null(check, "cost"), "fix",
 		                            text_or_null(check, "fix")));
 	}
 }
@@ -105,7 +104,7 @@ static void join(struct rpc_call *call, int error, json_t *answer)
 		if (!find_check(theirs, json_string_value(json_object_get(check, "name"))))
 			value_append(&all, json_incref(check));
 	}
-	add_theirs(&all, theirs, own);
+	add_theirs(&all, theirs);
 	json_decref(own);
 	json_array_foreach(d->disks, index, check)
 		value_append(&all, json_incref(check));

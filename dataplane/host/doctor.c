@@ -12,11 +12,24 @@
 
 #define MEMLOCK_BYTES_MIN (UINT64_C(64) << 20)
 
-static void add(json_t *checks, const char *name, const char *state, const char *cause,
-                const char *fix)
+/* The texts of a check that is not well. */
+struct lack {
+	const char *cause;
+	const char *cost;
+	const char *fix;
+};
+
+static void add_ok(json_t *checks, const char *name, const char *what)
 {
-	json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s}", "name", name, "state",
-	                                        state, "cause", cause, "fix", fix));
+	json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "state",
+	                                        "ok", "cause", what, "cost", "", "fix", ""));
+}
+
+static void add(json_t *checks, const char *name, const char *state, const struct lack *lack)
+{
+	json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "state",
+	                                        state, "cause", lack->cause, "cost", lack->cost,
+	                                        "fix", lack->fix));
 }
 
 static void check_hugepages(const struct host *h, json_t *checks)
@@ -26,12 +39,34 @@ static void check_hugepages(const struct host *h, json_t *checks)
 	char cause[256];
 
 	if (h->opts.is_huge) {
-		add(checks, "hugepages", "ok", "DPDK memory is on huge pages", "");
+		add_ok(checks, "hugepages", "DPDK memory is on huge pages");
 		return;
 	}
-	snprintf(cause, sizeof(cause), "%.*s", fix ? (int)(fix - reason) : (int)strlen(reason),
-	         reason);
-	add(checks, "hugepages", "warn", cause, fix ? fix + strlen("; fix: ") : "");
+	if (strcmp(sl_conf_str(h->opts.conf, SL_CK_hugepages), "never") == 0) {
+		add_ok(checks, "hugepages", "not wanted: hugepages=never");
+		return;
+	}
+	snprintf(cause, sizeof(cause), "%.*s", (int)strcspn(reason, ";"), reason);
+	add(checks, "hugepages", "warn",
+	    &(struct lack){cause, "DPDK memory lies on small pages: more TLB misses per request",
+	                   fix ? fix + strlen("; fix: ") : ""});
+}
+
+static const char *cost_without(enum sl_kern_feature feature)
+{
+	switch (feature) {
+	case SL_KERN_BPF:
+		return "neither steering nor XDP ingress";
+	case SL_KERN_SK_LOOKUP:
+		return "every lane accepts on its own listeners; ports cannot be moved to another lane";
+	case SL_KERN_XDP:
+		return "banned and flooding sources are not dropped before the network stack";
+	case SL_KERN_BTF:
+		return "tracing tools know less; nothing of the server needs it";
+	case SL_KERN_FEATURE_NR:
+		break;
+	}
+	return "";
 }
 
 static void check_kernel(json_t *checks)
@@ -40,13 +75,44 @@ static void check_kernel(json_t *checks)
 
 	sl_kern_probe(&probe);
 	for (unsigned i = 0; i < SL_KERN_FEATURE_NR; i++) {
-		enum sl_kern_state state = probe.feature[i].state;
+		const char *name = sl_kern_feature_name((enum sl_kern_feature)i);
 		const struct sl_kern_reason *why = &probe.feature[i].why;
 
-		add(checks, sl_kern_feature_name((enum sl_kern_feature)i),
-		    state == SL_KERN_OK ? "ok" : "warn",
-		    state == SL_KERN_OK ? sl_kern_state_name(state) : why->cause, why->fix);
+		if (probe.feature[i].state == SL_KERN_OK)
+			add_ok(checks, name, "can be used");
+		else
+			add(checks, name, "warn",
+			    &(struct lack){why->cause, cost_without((enum sl_kern_feature)i),
+			                   why->fix});
 	}
+}
+
+/* What the kernel offers is one thing, whether it is used now another. */
+static void check_program(json_t *checks, const char *name, const json_t *state, bool is_wanted,
+                          const char *cost)
+{
+	const char *cause = json_string_value(json_object_get(state, "cause"));
+	const char *fix = json_string_value(json_object_get(state, "fix"));
+
+	if (json_is_true(json_object_get(state, "on")))
+		add_ok(checks, name, "on");
+	else if (!is_wanted)
+		add_ok(checks, name, cause ? cause : "not wanted");
+	else
+		add(checks, name, "warn",
+		    &(struct lack){cause ? cause : "off", cost, fix ? fix : ""});
+}
+
+static void check_programs(const struct host *h, json_t *checks)
+{
+	json_t *state = steer_describe(h->steer);
+
+	check_program(checks, "steering", json_object_get(state, "sk_lookup"),
+	              strcmp(sl_conf_str(h->opts.conf, SL_CK_steer), "never") != 0,
+	              cost_without(SL_KERN_SK_LOOKUP));
+	check_program(checks, "ingress", json_object_get(state, "xdp"),
+	              *sl_conf_str(h->opts.conf, SL_CK_steer_xdp_iface), cost_without(SL_KERN_XDP));
+	json_decref(state);
 }
 
 static void check_numa(const struct host *h, json_t *checks)
@@ -60,7 +126,7 @@ static void check_numa(const struct host *h, json_t *checks)
 			used |= UINT64_C(1) << h->opts.numa_nodes[i];
 	snprintf(text, sizeof(text), "nodes=%d, lanes are on %d of them", nodes,
 	         SL_MAX(1, __builtin_popcountll(used)));
-	add(checks, "numa", "ok", text, "");
+	add_ok(checks, "numa", text);
 }
 
 static void check_nofile(const struct host *h, json_t *checks)
@@ -77,9 +143,12 @@ static void check_nofile(const struct host *h, json_t *checks)
 	         (uint64_t)rl.rlim_cur, want);
 	snprintf(fix, sizeof(fix), "ulimit -n %" PRIu64 ", or LimitNOFILE= in the unit", want);
 	if (rl.rlim_cur >= want)
-		add(checks, "nofile", "ok", text, "");
+		add_ok(checks, "nofile", text);
 	else
-		add(checks, "nofile", "warn", text, fix);
+		add(checks, "nofile", "warn",
+		    &(struct lack){text,
+		                   "connections or partitions are refused before their limits",
+		                   fix});
 }
 
 static void check_memlock(json_t *checks)
@@ -90,15 +159,17 @@ static void check_memlock(json_t *checks)
 	if (getrlimit(RLIMIT_MEMLOCK, &rl) != 0)
 		return;
 	if (rl.rlim_cur == RLIM_INFINITY) {
-		add(checks, "memlock", "ok", "no limit", "");
+		add_ok(checks, "memlock", "no limit");
 		return;
 	}
 	snprintf(text, sizeof(text), "limit=%" PRIu64 " bytes", (uint64_t)rl.rlim_cur);
 	if (rl.rlim_cur >= MEMLOCK_BYTES_MIN)
-		add(checks, "memlock", "ok", text, "");
+		add_ok(checks, "memlock", text);
 	else
-		add(checks, "memlock", "warn", text,
-		    "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit");
+		add(checks, "memlock", "warn",
+		    &(struct lack){text,
+		                   "memory cannot be pinned, for the kernel to use without copying",
+		                   "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"});
 }
 
 static void check_dirs(const struct host *h, json_t *checks)
@@ -109,8 +180,12 @@ static void check_dirs(const struct host *h, json_t *checks)
 
 		snprintf(text, sizeof(text), "%s: %s", logdirs_path(h->dirs, i),
 		         error ? strerror(-error) : "online");
-		add(checks, "log_dir", error ? "fail" : "ok", text,
-		    error ? "mend the disk, then restart" : "");
+		if (error == 0)
+			add_ok(checks, "log_dir", text);
+		else
+			add(checks, "log_dir", "fail",
+			    &(struct lack){text, "its partitions take no records",
+			                   "mend the disk, then restart"});
 	}
 }
 
@@ -122,6 +197,7 @@ json_t *doctor_describe(const struct host *h)
 		return NULL;
 	check_hugepages(h, checks);
 	check_kernel(checks);
+	check_programs(h, checks);
 	check_numa(h, checks);
 	check_nofile(h, checks);
 	check_memlock(checks);
