@@ -252,8 +252,9 @@ static unsigned sweep(struct sessions *s)
 	}
 	while ((c = sl_list_first(&s->idle, struct conn, idle_link)) &&
 	       s->ctx->now_ms - c->active_ms >= config->idle_ms && done < SESSION_POLL_CONNS) {
-		if (c->requests_count > 0) {
-			/* It waits for us, not we for it. */
+		if (c->requests_count > 0 && !c->is_hup) {
+			/* It waits for us, not we for it.  One that has shut down its side most
+			 * likely is gone, and its request may wait for days. */
 			conn_active(s, c);
 			continue;
 		}
@@ -332,7 +333,8 @@ int64_t sessions_next_ms(const struct sessions *s)
 		return s->ctx->now_ms;
 	c = sl_list_first(&s->frames, struct conn, frame_link);
 	if (c)
-		next = SL_MIN(next, c->frame_started_ms + s->ctx->config->frame_ms);
+		next = SL_MIN(next,
+		              SL_MAX(c->frame_started_ms + s->ctx->config->frame_ms, s->sweep_ms));
 	c = sl_list_first(&s->idle, struct conn, idle_link);
 	if (c)
 		next = SL_MIN(next, SL_MAX(c->active_ms + s->ctx->config->idle_ms, s->sweep_ms));

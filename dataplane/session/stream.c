@@ -344,6 +344,11 @@ static bool can_read(const struct sessions *s, const struct conn *c)
 	       !has_frame(s, c);
 }
 
+static bool can_run(const struct sessions *s, const struct conn *c)
+{
+	return has_frame(s, c) && may_start(s, c, c->rx + c->rx_head + 4);
+}
+
 void conn_serve(struct sessions *s, struct conn *c)
 {
 	int rc = 0;
@@ -368,7 +373,8 @@ void conn_serve(struct sessions *s, struct conn *c)
 		conn_close(s, c, SL_STAT_closed_by_peer);
 		return;
 	}
-	if (can_read(s, c) && !c->is_eof)
+	/* The queue that kept a frame from being run may be gone by now, and no event tells. */
+	if ((can_read(s, c) && !c->is_eof) || can_run(s, c))
 		conn_ready(s, c);
 }
 

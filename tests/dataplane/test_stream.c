@@ -84,3 +84,115 @@ Test(stream, refuses_at_once_a_frame_that_no_buffer_can_hold)
 	close(fd);
 	duplex_close(&d);
 }
+
+/* ---- A socket that takes whatever it is given ---- */
+
+static size_t taken_bytes;
+
+static ssize_t take_all(struct net_io *io, const struct iovec *iov, int iov_count, bool more)
+{
+	size_t n = 0;
+
+	(void)io;
+	(void)more;
+	for (int i = 0; i < iov_count; i++)
+		n += iov[i].iov_len;
+	taken_bytes += n;
+	return (ssize_t)n;
+}
+
+/* Topics enough for a Metadata response of some 400 KB. */
+static void fill_image(struct fx *fx)
+{
+	for (int i = 0; i < 1700; i++) {
+		char name[201];
+
+		memset(name, 'n', 200);
+		snprintf(name + 190, 11, "%010d", i);
+		fx_foreign_topic(fx, name, FX_NODE + 1);
+	}
+}
+
+Test(stream, goes_on_after_a_long_queue_was_sent_in_one_call)
+{
+	struct transport_ops ops = transport_sock;
+	const unsigned count = 60;
+	uint8_t frames[60 * 20];
+	struct duplex d;
+	size_t n = 0;
+	int fd;
+
+	duplex_open(&d, 0);
+	fill_image(d.fx);
+	fd = duplex_client(&d);
+	ops.sendv = take_all;
+	d.sessions->conns[0].io.ops = &ops;
+	/* Metadata v1 with a null array asks for all topics. */
+	for (unsigned i = 0; i < count; i++) {
+		n += duplex_frame(frames + n, SL_API_METADATA, 1, (int32_t)i, 4);
+		sl_store_be32(frames + n - 4, UINT32_MAX);
+	}
+	duplex_write(&d, fd, frames, n);
+	duplex_settle(&d);
+	cr_expect(duplex_stat(&d, SL_STAT_responses) == count, "%llu of %u were answered",
+	          (unsigned long long)duplex_stat(&d, SL_STAT_responses), count);
+	cr_expect(taken_bytes > count * (size_t)300000);
+	close(fd);
+	duplex_settle(&d);
+	duplex_close(&d);
+}
+
+Test(stream, forgets_a_peer_that_left_while_its_request_waits)
+{
+	struct sl_ipc_request head;
+	uint8_t p[64];
+	struct duplex d;
+	int gone, waiting;
+
+	duplex_open(&d, 0);
+	duplex_attach(&d);
+	gone = duplex_client(&d);
+	waiting = duplex_client(&d);
+	duplex_write(&d, gone, p, duplex_frame(p, KEY_FORWARDED, 0, 1, 8));
+	duplex_write(&d, waiting, p, duplex_frame(p, KEY_FORWARDED, 0, 2, 8));
+	shutdown(gone, SHUT_WR);
+	duplex_settle(&d);
+	cr_assert(duplex_stat(&d, SL_STAT_control_parked) == 2);
+	d.fx->ctx.now_ms += d.fx->config.idle_ms + 1;
+	duplex_settle(&d);
+	cr_expect(duplex_read(&d, gone) == -2);
+	cr_expect(duplex_read(&d, waiting) == -1, "it waits for us");
+	cr_expect(duplex_stat(&d, SL_STAT_closed_idle) == 1);
+	cr_assert(duplex_take(&d, &head, sizeof(head)) == SL_IPC_REQUEST);
+	cr_assert(duplex_take(&d, &head, sizeof(head)) == SL_IPC_REQUEST);
+	cr_expect(duplex_take(&d, &head, sizeof(head)) == SL_IPC_CANCEL);
+	close(gone);
+	close(waiting);
+	duplex_settle(&d);
+	duplex_close(&d);
+}
+
+Test(stream, does_not_poll_until_a_time_out_is_looked_at)
+{
+	uint8_t p[64];
+	struct duplex d;
+	int fd;
+
+	duplex_open(&d, 0);
+	fd = duplex_client(&d);
+	duplex_settle(&d);
+	/* A look now; the next one may only come a tenth of a second later. */
+	d.fx->ctx.now_ms += 1000;
+	(void)duplex_frame(p, KEY_FORWARDED, 0, 1, 8);
+	duplex_write(&d, fd, p, 10);
+	duplex_settle(&d);
+	d.fx->ctx.now_ms += d.fx->config.frame_ms - 50;
+	duplex_settle(&d);
+	d.fx->ctx.now_ms += 50;
+	duplex_settle(&d);
+	cr_expect(duplex_stat(&d, SL_STAT_closed_slow_frame) == 1 ||
+	          sessions_next_ms(d.sessions) > d.fx->ctx.now_ms);
+	close(fd);
+	duplex_settle(&d);
+	duplex_close(&d);
+}
