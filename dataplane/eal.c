@@ -282,6 +282,8 @@ int eal_start(struct eal_plan *plan, const struct sl_conf *conf, char error[SL_C
 	if (plan->is_huge)
 		sl_log(INFO, main, "hugepages on bytes=%lld",
 		       (long long)sl_conf_int(conf, SL_CK_hugepages_bytes));
+	else if (strcmp(sl_conf_str(conf, SL_CK_hugepages), "never") == 0)
+		sl_log(INFO, main, "hugepages off: %s", plan->huge_reason);
 	else
 		sl_log(WARN, main, "hugepages off: %s", plan->huge_reason);
 	return 0;

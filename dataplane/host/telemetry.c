@@ -76,9 +76,9 @@ void telemetry_start(const struct host *host)
 	snprintf(path, sizeof(path), "%s/dpdk_telemetry.v2", dir);
 	if (access(path, F_OK) != 0) {
 		sl_log(WARN, host,
-		       "telemetry off: no socket in %s; DPDK's own tools see nothing, sluicectl and "
-		       "/metrics do; fix: set XDG_RUNTIME_DIR to a folder of this user",
-		       dir);
+		       "telemetry off: DPDK could not make a folder for its socket; DPDK's own tools "
+		       "see nothing, sluicectl and /metrics do; fix: set XDG_RUNTIME_DIR to a folder "
+		       "of this user");
 		return;
 	}
 	atomic_store_explicit(&shown, host->shm, memory_order_seq_cst);
