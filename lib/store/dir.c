@@ -291,6 +291,11 @@ static int sweep_folder(struct sl_log_dir *dir, const char *folder, uint32_t max
 	return err ? err : (int)done;
 }
 
+int sl_log_dir_sync(struct sl_log_dir *dir)
+{
+	return dir->files.ops->sync(dir->files.ctx, dir->fd);
+}
+
 int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max)
 {
 	struct entries entries = {.max = UINT32_MAX, .is_wanted = is_deleted_folder};

@@ -40,7 +40,10 @@ int log_store_epochs(struct sl_log *log)
 	                       log_path(log, LOG_EPOCHS_FILE, path));
 
 	log->folder_changes++;
-	return err ? log_fail(log, err, "write leader epochs") : 0;
+	if (err)
+		return log_fail(log, err, "write leader epochs");
+	log->is_epochs_unsaved = false;
+	return 0;
 }
 
 void log_tail_clear(struct sl_log *log)
@@ -144,6 +147,20 @@ static int create_new(struct sl_log *log)
 	return err ? err : segment_create(log, 0);
 }
 
+/* What a failed creation left, as far as the disk lets go of it: an empty folder here would stand
+ * in the way of the same partition in another log dir. */
+static void remove_new(struct sl_log *log)
+{
+	const struct sl_files *files = &log->files;
+	char path[STORE_PATH_MAX];
+
+	SL_ASSERT(log->end == 0 && log->bytes == 0);
+	(void)files->ops->unlink(files->ctx, log->dirfd, segment_path(log, 0, ".log", path));
+	(void)files->ops->unlink(files->ctx, log->dirfd, log_path(log, LOG_METADATA_FILE, path));
+	if (files->ops->rmdir(files->ctx, log->dirfd, log->folder))
+		sl_log(WARN, store, "cannot remove unfinished folder part=%s", log->folder);
+}
+
 int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts, struct sl_log_recovery *report)
 {
 	struct sl_log *log;
@@ -158,10 +175,13 @@ int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts, struct sl_l
 	if (!log)
 		return -ENOMEM;
 	err = log->files.ops->mkdir(log->files.ctx, log->dirfd, log->folder, 0750);
-	if (!err)
+	if (!err) {
 		err = create_new(log);
-	else if (err == -EEXIST)
+		if (err)
+			remove_new(log);
+	} else if (err == -EEXIST) {
 		err = recover_log(log, opts, report);
+	}
 	if (err) {
 		log_free(log);
 		return err;
@@ -183,6 +203,9 @@ static int close_clean(struct sl_log *log)
 		err = snapshot_store(log);
 	if (!err && log->active->bytes > 0)
 		err = segment_seal(log, log->active);
+	/* So that an epoch which falls is refused by the next life too. */
+	if (!err && log->is_epochs_unsaved)
+		err = log_store_epochs(log);
 	/* Last: the checkpoint says that everything above is in place. */
 	if (!err)
 		err = checkpoint_store(log, true);
@@ -224,9 +247,6 @@ int sl_log_delete(struct sl_log *log)
 	                                                        sizeof(hex) - strlen("-delete"));
 	snprintf(to, sizeof(to), "%.*s%s.%s-delete", topic_len, log->folder, partition, hex);
 	err = log->files.ops->rename(log->files.ctx, log->dirfd, log->folder, to);
-	/* Without this a power cut could bring the folder back under a topic of the same name. */
-	if (!err)
-		err = log->files.ops->sync(log->files.ctx, log->dirfd);
 	log_free(log);
 	return err;
 }
@@ -301,9 +321,12 @@ static int prepare_append(struct sl_log *log, const struct sl_batch_head *head, 
 			return err;
 	}
 	/* A batch of an older epoch than the history's last would falsify it: -EINVAL. */
-	if (io->leader_epoch != epochs_latest(&log->epochs))
-		return sl_log_epoch_begin(log, io->leader_epoch);
-	return 0;
+	if (io->leader_epoch != epochs_latest(&log->epochs)) {
+		err = sl_log_epoch_begin(log, io->leader_epoch);
+		if (err)
+			return err;
+	}
+	return log->is_epochs_unsaved ? log_store_epochs(log) : 0;
 }
 
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
@@ -350,6 +373,24 @@ int sl_log_error(const struct sl_log *log)
 	return log->error;
 }
 
+bool sl_log_is_disk_error(int err)
+{
+	switch (-err) {
+	case EIO:
+	case ENOSPC:
+	case EDQUOT:
+	case EROFS:
+	case EUCLEAN:  /* the file system found itself damaged */
+	case ENODEV:   /* device or file system gone */
+	case ENXIO:    /* the same */
+	case ENOTCONN: /* the server of a user-space file system is gone */
+	case ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int64_t sl_log_start(const struct sl_log *log)
 {
 	return log->start;
@@ -382,7 +423,14 @@ int sl_log_epoch_begin(struct sl_log *log, int32_t epoch)
 	if (log->error)
 		return log->error;
 	err = epochs_begin(&log->epochs, epoch, log->end);
-	return err > 0 ? log_store_epochs(log) : err;
+	if (err <= 0)
+		return err;
+	if (log->end > 0)
+		return log_store_epochs(log);
+	/* Nothing was ever written, so no epoch has an offset to remember: the file comes with the
+	 * first batch or a clean close.  Creating files is what creating partitions costs. */
+	log->is_epochs_unsaved = true;
+	return 0;
 }
 
 int32_t sl_log_epoch(const struct sl_log *log)

@@ -93,6 +93,7 @@ struct sl_log {
 	bool is_sync_running;
 	bool is_sync_void; /* a truncation came in between: the running sync proves nothing */
 	bool is_checkpoint_clean; /* the checkpoint on disk says "closed cleanly" */
+	bool is_epochs_unsaved;   /* the history in memory is ahead of its file */
 	int64_t snapshots[STORE_SNAPSHOTS_KEPT + 1]; /* offsets of snapshot files, rising */
 	uint32_t snapshots_count;
 	int32_t partition;

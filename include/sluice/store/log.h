@@ -70,8 +70,17 @@ int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts,
  */
 int sl_log_close(struct sl_log *log, bool is_clean);
 
-/* Renames the folder to "<topic>-<partition>.<hex>-delete" and closes the log; removing the renamed
- * folder is sl_log_dir_sweep()'s work.  Context: as sl_log_close(). */
+/**
+ * sl_log_delete() - rename the folder to "<topic>-<partition>.<hex>-delete" and close the log
+ *
+ * Removing the renamed folder is sl_log_dir_sweep()'s work.  The rename is not synced: until the
+ * next sl_log_dir_sync(), or the first sync of any log created in this dir since, a power cut may
+ * bring the folder back under its old name, with its old topic id in it.  Whoever deletes many logs
+ * pays for one sync.
+ *
+ * Context: as sl_log_close().
+ * Return: 0; -errno of the rename (the log is released all the same).
+ */
 int sl_log_delete(struct sl_log *log);
 
 /* New configuration, e.g. after IncrementalAlterConfigs. */
@@ -107,8 +116,11 @@ struct sl_log_append {
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes,
                   struct sl_log_append *io) SL_MUST_CHECK;
 
-/* First disk error of this log (-errno), 0 while it is well. */
+/* First failed write or sync of this log (-errno), 0 while it is well. */
 int sl_log_error(const struct sl_log *log);
+/* Whether @err (-errno) says something about the disk, and so about every log in the log dir, and
+ * not about this process's descriptors or memory or about one file.  Context: any. */
+bool sl_log_is_disk_error(int err);
 
 /* A piece of a segment file that can be sent with sendfile(2) or read with pread(2). */
 struct sl_log_range {
@@ -224,7 +236,10 @@ int sl_log_dir_scan(struct sl_log_dir *dir,
                     int (*each)(void *arg, const char *topic, int32_t partition,
                                 const struct sl_uuid *topic_id),
                     void *arg) SL_MUST_CHECK;
-/* Removes "-delete" folders, at most @max files a call.  Return: files removed or -errno. */
+/* Makes what sl_log_delete() renamed in this dir durable.  Sleeps.  Return: 0 or -errno. */
+int sl_log_dir_sync(struct sl_log_dir *dir) SL_MUST_CHECK;
+/* Removes "-delete" folders, at most @max files a call; sl_log_dir_sync() comes first, else a power
+ * cut could bring a folder back without its files.  Return: files removed or -errno. */
 int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max);
 /* Writes and syncs the clean-shutdown marker when @is_clean, drops the lock. */
 int sl_log_dir_close(struct sl_log_dir *dir, bool is_clean);

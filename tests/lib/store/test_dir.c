@@ -157,6 +157,44 @@ Test(dir, sweep_removes_deleted_folders_in_steps)
 	free(f);
 }
 
+static int keep_name(void *arg, const char *name)
+{
+	if (strstr(name, "-delete"))
+		snprintf(arg, 256, "%s", name);
+	return 0;
+}
+
+Test(dir, deletions_share_one_sync_and_none_is_taken_for_a_new_topic)
+{
+	struct fixture *f = malloc(sizeof(*f));
+	struct sl_log_dir *dir = NULL;
+	char name[256] = "";
+	bool was_clean;
+
+	fixture_init(f);
+	fixture_must_open(f, false);
+	fixture_must_append(f, 1, 200, 1);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_dir_open(&dir, "logs", f->files, &was_clean), 0);
+	simfs_fail(f->fs, SIMFS_SYNC, 1, -EIO, 0, false);
+	cr_assert_eq(sl_log_delete(f->log), 0);
+	f->log = NULL;
+	cr_assert(!simfs_has_failed(f->fs), "no sync of its own");
+	cr_assert_eq(sl_log_dir_sync(dir), -EIO);
+	cr_assert_eq(sl_log_dir_sync(dir), 0);
+	/* What a power cut before the sync may do. */
+	cr_assert_eq(f->files.ops->list(f->files.ctx, f->dirfd, ".", keep_name, name), 0);
+	cr_assert_eq(f->files.ops->rename(f->files.ctx, f->dirfd, name, "orders-3"), 0);
+	f->opts.topic_id.b[0] ^= 1;
+	cr_assert_eq(fixture_open(f, false), -ESTALE);
+	f->opts.topic_id.b[0] ^= 1;
+	fixture_must_open(f, false);
+	fixture_check(f, 1000);
+	cr_assert_eq(sl_log_dir_close(dir, false), 0);
+	fixture_fini(f);
+	free(f);
+}
+
 Test(dir, plain_files_lock_against_another_opening)
 {
 	const struct sl_files plain = {&sl_file_ops_plain, NULL};

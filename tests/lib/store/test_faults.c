@@ -295,3 +295,41 @@ Test(faults, read_error_is_not_final)
 	fixture_check(f, 700);
 	fixture_must_append(f, 2, 150, 1);
 }
+
+Test(faults, a_creation_that_fails_leaves_no_folder)
+{
+	static const unsigned int ops = SIMFS_PWRITE | SIMFS_CREATE;
+	bool was_complete = false;
+
+	fixture_close(f, false);
+	for (unsigned int nth = 1; !was_complete; nth++) {
+		int err;
+
+		cr_assert_lt(nth, 20);
+		f->opts.partition = 100 + (int32_t)nth;
+		simfs_fail(f->fs, ops, nth, -ENOSPC, 0, false);
+		err = fixture_open(f, false);
+		was_complete = !simfs_has_failed(f->fs);
+		simfs_heal(f->fs);
+		if (was_complete)
+			break;
+		cr_assert_eq(err, -ENOSPC);
+		/* -EEXIST would be the folder of the first try, with whatever is in it. */
+		cr_assert_eq(f->files.ops->mkdir(f->files.ctx, f->dirfd, "orders-100", 0750),
+		             nth == 1 ? 0 : -EEXIST);
+		fixture_must_open(f, false);
+		cr_assert_eq(f->report.scanned_bytes, 0);
+		fixture_close(f, false);
+	}
+}
+
+Test(faults, tells_errors_of_the_disk_from_others)
+{
+	cr_assert(sl_log_is_disk_error(-EIO));
+	cr_assert(sl_log_is_disk_error(-ENOSPC));
+	cr_assert(sl_log_is_disk_error(-EROFS));
+	cr_assert(!sl_log_is_disk_error(0));
+	cr_assert(!sl_log_is_disk_error(-EMFILE));
+	cr_assert(!sl_log_is_disk_error(-ENOMEM));
+	cr_assert(!sl_log_is_disk_error(-ESTALE));
+}

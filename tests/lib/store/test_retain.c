@@ -268,6 +268,45 @@ Test(epochs, file_is_kafka_text)
 	cr_assert_eq(memcmp(text, "0\n2\n2 0\n4 3\n", len), 0);
 }
 
+Test(epochs, file_comes_with_the_first_batch_or_a_clean_close)
+{
+	static const char file[] = FIXTURE_FOLDER "/leader-epoch-checkpoint";
+
+	cr_assert_eq(sl_log_epoch_begin(f->log, 4), 0);
+	cr_assert(!simfs_exists(f->fs, file));
+	check_end(4, 4, 0);
+	fixture_close(f, false);
+	fixture_must_open(f, false);
+	cr_assert_eq(sl_log_epoch(f->log), -1, "nothing was written in it");
+	cr_assert_eq(sl_log_epoch_begin(f->log, 4), 0);
+	fixture_close(f, true);
+	cr_assert(simfs_exists(f->fs, file));
+	fixture_must_open(f, true);
+	cr_assert_eq(sl_log_epoch(f->log), 4);
+	cr_assert_eq(sl_log_epoch_begin(f->log, 3), -EINVAL);
+	cr_assert_eq(sl_log_epoch_begin(f->log, 6), 0);
+	f->leader_epoch = 6;
+	fixture_must_append(f, 3, 10, 1);
+	fixture_kill(f);
+	fixture_must_open(f, false);
+	cr_assert_eq(sl_log_epoch(f->log), 6);
+	check_end(6, 6, 3);
+	fixture_check(f, 1000);
+}
+
+Test(epochs, a_file_that_cannot_be_made_fails_the_first_append)
+{
+	struct fixture_spec spec = {.records = 1, .value_bytes = 10, .timestamp = 1};
+	struct sl_log_append io;
+
+	f->leader_epoch = 2;
+	cr_assert_eq(sl_log_epoch_begin(f->log, 2), 0);
+	simfs_fail(f->fs, SIMFS_CREATE, 1, -ENOSPC, 0, false);
+	cr_assert_eq(fixture_append(f, &spec, &io), -ENOSPC);
+	cr_assert_eq(sl_log_error(f->log), -ENOSPC);
+	cr_assert_eq(sl_log_end(f->log), 0);
+}
+
 Test(epochs, an_epoch_that_wrote_nothing_is_replaced)
 {
 	cr_assert_eq(sl_log_epoch_begin(f->log, 1), 0);
