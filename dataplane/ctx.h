@@ -5,6 +5,8 @@
 #ifndef DATAPLANE_CTX_H
 #define DATAPLANE_CTX_H
 
+#include <stdatomic.h>
+
 #include "sluice/base/arena.h"
 #include "sluice/base/base.h"
 #include "sluice/base/buf.h"
@@ -42,6 +44,20 @@ struct ctx_deadlines {
 	uint32_t max;
 };
 
+#define CTX_DIRS_MAX 64 /* log dirs: bits of a word */
+
+/*
+ * Log dirs that failed.  The one thing a lane has to tell the host thread unasked, so it has no
+ * message to give back: the lane stores the error, sets the bit and writes wake_fd; the host takes
+ * the bit away.
+ */
+struct ctx_dirs {
+	uint64_t offline;                 /* the lane's own: no appends there any more */
+	_Atomic uint64_t failed;          /* found by this lane, not yet taken by the host */
+	_Atomic int errors[CTX_DIRS_MAX]; /* -errno, for each bit that was set in failed */
+	int wake_fd;                      /* the host's; -1 none */
+};
+
 struct ctx {
 	uint32_t index; /* lane number */
 	uint32_t lanes_count;
@@ -69,7 +85,8 @@ struct ctx {
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
-	struct sl_list dirty;      /* struct partition.dirty_link: waiters, but no sync under way */
+	struct ctx_dirs dirs;
+	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list
 		released; /* closed partitions without references, on their way to the host */
 };

@@ -99,6 +99,7 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->config = o->config;
 	ctx->stats = o->stats;
 	ctx->image = o->image;
+	ctx->dirs.wake_fd = o->host_wake_fd;
 	sl_list_init(&ctx->done);
 	sl_list_init(&ctx->runnable);
 	sl_list_init(&ctx->partitions);
@@ -226,6 +227,11 @@ struct lane_msg *lane_reap(struct lane *lane)
 	return rte_ring_sc_dequeue(lane->outbox, &msg) == 0 ? msg : NULL;
 }
 
+bool lane_failed_dir(struct lane *lane, uint32_t *dir, int *error)
+{
+	return partition_failed_dir(&lane->ctx.dirs, dir, error);
+}
+
 static void give_back(struct lane *lane, struct lane_msg *msg)
 {
 	/* As large as the inbox, and each message is in one of the two at most. */
@@ -276,6 +282,9 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 	case LANE_MSG_CONFIG:
 		partition_configure(ctx, msg->partition, msg->log_config, msg->is_flush_lazy,
 		                    msg->flush_ms);
+		return true;
+	case LANE_MSG_DIR_OFFLINE:
+		partition_dir_offline(ctx, msg->log_dir, msg->error);
 		return true;
 	case LANE_MSG_CONTROL:
 		set_control(lane, msg);
@@ -347,7 +356,8 @@ static void accept_some(struct lane *lane, enum lane_fd which)
 		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			/* Not the listener's: steering hands bootstrap connections to the lane's. */
+			/* Not the listener's: steering hands bootstrap connections to the lane's.
+			 */
 			sessions_accept(lane->sessions, fd, (struct sockaddr *)&ss, port_of(fd));
 			continue;
 		}

@@ -30,9 +30,10 @@ struct lane_opts {
 enum lane_msg_type {
 	LANE_MSG_IMAGE =
 		0, /* use msg->image from now on; back = no pointer into the old one is left */
-	LANE_MSG_ATTACH,  /* serve msg->partition */
-	LANE_MSG_DETACH,  /* stop serving it; back = nobody refers to it any more */
-	LANE_MSG_CONFIG,  /* msg->partition has a new configuration */
+	LANE_MSG_ATTACH,      /* serve msg->partition */
+	LANE_MSG_DETACH,      /* stop serving it; back = nobody refers to it any more */
+	LANE_MSG_CONFIG,      /* msg->partition has a new configuration */
+	LANE_MSG_DIR_OFFLINE, /* msg->log_dir failed: no appends to its partitions any more */
 	LANE_MSG_CONTROL, /* use msg->channel (NULL: none); back = the old one is not used any more
 	                   */
 	LANE_MSG_CONNECTIONS, /* fill msg->text with JSON objects, one per connection, ',' between
@@ -52,6 +53,10 @@ struct lane_msg {
 			const struct sl_log_config *log_config; /* with CONFIG */
 			bool is_flush_lazy;
 			int64_t flush_ms;
+		};
+		struct {
+			uint32_t log_dir;
+			int error; /* -errno */
 		};
 		struct {
 			struct sl_channel *channel;
@@ -76,5 +81,8 @@ int lane_main(void *lane);
 bool lane_post(struct lane *lane, struct lane_msg *msg);
 /* Lane -> host: a message that came back, NULL none. */
 struct lane_msg *lane_reap(struct lane *lane);
+/* Lane -> host: a log dir that failed under the lane, once each; host_wake_fd was written.
+ * Return: false when there is none. */
+bool lane_failed_dir(struct lane *lane, uint32_t *dir, int *error);
 
 #endif

@@ -24,6 +24,8 @@
 #define BATCH_CHANGES_MAX 1000000 /* one batch: more is refused */
 #define HOST_NAME_MAX_    255
 
+_Static_assert(LOGDIRS_MAX <= CTX_DIRS_MAX, "a log dir is a bit");
+
 /* X(name) */
 #define APPLY_STATES(X)                                                                       \
 	X(IDLE)    /* the lanes serve `current`; the next batch moves it on */                \
@@ -64,8 +66,10 @@ struct apply {
 	uint64_t round;
 	uint32_t awaited;            /* messages of this round that lanes still have */
 	struct lane_msg *image_msgs; /* Owned; one per lane */
-	struct batch *incoming;      /* Owned; after BEGIN, before END */
-	struct sl_list queue;        /* of struct batch, Owned */
+	struct lane_msg *dir_msgs;   /* Owned; one per lane and log dir, each is sent once */
+	uint64_t dirs_announced; /* offline log dirs that lanes and control know of; a bit each */
+	struct batch *incoming;  /* Owned; after BEGIN, before END */
+	struct sl_list queue;    /* of struct batch, Owned */
 	uint32_t queued_changes;
 };
 
@@ -226,7 +230,14 @@ int apply_create(struct apply **out, const struct apply_opts *opts)
 	a->opts = *opts;
 	sl_list_init(&a->queue);
 	a->image_msgs = calloc(opts->shm->lanes_count, sizeof(*a->image_msgs));
-	rc = a->image_msgs ? sl_arena_create(&a->arena, DECODE_ARENA_BYTES) : -ENOMEM;
+	a->dir_msgs = calloc((size_t)opts->shm->lanes_count * logdirs_count(opts->dirs),
+	                     sizeof(*a->dir_msgs));
+	/* The control process hears of these when it attaches, and no lane has a partition there.
+	 */
+	for (uint32_t i = 0; i < logdirs_count(opts->dirs); i++)
+		a->dirs_announced |= (uint64_t)(logdirs_error(opts->dirs, i) != 0) << i;
+	rc = a->image_msgs && a->dir_msgs ? sl_arena_create(&a->arena, DECODE_ARENA_BYTES)
+	                                  : -ENOMEM;
 	if (rc == 0)
 		rc = image_create(&a->current);
 	if (rc == 0)
@@ -254,6 +265,7 @@ int apply_destroy(struct apply *a)
 	image_destroy(a->current);
 	sl_arena_destroy(&a->arena);
 	free(a->image_msgs);
+	free(a->dir_msgs);
 	free(a);
 	return rc;
 }
@@ -316,7 +328,7 @@ static void post(struct apply *a, struct lane_msg *msg, enum lane_msg_type type,
 	msg->type = type;
 	msg->lane = lane;
 	sl_list_init(&msg->link);
-	if (type != LANE_MSG_DETACH)
+	if (type != LANE_MSG_DETACH && type != LANE_MSG_DIR_OFFLINE)
 		a->awaited++;
 	a->opts.post(a->opts.arg, msg);
 }
@@ -574,8 +586,32 @@ static int begin_next(struct apply *a)
 	return begin_round(a, b);
 }
 
+/* Tells every lane and the control process of the dirs that went offline, whoever found it. */
+static void announce_dirs(struct apply *a)
+{
+	const uint32_t lanes = a->table.lanes_count;
+
+	for (uint32_t i = 0; i < logdirs_count(a->opts.dirs); i++) {
+		struct sl_ipc_log_dir head = {.log_dir = i,
+		                              .error = logdirs_error(a->opts.dirs, i)};
+
+		if (!head.error || a->dirs_announced & UINT64_C(1) << i)
+			continue;
+		a->dirs_announced |= UINT64_C(1) << i;
+		a->opts.tell(a->opts.arg, SL_IPC_LOG_DIR, &head, sizeof(head));
+		for (uint32_t lane = 0; lane < lanes; lane++) {
+			struct lane_msg *msg = &a->dir_msgs[(size_t)i * lanes + lane];
+
+			msg->log_dir = i;
+			msg->error = head.error;
+			post(a, msg, LANE_MSG_DIR_OFFLINE, lane);
+		}
+	}
+}
+
 int apply_poll(struct apply *a)
 {
+	announce_dirs(a);
 	switch (a->state) {
 	case APPLY_IDLE:
 		return begin_next(a);
@@ -597,6 +633,8 @@ int apply_poll(struct apply *a)
 
 void apply_returned(struct apply *a, struct lane_msg *msg)
 {
+	if (msg->type == LANE_MSG_DIR_OFFLINE)
+		return;
 	if (msg->type == LANE_MSG_DETACH) {
 		/* Somebody who waited for the folder is opened by the next round. */
 		(void)hosted_closed(&a->table, msg->owner);
@@ -608,20 +646,7 @@ void apply_returned(struct apply *a, struct lane_msg *msg)
 
 /* ---- Disks ---- */
 
-void apply_check_disks(struct apply *a)
+void apply_dir_failed(struct apply *a, uint32_t dir, int error)
 {
-	const struct hosted *h;
-	uint32_t pos = 0;
-
-	while ((h = hosted_next(&a->table, &pos))) {
-		struct sl_ipc_log_dir head = {.log_dir = h->p.log_dir, .error = -EIO};
-
-		if (h->state != HOSTED_OPEN ||
-		    atomic_load_explicit(&h->p.slot->state, memory_order_relaxed) !=
-		            SL_SLOT_OFFLINE)
-			continue;
-		/* The lane has logged what the disk said. */
-		if (logdirs_set_offline(a->opts.dirs, h->p.log_dir, head.error))
-			a->opts.tell(a->opts.arg, SL_IPC_LOG_DIR, &head, sizeof(head));
-	}
+	(void)logdirs_set_offline(a->opts.dirs, dir, error);
 }

@@ -57,7 +57,7 @@ void apply_control_lost(struct apply *a);
 int apply_poll(struct apply *a) SL_MUST_CHECK;
 /* A lane obeyed a message that post() sent. */
 void apply_returned(struct apply *a, struct lane_msg *msg);
-/* Looks for partitions whose log failed and takes their log dirs offline; now and then. */
-void apply_check_disks(struct apply *a);
+/* A lane found that a log dir failed.  @error: -errno. */
+void apply_dir_failed(struct apply *a, uint32_t dir, int error);
 
 #endif

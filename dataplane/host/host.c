@@ -90,7 +90,13 @@ static unsigned reap_lanes(struct host *h)
 	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
 		struct host_lane *l = &h->lanes[i];
 		struct lane_msg *msg;
+		uint32_t dir;
+		int error;
 
+		while (lane_failed_dir(l->lane, &dir, &error)) {
+			apply_dir_failed(h->apply, dir, error);
+			done++;
+		}
 		for (unsigned n = 0; n < HOST_REAPS_MAX && (msg = lane_reap(l->lane)); n++) {
 			SL_ASSERT(l->in_flight > 0);
 			l->in_flight--;
@@ -355,7 +361,6 @@ static void housekeep(struct host *h, int64_t now_ms)
 {
 	if (now_ms < h->housekeep_ms)
 		return;
-	apply_check_disks(h->apply);
 	h->housekeep_ms = now_ms + (logdirs_sweep(h->dirs) ? HOST_SWEEP_MS : HOST_HOUSEKEEP_MS);
 }
 

@@ -255,24 +255,35 @@ static void release_folder(struct hosted_table *t, struct hosted *h)
 	h->folder = NULL;
 }
 
-/* Whether an error of open says something about the disk and not about this one partition. */
-static bool is_disk_error(int rc)
-{
-	return rc == -EIO || rc == -EROFS || rc == -ENOSPC || rc == -EUCLEAN;
-}
-
+/*
+ * In the dir where the folder is, else in the best one.  A dir in which a new folder cannot be made
+ * is offline from then on, and the next one is tried; a folder that was there before stays where
+ * its data is.
+ */
 static int place_and_open(struct hosted_table *t, struct hosted *h)
 {
-	int rc = logdirs_place(t->dirs, h->p.name, &h->key.topic_id, &h->folder);
+	int error = 0;
 
-	if (rc != 0)
-		return rc;
-	h->folder->is_hosted = true;
-	h->p.log_dir = h->folder->dir;
-	rc = open_log(t, h);
-	if (rc == 0)
-		h->folder->topic_id = h->key.topic_id;
-	return rc;
+	for (;;) {
+		bool is_new = !logdirs_find(t->dirs, h->p.name);
+		int rc = logdirs_place(t->dirs, h->p.name, &h->key.topic_id, &h->folder);
+
+		if (rc != 0)
+			return error ? error : rc;
+		h->folder->is_hosted = true;
+		h->p.log_dir = h->folder->dir;
+		rc = open_log(t, h);
+		if (rc == 0)
+			h->folder->topic_id = h->key.topic_id;
+		if (rc == 0 || !sl_log_is_disk_error(rc))
+			return rc;
+		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
+		if (!is_new)
+			return rc;
+		logdirs_forget(t->dirs, h->folder);
+		h->folder = NULL;
+		error = rc;
+	}
 }
 
 static int open_one(struct hosted_table *t, struct hosted *h)
@@ -288,8 +299,6 @@ static int open_one(struct hosted_table *t, struct hosted *h)
 		h->folder = NULL;
 		rc = place_and_open(t, h);
 	}
-	if (is_disk_error(rc))
-		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
 	if (rc != 0)
 		drop_slot(t, h);
 	return rc;
@@ -307,9 +316,10 @@ static void open_first(struct hosted_table *t)
 	h->error = rc;
 	sl_log(ERR, host, "open partition part=%s lane=%d epoch=%d: %s", h->p.name, (int)h->p.lane,
 	       (int)h->p.leader_epoch,
-	       rc == -ESTALE   ? "its folder belongs to another topic id"
-	       : rc == -EDQUOT ? "the lane has lane.partitions.max partitions"
-	                       : strerror(-rc));
+	       logdirs_online(t->dirs) == 0 ? "every log dir is offline"
+	       : rc == -ESTALE              ? "its folder belongs to another topic id"
+	       : rc == -EDQUOT              ? "the lane has lane.partitions.max partitions"
+	                                    : strerror(-rc));
 	release_folder(t, h);
 	set_state(t, h, HOSTED_FAILED);
 }
@@ -356,6 +366,8 @@ static int close_log(struct hosted_table *t, struct hosted *h)
 			sl_log(ERR, host, "close partition part=%s: %s; the next open scans it",
 			       h->p.name, strerror(-rc));
 	}
+	if (sl_log_is_disk_error(rc))
+		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
 	h->p.log = NULL;
 	release_folder(t, h);
 	return rc;

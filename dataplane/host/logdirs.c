@@ -23,6 +23,7 @@ struct dir {
 	char *path;                 /* Owned */
 	bool was_clean;
 	bool is_sweep_due;
+	bool is_sync_due; /* folders were renamed since the last sync */
 	int error;
 	uint32_t folders_count;
 };
@@ -105,16 +106,36 @@ struct scan {
 	char *error;
 };
 
+/* Two folders of one name, one without a topic id: its dir failed while it was being made, so that
+ * the partition went to the other dir.  The one with an id is the partition. */
+static void choose(struct scan *s, struct logdirs_folder *f, const struct sl_uuid *topic_id)
+{
+	uint32_t loser = sl_uuid_is_zero(topic_id) ? s->dir : f->dir;
+
+	sl_log(WARN, host, "ignore unfinished folder part=%s dir=%s: remove it", f->name,
+	       s->dirs->dirs[loser].path);
+	if (loser == s->dir)
+		return;
+	s->dirs->dirs[loser].folders_count--;
+	s->dirs->dirs[s->dir].folders_count++;
+	f->dir = s->dir;
+	f->topic_id = *topic_id;
+	f->is_clean = s->dirs->dirs[s->dir].was_clean;
+}
+
 static int scan_folder(void *arg, const char *topic, int32_t partition,
                        const struct sl_uuid *topic_id)
 {
 	struct scan *s = arg;
-	const struct logdirs_folder *other;
-	struct logdirs_folder *f;
+	struct logdirs_folder *f, *other;
 	char name[LOGDIRS_NAME_MAX];
 
 	snprintf(name, sizeof(name), "%s-%d", topic, (int)partition);
 	other = logdirs_find(s->dirs, name);
+	if (other && sl_uuid_is_zero(topic_id) != sl_uuid_is_zero(&other->topic_id)) {
+		choose(s, other, topic_id);
+		return 0;
+	}
 	if (other) {
 		snprintf(s->error, SL_CONF_ERROR_MAX,
 		         "log.dirs: %s is in %s and in %s; move one of them away", name,
@@ -140,7 +161,8 @@ static int open_dir(struct logdirs *d, uint32_t i, char error[SL_CONF_ERROR_MAX]
 		         "log.dirs: %s is in use by another process, or listed twice", dir->path);
 		return rc;
 	}
-	dir->is_sweep_due = rc == 0;
+	/* A crash may have come between the renames of an earlier life and their sync. */
+	dir->is_sweep_due = dir->is_sync_due = rc == 0;
 	if (rc == 0)
 		rc = sl_log_dir_scan(dir->log_dir, scan_folder, &scan);
 	if (rc == -EEXIST || rc == -ENOMEM)
@@ -179,6 +201,17 @@ int logdirs_create(struct logdirs **out, const char *list, const char *data_dir,
 	return 0;
 }
 
+/* One sync for all folders that were renamed since the last one, before any of their files goes.
+ * Return: 0 or -errno. */
+static int sync_renames(struct dir *dir)
+{
+	int rc = dir->is_sync_due ? sl_log_dir_sync(dir->log_dir) : 0;
+
+	if (rc == 0)
+		dir->is_sync_due = false;
+	return rc;
+}
+
 /* A log that was never opened in this life is as clean as it was at the start. */
 static bool is_dir_clean(const struct logdirs *d, uint32_t dir)
 {
@@ -204,8 +237,13 @@ int logdirs_destroy(struct logdirs *d)
 	for (uint32_t i = 0; i < d->count; i++) {
 		int rc = 0;
 
-		if (d->dirs[i].log_dir)
-			rc = sl_log_dir_close(d->dirs[i].log_dir, is_dir_clean(d, i));
+		if (d->dirs[i].log_dir) {
+			int sync_rc = sync_renames(&d->dirs[i]);
+
+			rc = sl_log_dir_close(d->dirs[i].log_dir,
+			                      sync_rc == 0 && is_dir_clean(d, i));
+			rc = sync_rc ? sync_rc : rc;
+		}
 		if (rc != 0)
 			sl_log(ERR, host,
 			       "close log dir path=%s: %s; the next start scans its logs",
@@ -240,6 +278,15 @@ int logdirs_error(const struct logdirs *d, uint32_t dir)
 	return d->dirs[dir].error;
 }
 
+uint32_t logdirs_online(const struct logdirs *d)
+{
+	uint32_t online = 0;
+
+	for (uint32_t i = 0; i < d->count; i++)
+		online += d->dirs[i].error == 0;
+	return online;
+}
+
 uint32_t logdirs_folders(const struct logdirs *d, uint32_t dir)
 {
 	SL_ASSERT(dir < d->count);
@@ -252,8 +299,10 @@ bool logdirs_set_offline(struct logdirs *d, uint32_t dir, int error)
 	if (d->dirs[dir].error)
 		return false;
 	d->dirs[dir].error = error;
-	sl_log(ERR, host, "take log dir offline path=%s: %s; fix: mend the disk, then restart",
-	       d->dirs[dir].path, strerror(-error));
+	sl_log(ERR, host,
+	       "take log dir offline path=%s online=%u: %s; reads go on; fix: %s, then restart",
+	       d->dirs[dir].path, logdirs_online(d), strerror(-error),
+	       error == -ENOSPC || error == -EDQUOT ? "make room on it" : "mend the disk");
 	return true;
 }
 
@@ -332,7 +381,7 @@ int logdirs_set_aside(struct logdirs *d, struct logdirs_folder *f)
 void logdirs_want_sweep(struct logdirs *d, uint32_t dir)
 {
 	SL_ASSERT(dir < d->count);
-	d->dirs[dir].is_sweep_due = true;
+	d->dirs[dir].is_sweep_due = d->dirs[dir].is_sync_due = true;
 }
 
 bool logdirs_sweep(struct logdirs *d)
@@ -345,13 +394,17 @@ bool logdirs_sweep(struct logdirs *d)
 
 		if (!dir->is_sweep_due || dir->error)
 			continue;
-		n = sl_log_dir_sweep(dir->log_dir, SWEEP_FILES_MAX);
+		n = sync_renames(dir);
+		if (n == 0)
+			n = sl_log_dir_sweep(dir->log_dir, SWEEP_FILES_MAX);
 		dir->is_sweep_due = n == SWEEP_FILES_MAX;
 		is_more |= dir->is_sweep_due;
 		/* Their space is lost until the next deletion tries again; nothing else is. */
 		if (n < 0)
 			sl_log(WARN, host, "remove deleted partitions path=%s: %s", dir->path,
 			       strerror(-n));
+		if (sl_log_is_disk_error(n))
+			(void)logdirs_set_offline(d, i, n);
 	}
 	return is_more;
 }

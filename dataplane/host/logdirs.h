@@ -44,6 +44,8 @@ int logdirs_destroy(struct logdirs *dirs);
 
 uint32_t logdirs_count(const struct logdirs *dirs);
 const char *logdirs_path(const struct logdirs *dirs, uint32_t dir);
+/* How many are not offline. */
+uint32_t logdirs_online(const struct logdirs *dirs);
 /* 0, or the -errno that took the dir offline. */
 int logdirs_error(const struct logdirs *dirs, uint32_t dir);
 /* Partitions in the dir. */

@@ -219,19 +219,39 @@ static void ask_steer(struct host *h, uint64_t cookie, const json_t *args)
 	answer_json(h, cookie, 0, steer_describe(h->steer));
 }
 
-static void answer_done(struct host *h, uint64_t cookie, int rc)
+/* What came of a change of one of the programs, "sk_lookup" or "xdp". */
+static void answer_change(struct host *h, uint64_t cookie, int rc, const char *program)
 {
-	if (rc == 0)
+	char text[512];
+	json_t *state;
+	const char *cause;
+
+	if (rc == 0) {
 		answer(h, cookie, 0, "{}", 2);
-	else
+		return;
+	}
+	if (rc != -ENOTSUP) {
 		answer_error(h, cookie, rc, strerror(-rc));
+		return;
+	}
+	state = steer_describe(h->steer);
+	cause = json_string_value(json_object_get(json_object_get(state, program), "cause"));
+	snprintf(text, sizeof(text), "%s is off: %s", program, cause ? cause : "not supported");
+	answer_error(h, cookie, rc, text);
+	json_decref(state);
 }
 
 static void ban(struct host *h, uint64_t cookie, const json_t *args, bool is_on)
 {
 	const char *cidr = json_string_value(json_object_get(args, "cidr"));
+	int rc = cidr ? steer_ban(h->steer, cidr, is_on) : -EINVAL;
 
-	answer_done(h, cookie, cidr ? steer_ban(h->steer, cidr, is_on) : -EINVAL);
+	if (rc == -EINVAL)
+		answer_error(h, cookie, rc, "not an address or a prefix like 192.0.2.0/24");
+	else if (rc == -ENOENT)
+		answer_error(h, cookie, rc, "there is no such ban");
+	else
+		answer_change(h, cookie, rc, "xdp");
 }
 
 static void ask_ban(struct host *h, uint64_t cookie, const json_t *args)
@@ -251,10 +271,11 @@ static void ask_redirect(struct host *h, uint64_t cookie, const json_t *args)
 	json_int_t a = json_is_integer(from) ? json_integer_value(from) : -1;
 	json_int_t b = json_is_integer(to) ? json_integer_value(to) : -1;
 
-	if (a < 0 || b < 0 || a >= HOST_LANES_MAX || b >= HOST_LANES_MAX)
-		answer_done(h, cookie, -EINVAL);
+	if (a < 0 || b < 0 || a >= h->opts.lanes_count || b >= h->opts.lanes_count)
+		answer_error(h, cookie, -EINVAL, "there is no such lane");
 	else
-		answer_done(h, cookie, steer_redirect(h->steer, (uint32_t)a, (uint32_t)b));
+		answer_change(h, cookie, steer_redirect(h->steer, (uint32_t)a, (uint32_t)b),
+		              "sk_lookup");
 }
 
 /* With module and level it sets, and always says how the levels are then. */

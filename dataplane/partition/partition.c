@@ -9,6 +9,7 @@
 #include "partition/partition.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "reply/reply.h"
 #include "sluice/base/assert.h"
@@ -153,6 +154,98 @@ bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
 	return true;
 }
 
+/* ---- Failure ---- */
+
+static uint64_t dir_bit(uint32_t dir)
+{
+	SL_ASSERT(dir < CTX_DIRS_MAX);
+	return UINT64_C(1) << dir;
+}
+
+/* No more appends, for good; what it has stays readable. */
+static void go_offline(struct ctx *ctx, struct partition *p)
+{
+	if (p->is_offline)
+		return;
+	SL_ASSERT(!p->is_closing);
+	p->is_offline = true;
+	ctx_gauge_add(ctx, SL_STAT_partitions_offline, 1);
+	set_slot_state(p, SL_SLOT_OFFLINE);
+	/* The next poll, or the end of the sync that runs, fails who waits. */
+	if (!sl_list_is_empty(&p->sync_waiters))
+		mark_dirty(ctx, p);
+}
+
+void partition_dir_offline(struct ctx *ctx, uint32_t dir, int error)
+{
+	struct sl_list *pos;
+	unsigned count = 0;
+
+	if (ctx->dirs.offline & dir_bit(dir))
+		return;
+	ctx->dirs.offline |= dir_bit(dir);
+	sl_list_for_each(pos, &ctx->partitions) {
+		struct partition *p = sl_list_entry(pos, struct partition, lane_link);
+
+		if (p->log_dir != dir)
+			continue;
+		go_offline(ctx, p);
+		count++;
+	}
+	sl_log(ERR, partition, "stop appends lane=%u dir=%u partitions=%u: %s", ctx->index, dir,
+	       count, strerror(-error));
+}
+
+static void tell_host(struct ctx_dirs *dirs, uint32_t dir, int error)
+{
+	const uint64_t one = 1;
+
+	atomic_store_explicit(&dirs->errors[dir], error, memory_order_relaxed);
+	/* Release: pairs with partition_failed_dir(). */
+	atomic_fetch_or_explicit(&dirs->failed, dir_bit(dir), memory_order_release);
+	/* EAGAIN: the counter is full, so the host is woken already. */
+	if (dirs->wake_fd >= 0 && write(dirs->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		sl_log(ERR, partition, "write eventfd: %s", strerror(errno));
+}
+
+bool partition_failed_dir(struct ctx_dirs *dirs, uint32_t *dir, int *error)
+{
+	/* Acquire: pairs with tell_host(). */
+	const uint64_t failed = atomic_load_explicit(&dirs->failed, memory_order_acquire);
+
+	if (failed == 0)
+		return false;
+	*dir = (uint32_t)__builtin_ctzll(failed);
+	*error = atomic_load_explicit(&dirs->errors[*dir], memory_order_relaxed);
+	/* Relaxed: a bit is set once in the life of a lane, nobody waits for it to be clear. */
+	(void)atomic_fetch_and_explicit(&dirs->failed, ~dir_bit(*dir), memory_order_relaxed);
+	return true;
+}
+
+/* The log failed.  Whatever failed it waits for the other logs of the dir too, unless it was the
+ * lack of a descriptor or of memory. */
+static void take_offline(struct ctx *ctx, struct partition *p)
+{
+	const int error = sl_log_error(p->log);
+
+	SL_ASSERT(error < 0);
+	if (!p->is_offline && !p->is_closing) {
+		sl_log(ERR, partition, "take offline part=%s dir=%u: %s; mend the disk and restart",
+		       p->name, p->log_dir, strerror(-error));
+		go_offline(ctx, p);
+	}
+	if (!sl_log_is_disk_error(error) || ctx->dirs.offline & dir_bit(p->log_dir))
+		return;
+	tell_host(&ctx->dirs, p->log_dir, error);
+	partition_dir_offline(ctx, p->log_dir, error);
+}
+
+void partition_check(struct ctx *ctx, struct partition *p)
+{
+	if (sl_log_error(p->log))
+		take_offline(ctx, p);
+}
+
 /* ---- Attach and detach ---- */
 
 void partition_attach(struct ctx *ctx, struct partition *p)
@@ -169,6 +262,9 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
 	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
 	open_slot(p);
+	/* The host may have opened it before it heard of the failure. */
+	if (ctx->dirs.offline & dir_bit(p->log_dir))
+		go_offline(ctx, p);
 }
 
 void partition_detach(struct ctx *ctx, struct partition *p)
@@ -197,27 +293,6 @@ void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_l
 }
 
 /* ---- Append ---- */
-
-/* The log takes no more appends, for good; what it has stays readable. */
-static void take_offline(struct ctx *ctx, struct partition *p)
-{
-	if (p->is_offline)
-		return;
-	p->is_offline = true;
-	ctx_gauge_add(ctx, SL_STAT_partitions_offline, 1);
-	set_slot_state(p, SL_SLOT_OFFLINE);
-	sl_log(ERR, partition, "take offline part=%s dir=%u: %s; mend the disk and restart",
-	       p->name, p->log_dir, strerror(-sl_log_error(p->log)));
-	/* The next poll, or the end of the sync that runs, fails who waits. */
-	if (!sl_list_is_empty(&p->sync_waiters))
-		mark_dirty(ctx, p);
-}
-
-void partition_check(struct ctx *ctx, struct partition *p)
-{
-	if (sl_log_error(p->log))
-		take_offline(ctx, p);
-}
 
 static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
 {
@@ -278,8 +353,8 @@ static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
 static bool begin_sync(struct ctx *ctx, struct partition *p)
 {
 	SL_ASSERT(!p->sync_running && !p->is_closing);
-	if (p->is_offline || sl_log_error(p->log)) {
-		take_offline(ctx, p);
+	partition_check(ctx, p);
+	if (p->is_offline) {
 		fail_sync_waiters(ctx, p);
 		p->appended_ms = 0;
 		return true;
@@ -313,10 +388,10 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
 	if (result != 0)
 		ctx_count(ctx, SL_STAT_sync_errors, 1);
+	partition_check(ctx, p);
 	if (!p->is_closing) {
 		wake_durable(ctx, p);
-		if (sl_log_error(p->log)) {
-			take_offline(ctx, p);
+		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
 		} else if (!sl_list_is_empty(&p->sync_waiters)) {
 			mark_dirty(ctx, p);
@@ -363,9 +438,14 @@ void partition_stop(struct ctx *ctx)
 
 static void tick_log(struct ctx *ctx, struct partition *p)
 {
-	int rc = sl_log_tick(p->log, ctx->wall_ms, p->high_watermark);
+	int rc;
 
 	p->tick_ms = ctx->now_ms + ctx->config->tick_ms;
+	/* Nothing is written to a failed dir, not even what would make room: fetches go on there
+	 * and nothing else. */
+	if (p->is_offline)
+		return;
+	rc = sl_log_tick(p->log, ctx->wall_ms, p->high_watermark);
 	partition_check(ctx, p);
 	if (rc < 0 && !p->is_offline)
 		sl_log(WARN, partition, "tick part=%s: %s", p->name, strerror(-rc));

@@ -44,7 +44,7 @@ struct partition {
 	int64_t tick_ms;     /* next sl_log_tick() */
 	int64_t look_ms;     /* next look of partition_tick(); ctx->partitions is in its order */
 	bool is_closing;     /* detached: fail new work */
-	bool is_offline;     /* its log failed: KAFKA_STORAGE_ERROR for appends */
+	bool is_offline;     /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	uint64_t sync_started_ns;
 	int64_t high_watermark;
@@ -83,8 +83,15 @@ bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
 void partition_wait_fetch(struct partition *p, struct waiter *w);
 void partition_unwait(struct waiter *w);
 
-/* After any other change of the log: takes the partition offline if the log failed. */
+/* After any other change of the log: takes the partition offline if the log failed, and with it
+ * every partition of its log dir if it was the disk that failed. */
 void partition_check(struct ctx *ctx, struct partition *p);
+/* The log dir takes no more appends: every partition in it goes offline, and those that are
+ * attached later.  @error: -errno. */
+void partition_dir_offline(struct ctx *ctx, uint32_t dir, int error);
+/* A dir that failed under a lane, and is taken away from @dirs by this call.  Context: host thread.
+ * Return: false when there is none. */
+bool partition_failed_dir(struct ctx_dirs *dirs, uint32_t *dir, int *error);
 
 /* Begins group commits for dirty partitions, takes results of finished ones.  Return: work done. */
 unsigned partition_poll(struct ctx *ctx);

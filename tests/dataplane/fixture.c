@@ -89,6 +89,7 @@ struct fx *fx_create(void)
 	ctx->now_ns = (uint64_t)ctx->now_ms * 1000000;
 	ctx->wall_ms = FX_WALL_MS;
 	ctx->image = fx->image;
+	ctx->dirs.wake_fd = fx->host_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sl_list_init(&ctx->done);
 	sl_list_init(&ctx->runnable);
 	sl_list_init(&ctx->partitions);
@@ -143,6 +144,7 @@ void fx_destroy(struct fx *fx)
 	pool_fini(&ctx->pool);
 	close(fx->dirfd);
 	close(fx->wake_fd);
+	close(fx->host_wake_fd);
 	cr_expect(nftw(fx->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
 	free(fx);
 }

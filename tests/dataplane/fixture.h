@@ -27,6 +27,7 @@ struct fx {
 	char dir[64];
 	int dirfd;
 	int wake_fd;
+	int host_wake_fd;
 	struct partition *partitions[FX_PARTITIONS]; /* to be closed at the end */
 	uint32_t partitions_count;
 	struct request requests[FX_REQUESTS];

@@ -133,6 +133,7 @@ static int stop(struct rig *r)
 
 	sl_list_init(&r->posted);
 	r->told_count = 0;
+	memset(r->dirs_offline, 0, sizeof(r->dirs_offline));
 	return rc ? rc : dirs_rc;
 }
 
@@ -267,6 +268,10 @@ void rig_obey(struct rig *r, struct lane_msg *msg)
 		cr_expect(p->lane == (int32_t)msg->lane && p->refs == 1);
 		p->refs = 0;
 		atomic_store(&p->slot->state, SL_SLOT_FREE);
+		break;
+	case LANE_MSG_DIR_OFFLINE:
+		cr_expect(msg->error < 0);
+		r->dirs_offline[msg->lane] |= UINT64_C(1) << msg->log_dir;
 		break;
 	case LANE_MSG_CONFIG:
 		sl_log_set_config(p->log, msg->log_config);

@@ -34,6 +34,7 @@ struct rig {
 	struct apply *apply;
 	struct sl_list posted; /* struct lane_msg.link, in order */
 	const struct image *seen[RIG_LANES];
+	uint64_t dirs_offline[RIG_LANES]; /* as each lane was told */
 	struct rig_told told[RIG_TOLD_MAX];
 	unsigned told_count;
 	struct sl_buf buf;

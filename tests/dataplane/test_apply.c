@@ -484,31 +484,92 @@ Test(apply, shows_the_cluster_as_control_gives_it)
 	rig_destroy(r);
 }
 
-Test(apply, a_failed_partition_takes_its_log_dir_offline_once)
+Test(apply, a_log_dir_that_failed_under_a_lane_goes_offline_everywhere_once)
 {
 	struct rig *r = rig_create("two dirs");
 	const struct rig_told *told = NULL;
-	const struct partition *p;
+	struct partition *p;
+	uint64_t bit;
 
 	rig_publish(r, 1, true, &two);
 	cr_assert(rig_settle(r) == 0);
 	p = rig_seen(r, "two")->partitions[0].partition;
+	bit = UINT64_C(1) << p->log_dir;
 	cr_expect(p->log_dir != rig_seen(r, "two")->partitions[1].partition->log_dir,
 	          "spread over the dirs");
-	apply_check_disks(r->apply);
 	cr_expect(rig_told(r, SL_IPC_LOG_DIR, NULL) == 0);
-	atomic_store(&p->slot->state, SL_SLOT_OFFLINE);
-	apply_check_disks(r->apply);
-	apply_check_disks(r->apply);
+	apply_dir_failed(r->apply, p->log_dir, -ENOSPC);
+	cr_assert(rig_poll(r) == 0);
+	cr_expect(posted_count(r, LANE_MSG_DIR_OFFLINE) == RIG_LANES);
+	/* Another lane finds it too before it is told. */
+	apply_dir_failed(r->apply, p->log_dir, -EIO);
+	cr_assert(rig_settle(r) == 0);
+	for (unsigned i = 0; i < RIG_LANES; i++)
+		cr_expect(r->dirs_offline[i] == bit);
 	cr_assert(rig_told(r, SL_IPC_LOG_DIR, &told) == 1);
-	cr_expect(told->log_dir.log_dir == p->log_dir && told->log_dir.error == -EIO);
-	cr_expect(logdirs_error(r->dirs, p->log_dir) == -EIO);
+	cr_expect(told->log_dir.log_dir == p->log_dir && told->log_dir.error == -ENOSPC);
+	cr_expect(logdirs_error(r->dirs, p->log_dir) == -ENOSPC);
+	cr_expect(logdirs_online(r->dirs) == 1);
 	/* What is new goes to the other dir. */
 	rig_publish(r, 2, false, &(struct rig_topic){"more", 2, 3, 100, 0, NULL});
 	cr_assert(rig_settle(r) == 0);
 	expect_served(r, "more", 3);
 	for (unsigned i = 0; i < 3; i++)
 		cr_expect(rig_seen(r, "more")->partitions[i].partition->log_dir != p->log_dir);
+	/* With none left a partition is told as failed, and what is served stays served. */
+	apply_dir_failed(r->apply, !p->log_dir, -EIO);
+	rig_publish(r, 3, false, &(struct rig_topic){"late", 3, 1, 100, 0, NULL});
+	cr_assert(rig_settle(r) == 0);
+	cr_expect(rig_told(r, SL_IPC_LOG_DIR, NULL) == 2);
+	cr_assert(rig_told(r, SL_IPC_PARTITION, &told) > 0);
+	cr_expect(told->partition.error == -EIO && told->partition.slot == UINT32_MAX);
+	cr_expect_null(rig_seen(r, "late")->partitions[0].partition);
+	expect_served(r, "two", 2);
+	rig_destroy(r);
+}
+
+Test(apply, a_message_about_a_dir_does_not_hold_up_a_round)
+{
+	struct rig *r = rig_create("two dirs");
+	struct lane_msg *msg, *kept = NULL;
+
+	rig_publish(r, 1, true, &two);
+	cr_assert(rig_settle(r) == 0);
+	apply_dir_failed(r->apply, 0, -EIO);
+	rig_publish(r, 2, false, &(struct rig_topic){"one", 2, 1, 100, 0, NULL});
+	cr_assert(rig_poll(r) == 0);
+	while ((msg = rig_posted(r))) {
+		if (msg->type == LANE_MSG_DIR_OFFLINE && !kept) {
+			sl_list_del(&msg->link);
+			kept = msg;
+			continue;
+		}
+		rig_obey(r, msg);
+		cr_assert(rig_poll(r) == 0);
+	}
+	cr_assert(kept);
+	expect_served(r, "one", 1);
+	cr_expect(rig_told(r, SL_IPC_IMAGE_ACK, NULL) == 2);
+	rig_obey(r, kept);
+	cr_assert(rig_settle(r) == 0);
+	rig_destroy(r);
+}
+
+Test(apply, leaves_no_marker_in_a_dir_that_failed)
+{
+	struct rig *r = rig_create("two dirs");
+
+	rig_publish(r, 1, true, &two);
+	cr_assert(rig_settle(r) == 0);
+	apply_dir_failed(r->apply, 0, -ENOSPC);
+	cr_assert(rig_settle(r) == 0);
+	cr_expect(rig_restart(r) == 0);
+	/* A marker is taken away by the start, so what the start made of it is what is left. */
+	cr_expect(!logdirs_find(r->dirs, "two-0")->is_clean);
+	cr_expect(logdirs_find(r->dirs, "two-1")->is_clean, "the other dir is as ever");
+	rig_publish(r, 2, true, &two);
+	cr_assert(rig_settle(r) == 0);
+	expect_served(r, "two", 2);
 	rig_destroy(r);
 }
 
@@ -519,6 +580,38 @@ static int mkdir_full(void *ctx, int dirfd, const char *name, mode_t mode)
 	(void)name;
 	(void)mode;
 	return -ENOSPC;
+}
+
+static unsigned full_writes; /* that still fail */
+
+static ssize_t pwrite_full(void *ctx, int fd, const void *p, size_t len, uint64_t pos)
+{
+	if (full_writes == 0)
+		return sl_file_ops_plain.pwrite(ctx, fd, p, len, pos);
+	full_writes--;
+	return -ENOSPC;
+}
+
+Test(apply, a_dir_in_which_no_folder_can_be_made_loses_it_to_the_next)
+{
+	struct rig *r = rig_create("two dirs");
+	const struct rig_told *told = NULL;
+
+	r->ops.pwrite = pwrite_full;
+	full_writes = 1;
+	rig_publish(r, 1, true, &two);
+	cr_assert(rig_settle(r) == 0);
+	expect_served(r, "two", 2);
+	cr_expect(rig_count(r->root, "a", "two") + rig_count(r->root, "b", "two") == 2,
+	          "nothing unfinished is left");
+	cr_assert(rig_told(r, SL_IPC_LOG_DIR, &told) == 1);
+	cr_expect(told->log_dir.log_dir == 0 && told->log_dir.error == -ENOSPC);
+	for (unsigned i = 0; i < 2; i++)
+		cr_expect(rig_seen(r, "two")->partitions[i].partition->log_dir == 1);
+	cr_expect(logdirs_folders(r->dirs, 0) == 0 && logdirs_folders(r->dirs, 1) == 2);
+	for (unsigned i = 0; i < RIG_LANES; i++)
+		cr_expect(r->dirs_offline[i] == 1);
+	rig_destroy(r);
 }
 
 Test(apply, reports_a_log_that_cannot_be_created)

@@ -223,3 +223,39 @@ Test(logdirs, sets_a_folder_with_the_longest_name_aside)
 	cr_expect(logdirs_destroy(d) == 0);
 	rig_root_remove(root);
 }
+
+Test(logdirs, an_unfinished_folder_gives_way_to_the_partition_in_the_other_dir)
+{
+	static const char *const lists[] = {"@/a,@/b", "@/b,@/a"};
+	char error[SL_CONF_ERROR_MAX], root[64], path[128];
+	struct logdirs *d;
+
+	rig_root(root);
+	cr_assert(open_list(&d, root, "@/a", error) == 0);
+	make_log(d, "t-0", 7);
+	cr_expect(logdirs_destroy(d) == 0);
+	snprintf(path, sizeof(path), "%s/b", root);
+	cr_assert(mkdir(path, 0750) == 0);
+	snprintf(path, sizeof(path), "%s/b/t-0", root);
+	cr_assert(mkdir(path, 0750) == 0);
+	for (unsigned i = 0; i < SL_ARRAY_SIZE(lists); i++) {
+		const struct logdirs_folder *f;
+		const struct sl_uuid id = rig_id(7);
+
+		cr_assert(open_list(&d, root, lists[i], error) == 0, "%s", error);
+		f = logdirs_find(d, "t-0");
+		cr_assert(f);
+		cr_expect(f->dir == i && sl_uuid_eq(&f->topic_id, &id));
+		cr_expect(logdirs_folders(d, i) == 1 && logdirs_folders(d, !i) == 0);
+		cr_expect(logdirs_destroy(d) == 0);
+	}
+	/* Two that both have an id are for the operator to decide. */
+	cr_assert(open_list(&d, root, "@/b", error) == 0);
+	cr_assert(rmdir(path) == 0);
+	logdirs_forget(d, logdirs_find(d, "t-0"));
+	make_log(d, "t-0", 7);
+	cr_expect(logdirs_destroy(d) == 0);
+	cr_expect(open_list(&d, root, "@/a,@/b", error) == -EEXIST);
+	cr_expect(strstr(error, "t-0"));
+	rig_root_remove(root);
+}

@@ -243,6 +243,125 @@ Test(partition, failed_append_fails_earlier_waiters_in_the_next_poll)
 	fx_destroy(fx);
 }
 
+Test(partition, a_failed_disk_takes_the_whole_log_dir_offline)
+{
+	struct fx *fx = fx_create();
+	struct topic *t = fx_topic(fx, "t", 4, NULL);
+	struct fx_batch b = {0};
+	struct sl_log_append io = {0};
+	struct sl_log_range range;
+	bool is_duplicate;
+	struct wait wait;
+	uint64_t woken;
+	uint32_t dir;
+	int error;
+
+	/* 0 and 1 in one dir, 2 and 3 in another. */
+	for (int i = 0; i < 4; i++)
+		fx_partition(t, i)->log_dir = i < 2 ? 5 : 63;
+	fx_append(fx, fx_partition(t, 1), 1);
+	wait_init(&wait, 1);
+	cr_assert(partition_wait_sync(&fx->ctx, fx_partition(t, 1), &wait.w));
+	cr_expect(!partition_failed_dir(&fx->ctx.dirs, &dir, &error));
+	atomic_store(&fx->pwrite_error, -ENOSPC);
+	cr_expect(append_with(fx, fx_partition(t, 0), &b, &io, &is_duplicate) ==
+	          SL_KERR_KAFKA_STORAGE_ERROR);
+	atomic_store(&fx->pwrite_error, 0);
+	cr_expect(append_with(fx, fx_partition(t, 1), &b, &io, &is_duplicate) ==
+	                  SL_KERR_KAFKA_STORAGE_ERROR,
+	          "its own log is well, its dir is not");
+	cr_expect(sl_log_error(fx_partition(t, 1)->log) == 0);
+	cr_expect(atomic_load(&fx_partition(t, 1)->slot->state) == SL_SLOT_OFFLINE);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 2);
+	cr_expect(wait.woken == 0);
+	(void)partition_poll(&fx->ctx);
+	cr_expect(wait.woken == 1 && wait.kerr == SL_KERR_KAFKA_STORAGE_ERROR);
+	cr_assert(sl_log_read(fx_partition(t, 1)->log, 0, 1, 1000, true, &range) == 0);
+	cr_expect(range.bytes > 0, "reads go on");
+	sl_log_range_put(fx_partition(t, 1)->log, &range);
+	/* The host hears of it once, with the reason. */
+	cr_expect(read(fx->host_wake_fd, &woken, sizeof(woken)) == sizeof(woken) && woken == 1);
+	cr_assert(partition_failed_dir(&fx->ctx.dirs, &dir, &error));
+	cr_expect(dir == 5 && error == -ENOSPC);
+	cr_expect(!partition_failed_dir(&fx->ctx.dirs, &dir, &error));
+	/* The other dir is as ever. */
+	for (int i = 2; i < 4; i++)
+		cr_expect(append_with(fx, fx_partition(t, i), &b, &io, &is_duplicate) ==
+		          SL_KERR_NONE);
+	cr_expect(atomic_load(&fx_partition(t, 3)->slot->state) == SL_SLOT_OPEN);
+	fx_destroy(fx);
+}
+
+Test(partition, the_hosts_word_takes_a_dir_offline_and_what_is_attached_later)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct fx_batch b = {0};
+	struct sl_log_append io = {0};
+	struct partition *late;
+	bool is_duplicate;
+	uint32_t dir;
+	int error;
+
+	partition_dir_offline(&fx->ctx, 0, -EIO);
+	partition_dir_offline(&fx->ctx, 0, -EIO);
+	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_KAFKA_STORAGE_ERROR);
+	late = fx_partition(fx_topic(fx, "late", 1, NULL), 0);
+	cr_expect(append_with(fx, late, &b, &io, &is_duplicate) == SL_KERR_KAFKA_STORAGE_ERROR);
+	cr_expect(atomic_load(&late->slot->state) == SL_SLOT_OFFLINE);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 2);
+	cr_expect(!partition_failed_dir(&fx->ctx.dirs, &dir, &error), "the host knows");
+	partition_detach(&fx->ctx, late);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, a_sync_that_fails_after_detach_still_takes_its_dir_offline)
+{
+	struct fx *fx = fx_create();
+	struct topic *t = fx_topic(fx, "t", 2, NULL);
+	const uint64_t many = 100;
+	struct wait sync;
+	uint32_t dir;
+	int error;
+
+	fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
+	fx_append(fx, fx_partition(t, 0), 1);
+	wait_init(&sync, 1);
+	cr_assert(partition_wait_sync(&fx->ctx, fx_partition(t, 0), &sync.w));
+	cr_expect(partition_poll(&fx->ctx) == 1);
+	partition_detach(&fx->ctx, fx_partition(t, 0));
+	atomic_store(&fx->sync_error, -EIO);
+	cr_expect(write(fx->gate_fd, &many, 8) == 8);
+	fx_settle(fx);
+	cr_expect(fx_partition(t, 1)->is_offline);
+	cr_expect(fx_stat(fx, SL_STAT_partitions_offline) == 1, "the one that is still here");
+	cr_expect(atomic_load(&fx_partition(t, 0)->slot->state) == SL_SLOT_FREE);
+	cr_assert(partition_failed_dir(&fx->ctx.dirs, &dir, &error));
+	cr_expect(dir == 0 && error == -EIO);
+	fx_destroy(fx);
+}
+
+Test(partition, a_lack_of_descriptors_takes_one_partition_offline_only)
+{
+	struct fx *fx = fx_create();
+	struct topic *t = fx_topic(fx, "t", 2, NULL);
+	struct fx_batch b = {0};
+	struct sl_log_append io = {0};
+	bool is_duplicate;
+	uint32_t dir;
+	int error;
+
+	atomic_store(&fx->pwrite_error, -EMFILE);
+	cr_expect(append_with(fx, fx_partition(t, 0), &b, &io, &is_duplicate) ==
+	          SL_KERR_KAFKA_STORAGE_ERROR);
+	atomic_store(&fx->pwrite_error, 0);
+	cr_expect(fx_partition(t, 0)->is_offline && !fx_partition(t, 1)->is_offline);
+	cr_expect(!partition_failed_dir(&fx->ctx.dirs, &dir, &error));
+	cr_expect(append_with(fx, fx_partition(t, 1), &b, &io, &is_duplicate) == SL_KERR_NONE);
+	fx_destroy(fx);
+}
+
 Test(partition, detach_fails_waiters_and_releases_after_the_last_range)
 {
 	struct fx *fx = fx_create();
