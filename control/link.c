@@ -207,6 +207,8 @@ static void run_failed(void *arg)
 static void op_fail_later(struct link *l, struct op *op, int error)
 {
 	op->error = error;
+	/* It has ended: a time-out before its callback would free it under the list. */
+	loop_timer_stop(l->opts.loop, &op->timer);
 	sl_list_push_back(&l->failed, &op->failed);
 	loop_work_post(l->opts.loop, &l->failed_work);
 }

@@ -83,6 +83,23 @@ Test(link, fails_outstanding_questions_when_the_data_plane_dies)
 	cr_assert_null(link_shm(h.control->link));
 }
 
+Test(link, ends_a_question_once_when_it_failed_before_it_timed_out)
+{
+	struct query q = {0};
+
+	fake_stop(h.fake);
+	while (link_is_up(h.control->link))
+		harness_spin(&h, 1);
+	link_query(h.control->link, 0, sl_str_from("{}"), on_query, &q);
+	/* The loop was busy elsewhere all the while: timers come before what was posted. */
+	harness_advance(&h, LINK_QUERY_TIMEOUT_MS + 1);
+	harness_until(&h, is_called, &q, "error while down");
+	harness_spin(&h, 3);
+	cr_assert_eq(q.calls, 1);
+	cr_assert_eq(q.error, -ENOTCONN);
+	cr_assert_eq(h.control->counters[COUNTER_queries_timed_out], 0);
+}
+
 Test(link, attaches_again_and_sends_a_full_image)
 {
 	uint64_t before = link_incarnation(h.control->link);
