@@ -76,7 +76,9 @@ struct ctx {
 	struct sl_buf out;         /* the reply being encoded; fixed memory, holes enabled */
 	struct pool pool;
 	struct sl_codec_ctx *codec;
-	struct sl_channel *control; /* NULL: the control process is away */
+	struct sl_channel *control;     /* NULL: the control process is away */
+	uint64_t control_attachment;    /* rises with every change of control */
+	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct syncer *syncer;
 
 	struct ctx_deadlines deadlines;

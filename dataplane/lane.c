@@ -105,6 +105,7 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	sl_list_init(&ctx->partitions);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
+	sl_list_init(&ctx->control_answers);
 	rc = pool_init(&ctx->pool, o->buffer_bytes, o->numa_node);
 	if (rc != 0)
 		return rc;
@@ -398,6 +399,8 @@ static unsigned poll_events(struct lane *lane, int timeout_ms)
 			drain_eventfd(lane->wake_fd);
 		else if (lane->ctx.control)
 			sl_channel_wake(lane->ctx.control);
+		else
+			drain_eventfd(lane->control_wake_fd);
 	}
 	return n > 0 ? (unsigned)n : 0;
 }

@@ -17,6 +17,14 @@
 
 #define CONTROL_READ_BYTES_MAX (UINT32_C(4) << 20)
 
+/* An append that waits to be durable, or its answer that waits for room in the ring.  A pool block.
+ */
+struct append {
+	struct waiter wait;
+	uint64_t attachment; /* that asked: ctx->control_attachment */
+	enum sl_kerr kerr;
+};
+
 static bool send_request(struct ctx *ctx, struct request *req, uint32_t flags)
 {
 	struct sl_ipc_request head = {
@@ -67,9 +75,21 @@ void control_cancel(struct ctx *ctx, const struct request *req)
 		ctx_count(ctx, SL_STAT_ring_full, 1);
 }
 
+static void drop_answers(struct ctx *ctx)
+{
+	struct append *a;
+
+	while ((a = sl_list_first(&ctx->control_answers, struct append, wait.link))) {
+		sl_list_del(&a->wait.link);
+		pool_put(&ctx->pool, a);
+	}
+}
+
 void control_set(struct ctx *ctx, struct sl_channel *channel)
 {
 	ctx->control = channel;
+	ctx->control_attachment++;
+	drop_answers(ctx);
 	for (uint32_t i = 0; i < ctx->config->connections_max; i++) {
 		struct request *req = ctx->control_parked[i];
 		int64_t deadline = ctx->now_ms + ctx->config->control_grace_ms;
@@ -83,33 +103,39 @@ void control_set(struct ctx *ctx, struct sl_channel *channel)
 	}
 }
 
-static void take_response(struct ctx *ctx, const void *p, size_t bytes)
+/* Return: false when there is no memory for the reply and the answer has to wait. */
+static bool take_response(struct ctx *ctx, const void *p, size_t bytes)
 {
 	struct sl_ipc_response head;
 	struct request *req;
 
 	if (bytes < sizeof(head))
-		return;
+		return true;
 	memcpy(&head, p, sizeof(head));
 	req = head.conn < ctx->config->connections_max ? ctx->control_parked[head.conn] : NULL;
 	if (!req || req->conn_gen != head.conn_gen || req->seq != head.seq)
-		return; /* the connection is gone, or the answer came twice */
+		return true; /* the connection is gone, or the answer came twice */
 	if (head.flags & SL_IPC_RESPONSE_CLOSE) {
 		ctx_count(ctx, SL_STAT_closed_malformed, 1);
 		req->is_close = true;
 		request_done(ctx, req);
-		return;
+		return true;
 	}
 	sl_buf_reset(&ctx->out);
 	sl_buf_put_be32(&ctx->out, 0);
 	/* copy: a response of the control process, not record data */
 	sl_buf_put(&ctx->out, (const uint8_t *)p + sizeof(head), bytes - sizeof(head));
-	req->reply = reply_build(ctx, NULL, 0);
-	if (!req->reply) {
-		ctx_count(ctx, SL_STAT_buffer_exhausted, 1);
+	switch (request_reply_end(ctx, req, NULL, 0)) {
+	case REQUEST_REPLY:
+		break;
+	case REQUEST_WAIT:
+		return false;
+	default:
 		req->is_close = true;
+		break;
 	}
 	request_done(ctx, req);
+	return true;
 }
 
 static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *topic_id,
@@ -124,7 +150,8 @@ static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *t
 	return p && p->lane == (int32_t)ctx->index && !p->is_closing ? p : NULL;
 }
 
-static void append_done(struct ctx *ctx, uint64_t cookie, int64_t base_offset, enum sl_kerr kerr)
+/* Return: false when the ring is full. */
+static bool append_done(struct ctx *ctx, uint64_t cookie, int64_t base_offset, enum sl_kerr kerr)
 {
 	struct sl_ipc_append_done done = {
 		.cookie = cookie,
@@ -132,17 +159,35 @@ static void append_done(struct ctx *ctx, uint64_t cookie, int64_t base_offset, e
 		.kerr = kerr,
 	};
 
-	/* The ring is far larger than all outstanding appends can fill; if it is full all the same
-	 * the control process has stopped reading, and will attach anew. */
-	if (ctx->control &&
-	    sl_channel_send(ctx->control, SL_IPC_APPEND_DONE, &done, sizeof(done), NULL, 0))
-		ctx_count(ctx, SL_STAT_ring_full, 1);
+	return sl_channel_send(ctx->control, SL_IPC_APPEND_DONE, &done, sizeof(done), NULL, 0) == 0;
 }
 
-static void append_durable(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
+/* Answers that found the ring full: what is asked there waits for them without end. */
+static void send_answers(struct ctx *ctx)
 {
-	append_done(ctx, w->cookie, w->base_offset, kerr);
-	pool_put(&ctx->pool, w);
+	struct append *a;
+
+	while ((a = sl_list_first(&ctx->control_answers, struct append, wait.link)) &&
+	       append_done(ctx, a->wait.cookie, a->wait.base_offset, a->kerr)) {
+		sl_list_del(&a->wait.link);
+		pool_put(&ctx->pool, a);
+	}
+}
+
+static void append_ended(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
+{
+	struct append *a = SL_CONTAINER_OF(w, struct append, wait);
+
+	/* Another process would take the cookie for one of its own. */
+	if (a->attachment != ctx->control_attachment || !ctx->control) {
+		pool_put(&ctx->pool, a);
+		return;
+	}
+	a->kerr = kerr;
+	sl_list_push_back(&ctx->control_answers, &w->link);
+	send_answers(ctx);
+	if (!sl_list_is_empty(&ctx->control_answers))
+		ctx_count(ctx, SL_STAT_ring_full, 1);
 }
 
 /* Answers now, or when the batch is durable. */
@@ -150,20 +195,19 @@ static void append_wait(struct ctx *ctx, struct partition *p, uint64_t cookie,
                         const struct sl_log_append *io)
 {
 	size_t cap;
-	struct waiter *w = pool_get(&ctx->pool, sizeof(*w), &cap);
+	struct append *a = pool_get(&ctx->pool, sizeof(*a), &cap);
 
-	if (!w) {
-		append_done(ctx, cookie, -1, SL_KERR_KAFKA_STORAGE_ERROR);
-		return;
-	}
-	memset(w, 0, sizeof(*w));
-	sl_list_init(&w->link);
-	w->wake = append_durable;
-	w->cookie = cookie;
-	w->base_offset = io->base_offset;
-	w->offset = io->last_offset + 1;
-	if (!partition_wait_sync(ctx, p, w))
-		append_durable(ctx, w, SL_KERR_NONE);
+	/* The batch has just given its block back. */
+	SL_ASSERT(a);
+	memset(a, 0, sizeof(*a));
+	sl_list_init(&a->wait.link);
+	a->attachment = ctx->control_attachment;
+	a->wait.wake = append_ended;
+	a->wait.cookie = cookie;
+	a->wait.base_offset = io->base_offset;
+	a->wait.offset = io->last_offset + 1;
+	if (!partition_wait_sync(ctx, p, &a->wait))
+		append_ended(ctx, &a->wait, SL_KERR_NONE);
 }
 
 /* Checks what the control process wants appended: one complete batch whose CRC is right. */
@@ -171,12 +215,14 @@ static enum sl_kerr check_batch(const uint8_t *batch, size_t bytes)
 {
 	struct sl_batch_head head;
 
-	if (sl_batch_peek(batch, bytes, &head) != 0 || sl_batch_bytes(&head) != bytes)
+	if (sl_batch_peek(batch, bytes, &head) != 0 || sl_batch_bytes(&head) != bytes ||
+	    head.last_offset_delta < 0)
 		return SL_KERR_INVALID_RECORD;
 	return sl_batch_check_crc(batch, &head) ? SL_KERR_NONE : SL_KERR_CORRUPT_MESSAGE;
 }
 
-static void take_append(struct ctx *ctx, const void *p, size_t bytes)
+/* Return: false when the ring has no room for the answer and the append has to wait. */
+static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 {
 	struct sl_ipc_append head;
 	struct sl_log_append io = {0};
@@ -188,15 +234,17 @@ static void take_append(struct ctx *ctx, const void *p, size_t bytes)
 	size_t cap;
 
 	if (bytes < sizeof(head))
-		return;
+		return true;
+	if (!sl_channel_reserve(ctx->control, sizeof(struct sl_ipc_append_done)))
+		return false;
 	memcpy(&head, p, sizeof(head));
 	batch_bytes = bytes - sizeof(head);
 	part = find_partition(ctx, &head.topic_id, head.partition);
 	batch = part ? pool_get(&ctx->pool, batch_bytes, &cap) : NULL;
 	if (!batch) {
-		append_done(ctx, head.cookie, -1,
-		            part ? SL_KERR_KAFKA_STORAGE_ERROR : SL_KERR_NOT_LEADER_OR_FOLLOWER);
-		return;
+		return append_done(ctx, head.cookie, -1,
+		                   part ? SL_KERR_KAFKA_STORAGE_ERROR
+		                        : SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	}
 	/* copy: out of memory that the other process can write to */
 	memcpy(batch, (const uint8_t *)p + sizeof(head), batch_bytes);
@@ -204,10 +252,10 @@ static void take_append(struct ctx *ctx, const void *p, size_t bytes)
 	if (kerr == SL_KERR_NONE)
 		kerr = partition_append(ctx, part, batch, batch_bytes, &io, &is_duplicate);
 	pool_put(&ctx->pool, batch);
-	if (kerr == SL_KERR_NONE)
-		append_wait(ctx, part, head.cookie, &io);
-	else
-		append_done(ctx, head.cookie, -1, kerr);
+	if (kerr != SL_KERR_NONE)
+		return append_done(ctx, head.cookie, -1, kerr);
+	append_wait(ctx, part, head.cookie, &io);
+	return true;
 }
 
 static enum sl_kerr read_batches(struct ctx *ctx, struct partition *p,
@@ -269,29 +317,42 @@ static bool take_read(struct ctx *ctx, const void *p, size_t bytes)
 	return true;
 }
 
+/* Return: false when it has to be tried again. */
+static bool take_message(struct ctx *ctx, uint32_t type, const void *p, size_t bytes)
+{
+	switch (type) {
+	case SL_IPC_RESPONSE:
+		return take_response(ctx, p, bytes);
+	case SL_IPC_APPEND:
+		return take_append(ctx, p, bytes);
+	case SL_IPC_READ:
+		return take_read(ctx, p, bytes);
+	default:
+		return true;
+	}
+}
+
 unsigned control_poll(struct ctx *ctx, unsigned max)
 {
 	unsigned done = 0;
 
+	if (ctx->control)
+		send_answers(ctx);
 	while (ctx->control && done < max) {
 		const void *p;
 		size_t bytes;
 		uint32_t type;
 		int rc = sl_channel_peek(ctx->control, &type, &p, &bytes);
 
-		if (rc <= 0) {
-			/* A broken ring: the host thread sees the control process go and detaches
-			 * it. */
-			if (rc < 0 && SL_COUNT_IF(rc == -EPROTO))
-				sl_log(ERR, request, "read control ring lane=%u: %s", ctx->index,
-				       strerror(-rc));
+		if (rc < 0) {
+			/* As if the process were gone: nothing can be said to it any more, and a
+			 * lane with a broken channel would never sleep. */
+			sl_log(ERR, request, "leave control lane=%u: its ring is broken: %s",
+			       ctx->index, strerror(-rc));
+			control_set(ctx, NULL);
 			break;
 		}
-		if (type == SL_IPC_RESPONSE)
-			take_response(ctx, p, bytes);
-		else if (type == SL_IPC_APPEND)
-			take_append(ctx, p, bytes);
-		else if (type == SL_IPC_READ && !take_read(ctx, p, bytes))
+		if (rc == 0 || !take_message(ctx, type, p, bytes))
 			break;
 		sl_channel_release(ctx->control);
 		done++;

@@ -95,6 +95,7 @@ struct fx *fx_create(void)
 	sl_list_init(&ctx->partitions);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
+	sl_list_init(&ctx->control_answers);
 	cr_assert(pool_init(&ctx->pool, FX_POOL_BYTES, -1) == 0);
 	cr_assert(sl_arena_create(&ctx->scratch, FX_SCRATCH_BYTES) == 0);
 	sl_buf_init_fixed(&ctx->out, malloc(FX_OUT_BYTES), FX_OUT_BYTES);

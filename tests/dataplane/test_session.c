@@ -44,6 +44,7 @@ static void setup(void)
 	sl_list_init(&ctx.partitions);
 	sl_list_init(&ctx.dirty);
 	sl_list_init(&ctx.released);
+	sl_list_init(&ctx.control_answers);
 	cr_assert_eq(pool_init(&ctx.pool, 16 << 20, -1), 0);
 	cr_assert_eq(sl_arena_create(&ctx.scratch, 4 << 20), 0);
 	sl_buf_init_fixed(&ctx.out, out, sizeof(out));
