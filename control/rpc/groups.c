@@ -120,14 +120,16 @@ static json_t *assignment_value(struct sl_bytes bytes)
 	struct sl_arena arena;
 	json_t *list;
 	/* "ConsumerProtocol": a version in front; a newer one may only add at its end. */
-	int16_t version = SL_MIN(sl_cursor_i16(&c),
-	                         (int16_t)SL_CONSUMER_PROTOCOL_ASSIGNMENT_VERSION_MAX);
+	int16_t theirs = sl_cursor_i16(&c);
+	int16_t version = SL_MIN(theirs, (int16_t)SL_CONSUMER_PROTOCOL_ASSIGNMENT_VERSION_MAX);
 
 	if (c.failed || version < 0 || sl_arena_create(&arena, ASSIGNMENT_BYTES) < 0)
 		return json_null();
+	if (sl_consumer_protocol_assignment_decode(&a, &c, &arena, version) < 0) {
+		sl_arena_destroy(&arena);
+		return json_null();
+	}
 	list = json_array();
-	if (sl_consumer_protocol_assignment_decode(&a, &c, &arena, version) < 0)
-		a.assigned_partitions_count = 0;
 	for (int32_t i = 0; i < a.assigned_partitions_count; i++) {
 		json_t *numbers = json_array();
 
