@@ -104,11 +104,11 @@ static ssize_t take_all(struct net_io *io, const struct iovec *iov, int iov_coun
 /* Topics enough for a Metadata response of some 400 KB. */
 static void fill_image(struct fx *fx)
 {
-	for (int i = 0; i < 1700; i++) {
+	for (unsigned i = 0; i < 1700; i++) {
 		char name[201];
 
 		memset(name, 'n', 200);
-		snprintf(name + 190, 11, "%010d", i);
+		snprintf(name + 190, 11, "%010u", i);
 		fx_foreign_topic(fx, name, FX_NODE + 1);
 	}
 }
