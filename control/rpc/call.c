@@ -17,7 +17,7 @@
 #include "value.h"
 
 /* The parser bounds the depth itself (2,048). */
-#define PARSE_FLAGS JSON_REJECT_DUPLICATES
+#define PARSE_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 
 _Static_assert(RPC_BATCH_MAX == 64, "start_batch() names the limit");
 
