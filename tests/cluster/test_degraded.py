@@ -163,8 +163,7 @@ def the_fix_for_huge_pages_mends_it():
             fix = diagnosis(broker)["hugepages"]["fix"]
         run(fix.split())
         if int((HUGE / "free_hugepages").read_text()) < want:
-            print("  the kernel has no 64 MiB of memory left in huge pages")
-            return
+            skip("the kernel cannot make 64 MiB of huge pages now")
         serves_on_huge_pages([])
         serves_on_huge_pages(UNPRIVILEGED)
     finally:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -31,9 +32,17 @@ def check(condition, text):
         raise Failed(text)
 
 
+class Skipped(SystemExit):
+    """Ends the script as skipped, or a test function of main() alone."""
+
+    def __init__(self, reason):
+        super().__init__(77)
+        self.reason = reason
+
+
 def skip(reason):
-    print(reason)
-    sys.exit(77)
+    print(reason, flush=True)
+    raise Skipped(reason)
 
 
 def need(program):
@@ -230,14 +239,25 @@ def run(command, timeout=120, input=None, env=None, status=0, cwd=None):
 
 
 def main(*tests):
-    """Runs test functions in order; each prints one line; exit status 1 if any failed."""
+    """Runs test functions in order and reports them as TAP; exit status 1 if any failed.  One that ends in
+    an unexpected way fails too, and the others still run."""
     failed = 0
-    for test in tests:
+    for number, test in enumerate(tests, 1):
         began = time.monotonic()
+        verdict, note, text = "not ok", "", ""
         try:
             test()
-            print(f"ok   {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+            verdict = "ok"
+        except Skipped as end:
+            verdict, note = "ok", f" # SKIP {end.reason}"
         except Failed as error:
-            failed += 1
-            print(f"FAIL {test.__name__} ({time.monotonic() - began:.1f} s): {error}", flush=True)
+            text = str(error)
+        except (Exception, SystemExit):
+            text = traceback.format_exc()
+        failed += verdict != "ok"
+        print(f"{verdict} {number} - {test.__name__} ({time.monotonic() - began:.1f}s){note}")
+        for line in text.splitlines():
+            print(f"  {line}")
+        sys.stdout.flush()
+    print(f"1..{len(tests)}")
     sys.exit(1 if failed else 0)
