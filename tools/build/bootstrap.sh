@@ -41,6 +41,8 @@ tests     ethtool               switches veth offloads off for the XDP test
 tests     procps                ps, used by the tests that kill processes
 tests     util-linux            prlimit and unshare in the cluster tests
 tests     curl                  reads /metrics
+tests     libfuse3-dev          fault file system of the disk-failure test
+tests     fuse3                 fusermount3, to unmount it
 clients   kcat                  librdkafka's command line, first of the real clients
 clients   python3-kafka         pure Python client
 clients   python3-confluent-kafka  librdkafka from Python

@@ -47,7 +47,7 @@ PROG-launcher  := sluice
 
 DIR-ctl        := tools/ctl
 USES-ctl       := base
-PKG-ctl        := jansson liburing numa
+PKG-ctl        := jansson
 PROG-ctl       := sluicectl
 
 DIR-dumplog    := tools/dumplog
