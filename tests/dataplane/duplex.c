@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -103,11 +104,10 @@ void duplex_settle(struct duplex *d)
 
 void duplex_attach(struct duplex *d)
 {
-	size_t bytes = SL_ALIGN_UP(sl_channel_shm_bytes(DUPLEX_RING_BYTES), (size_t)4096);
-
 	cr_assert(!d->lane_end);
-	d->shm = aligned_alloc(4096, bytes);
-	memset(d->shm, 0, bytes);
+	d->shm = mmap(NULL, sl_channel_shm_bytes(DUPLEX_RING_BYTES), PROT_READ | PROT_WRITE,
+	              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	cr_assert(d->shm != MAP_FAILED);
 	for (int i = 0; i < 2; i++)
 		d->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	cr_assert(sl_channel_create(&d->lane_end, SL_CHANNEL_DATAPLANE, d->shm, DUPLEX_RING_BYTES,
@@ -125,7 +125,7 @@ void duplex_detach(struct duplex *d)
 	d->lane_end = d->control_end = NULL;
 	close(d->wake_fds[0]);
 	close(d->wake_fds[1]);
-	free(d->shm);
+	cr_assert(munmap(d->shm, sl_channel_shm_bytes(DUPLEX_RING_BYTES)) == 0);
 }
 
 enum sl_ipc_type duplex_take(struct duplex *d, void *head, size_t head_bytes)
