@@ -268,7 +268,8 @@ static bool has_enough(const struct fetch *run)
 	return run->is_urgent || run->req->is_final || run->local_count == 0 ||
 	       (int64_t)run->bytes >= min ||
 	       run->ctx->now_ms - run->req->started_ms >= run->body.max_wait_ms ||
-	       run->partitions_count * sizeof(struct waiter) > FETCH_MEM_MAX;
+	       run->partitions_count * sizeof(struct waiter) >
+	               SL_MIN(FETCH_MEM_MAX, run->ctx->pool.bytes / 4);
 }
 
 static enum request_result park(struct fetch *run)

@@ -281,6 +281,35 @@ Test(fetch, connection_lost_while_parked_leaves_no_waiter)
 	fx_destroy(fx);
 }
 
+Test(fetch, is_answered_at_once_when_the_pool_cannot_hold_its_waiters)
+{
+	const int32_t count = 120000;
+	struct fx *fx = fx_create();
+	struct sl_fetch_req_topic topic = {.topic = sl_str_from("t"), .partitions_count = count};
+	struct sl_fetch_req body;
+
+	fx_topic(fx, "t", 1, NULL);
+	pool_fini(&fx->ctx.pool);
+	cr_assert(pool_init(&fx->ctx.pool, 8 << 20, -1) == 0);
+	sl_arena_destroy(&fx->ctx.scratch);
+	cr_assert(sl_arena_create(&fx->ctx.scratch, (size_t)64 << 20) == 0);
+	/* One partition over and over, which the protocol does not forbid. */
+	topic.partitions = calloc((size_t)count, sizeof(*topic.partitions));
+	for (int32_t i = 0; i < count; i++)
+		sl_fetch_req_topic_partition_init(&topic.partitions[i]);
+	sl_fetch_req_init(&body);
+	body.replica_id = -1;
+	body.max_wait_ms = 1000;
+	body.min_bytes = 1;
+	body.max_bytes = 1000;
+	body.topics = &topic;
+	body.topics_count = 1;
+	/* REQUEST_WAIT would be for ever: no pool of this size ever has that much. */
+	cr_expect(fx_run(fx, fx_request(fx, SL_API_FETCH, 4, encode, &body)) == REQUEST_REPLY);
+	free(topic.partitions);
+	fx_destroy(fx);
+}
+
 Test(fetch, full_pool_puts_ranges_back)
 {
 	struct fx *fx = fx_create();
