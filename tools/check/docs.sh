@@ -3,7 +3,8 @@
 #
 # docs.sh BUILD write|check: the pages of Documentation/ that a program prints, and the completion.
 # "write" replaces them; "check" fails with a diff when one differs from what the program prints.
-# A page whose program is not built is passed over by "check" and refused by "write".
+# A page whose program is not built is passed over by "check" and refused by "write".  A program with
+# a slash in its name is a script of the tree.
 set -euo pipefail
 
 build=$1
@@ -13,6 +14,7 @@ status=0
 # one_page PAGE TITLE PROGRAM ARGUMENT...; without a title the program prints all of the file.
 one_page() {
 	local page=$1 title=$2 program=$build/bin/$3
+	[[ $3 == */* ]] && program=$3
 	shift 3
 	if [ ! -x "$program" ]; then
 		[ "$mode" = check ] && return
@@ -43,5 +45,6 @@ one_page Documentation/admin-guide/configuration.md "Configuration" sluice confi
 one_page Documentation/admin-guide/metrics.md "Metrics" sluice-control --metrics-doc
 one_page Documentation/admin-guide/control-socket.md "The control socket" sluice-control --rpc-doc
 one_page Documentation/admin-guide/sluicectl.md "sluicectl" sluicectl help --markdown
+one_page Documentation/protocol/apis.md "APIs and versions" tools/gen/apidoc.py
 one_page tools/ctl/sluicectl.bash "" sluicectl completion bash
 exit $status
