@@ -11,7 +11,6 @@
 #include "partition/partition.h"
 #include "request/request.h"
 #include "sluice/base/assert.h"
-#include "sluice/base/log.h"
 #include "sluice/ipc/msg.h"
 #include "sluice/wire/batch.h"
 
@@ -346,9 +345,8 @@ unsigned control_poll(struct ctx *ctx, unsigned max)
 
 		if (rc < 0) {
 			/* As if the process were gone: nothing can be said to it any more, and a
-			 * lane with a broken channel would never sleep. */
-			sl_log(ERR, request, "leave control lane=%u: its ring is broken: %s",
-			       ctx->index, strerror(-rc));
+			 * lane with a broken channel would never sleep.  The channel has logged it.
+			 */
 			control_set(ctx, NULL);
 			break;
 		}
