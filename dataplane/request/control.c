@@ -91,14 +91,16 @@ void control_set(struct ctx *ctx, struct sl_channel *channel)
 	drop_answers(ctx);
 	for (uint32_t i = 0; i < ctx->config->connections_max; i++) {
 		struct request *req = ctx->control_parked[i];
-		int64_t deadline = ctx->now_ms + ctx->config->control_grace_ms;
 
 		if (!req)
 			continue;
-		/* Not sent (ring full): it stays parked and the grace period ends it. */
-		if (channel && send_request(ctx, req, SL_IPC_REQUEST_AGAIN))
-			deadline = INT64_MAX;
-		request_park(ctx, req, REQUEST_PARKED_CONTROL, deadline);
+		if (!channel)
+			request_park(ctx, req, REQUEST_PARKED_CONTROL,
+			             ctx->now_ms + ctx->config->control_grace_ms);
+		else if (send_request(ctx, req, SL_IPC_REQUEST_AGAIN))
+			request_park(ctx, req, REQUEST_PARKED_CONTROL, INT64_MAX);
+		else
+			request_again(ctx, req); /* the ring is full: it waits for room */
 	}
 }
 

@@ -200,6 +200,13 @@ void request_wake(struct ctx *ctx, struct request *req)
 		sl_list_push_back(&ctx->runnable, &req->done_link);
 }
 
+void request_again(struct ctx *ctx, struct request *req)
+{
+	SL_ASSERT(is_parked(req) && req->waiters_count == 0);
+	set_state(ctx, req, REQUEST_RUNNING);
+	request_wake(ctx, req);
+}
+
 void request_done(struct ctx *ctx, struct request *req)
 {
 	heap_remove(&ctx->deadlines, req);

@@ -89,6 +89,8 @@ void request_park(struct ctx *ctx, struct request *req, enum request_state state
 void request_unwait(struct request *req);
 /* The parked request should run again in this iteration. */
 void request_wake(struct ctx *ctx, struct request *req);
+/* The parked request starts over in this iteration, as if it had never been parked. */
+void request_again(struct ctx *ctx, struct request *req);
 /* The reply is set (or there is none): the session layer takes over. */
 void request_done(struct ctx *ctx, struct request *req);
 /* Gives the request memory that outlives its frame.  Return: false when the pool is full. */

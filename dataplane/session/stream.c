@@ -33,6 +33,15 @@ void conn_free_request(struct sessions *s, struct request *req)
 	sl_list_push_back(&s->free_requests, &req->link);
 }
 
+/* Closes for the sake of a request: what is answered before it still goes out, as far as the socket
+ * takes it, since the client cannot tell which of its requests was the last that was served. */
+static void close_request(struct sessions *s, struct conn *c)
+{
+	if (c->is_writable && !sl_list_is_empty(&c->tx))
+		(void)SL_COUNT_IF(reply_send(s->ctx, &c->io, &c->tx, STREAM_TURN_SEND) < 0);
+	conn_close(s, c, SL_STAT_NR);
+}
+
 /* Moves finished requests' replies to the send queue, in order.  Return: false: it was closed. */
 static bool flush_done(struct sessions *s, struct conn *c)
 {
@@ -43,7 +52,7 @@ static bool flush_done(struct sessions *s, struct conn *c)
 		if (req->state != REQUEST_DONE)
 			break;
 		if (req->is_close) {
-			conn_close(s, c, SL_STAT_NR);
+			close_request(s, c);
 			return false;
 		}
 		req->reply = NULL;
@@ -237,7 +246,7 @@ static bool take_result(struct sessions *s, struct conn *c, struct request *req,
 		request_wake(s->ctx, req);
 		break;
 	case REQUEST_CLOSE:
-		conn_close(s, c, SL_STAT_NR);
+		close_request(s, c);
 		return false;
 	}
 	return true;

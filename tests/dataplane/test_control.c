@@ -222,3 +222,40 @@ Test(control, lets_go_of_a_ring_that_was_broken)
 	close(fd);
 	duplex_close(&d);
 }
+
+Test(control, gets_what_waited_for_it_even_when_it_does_not_fit_at_once)
+{
+	/* Three requests that wait, of which the ring holds two. */
+	const size_t body_bytes = 6900000;
+	uint8_t *frame = malloc(body_bytes + 16);
+	struct sl_ipc_request head;
+	struct duplex d;
+	int fds[3];
+
+	duplex_open(&d, 0);
+	for (int i = 0; i < 3; i++) {
+		fds[i] = duplex_client(&d);
+		duplex_write(&d, fds[i], frame,
+		             duplex_frame(frame, KEY_FORWARDED, 0, i, body_bytes));
+		duplex_settle(&d);
+	}
+	cr_assert(duplex_stat(&d, SL_STAT_control_parked) == 3);
+	duplex_attach(&d);
+	for (int i = 0; i < 3; i++) {
+		(void)duplex_poll(&d);
+		cr_assert(duplex_take(&d, &head, sizeof(head)) == SL_IPC_REQUEST,
+		          "request %d was not sent", i);
+		/* It takes its time, which no request must suffer for. */
+		d.fx->ctx.now_ms += d.fx->config.control_grace_ms;
+		(void)duplex_poll(&d);
+		duplex_answer(&d, &head, (int32_t)head.conn, 6);
+	}
+	duplex_settle(&d);
+	for (int i = 0; i < 3; i++) {
+		cr_expect(duplex_read(&d, fds[i]) == i);
+		close(fds[i]);
+	}
+	duplex_settle(&d);
+	duplex_close(&d);
+	free(frame);
+}

@@ -196,3 +196,24 @@ Test(stream, does_not_poll_until_a_time_out_is_looked_at)
 	duplex_settle(&d);
 	duplex_close(&d);
 }
+
+Test(stream, sends_what_is_answered_before_it_closes)
+{
+	uint8_t p[128];
+	struct duplex d;
+	size_t n = 0;
+	int fd;
+
+	duplex_open(&d, 0);
+	fd = duplex_client(&d);
+	for (int i = 0; i < 3; i++)
+		n += duplex_frame(p + n, SL_API_API_VERSIONS, 0, i, 0);
+	n += duplex_frame(p + n, 999, 0, 3, 0);
+	duplex_write(&d, fd, p, n);
+	duplex_settle(&d);
+	for (int i = 0; i < 3; i++)
+		cr_expect(duplex_read(&d, fd) == i, "answer %d was thrown away", i);
+	cr_expect(duplex_read(&d, fd) == -2);
+	close(fd);
+	duplex_close(&d);
+}
