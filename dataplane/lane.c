@@ -28,15 +28,16 @@
 #include "sluice/base/log.h"
 #include "sluice/wire/compress.h"
 
-#define LANE_EVENTS_MAX    256
-#define LANE_ACCEPTS_MAX   64    /* per listener and poll */
-#define LANE_MESSAGES      65536 /* capacity of each ring with the host */
-#define LANE_CONTROL_MAX   128
-#define LANE_SCRATCH_BYTES ((size_t)64 << 20)
-#define LANE_OUT_BYTES     ((size_t)64 << 20)
-#define LANE_SLEEP_MS_MAX  1000
-#define LANE_DRAIN_MS      3000
-#define LANE_SYNCS         4096
+#define LANE_EVENTS_MAX      256
+#define LANE_ACCEPTS_MAX     64    /* per listener and poll */
+#define LANE_MESSAGES        65536 /* capacity of each ring with the host */
+#define LANE_ACCEPT_PAUSE_MS 100   /* without a descriptor or memory for a connection */
+#define LANE_CONTROL_MAX     128
+#define LANE_SCRATCH_BYTES   ((size_t)64 << 20)
+#define LANE_OUT_BYTES       ((size_t)64 << 20)
+#define LANE_SLEEP_MS_MAX    1000
+#define LANE_DRAIN_MS        3000
+#define LANE_SYNCS           4096
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {
@@ -58,7 +59,8 @@ struct lane {
 	int listen_fds[2];
 	uint16_t listen_ports[2];
 	_Atomic bool is_asleep; /* the lane is in, or about to enter, epoll_wait() */
-	bool is_serving;        /* the listening sockets are watched */
+	bool is_serving;        /* the listening sockets are watched, but for pauses */
+	int64_t accept_ms;      /* they are not watched until then; 0: no pause */
 	bool is_stopping;
 	int64_t stop_ms;
 	struct lane_msg *stop_msg;
@@ -255,10 +257,17 @@ static void set_control(struct lane *lane, struct lane_msg *msg)
 static void serve(struct lane *lane)
 {
 	lane->is_serving = true;
+	lane->accept_ms = 0;
 	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
 		if (watch(lane, lane->listen_fds[i], i) != 0)
 			sl_log(ERR, lane, "watch listener lane=%u port=%u: %s", lane->ctx.index,
 			       lane->listen_ports[i], strerror(errno));
+}
+
+static void forget_listeners(struct lane *lane)
+{
+	for (unsigned i = 0; i < SL_ARRAY_SIZE(lane->listen_fds); i++)
+		(void)epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, lane->listen_fds[i], NULL);
 }
 
 /* Return: true when the message is done with and goes back. */
@@ -297,8 +306,8 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 		lane->stop_msg = msg;
 		lane->stop_ms = ctx->now_ms + LANE_DRAIN_MS;
 		lane->is_stopping = true;
-		for (unsigned i = 0; i < SL_ARRAY_SIZE(lane->listen_fds); i++)
-			(void)epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, lane->listen_fds[i], NULL);
+		lane->accept_ms = 0;
+		forget_listeners(lane);
 		sessions_drain(lane->sessions);
 		return false;
 	case LANE_MSG_NR:
@@ -366,6 +375,10 @@ static void accept_some(struct lane *lane, enum lane_fd which)
 			ctx_count(&lane->ctx, SL_STAT_connections_refused_memory, 1);
 			sl_log(ERR, lane, "accept connection lane=%u: %s", lane->ctx.index,
 			       strerror(errno));
+			/* Who waits stays in the backlog, which would be readable all the while. */
+			forget_listeners(lane);
+			lane->accept_ms = lane->ctx.now_ms + LANE_ACCEPT_PAUSE_MS;
+			return;
 		}
 		if (errno != ECONNABORTED && errno != EINTR)
 			break;
@@ -441,6 +454,8 @@ static int idle_timeout(struct lane *lane, unsigned work)
 	    (int64_t)(ctx->now_ns - lane->idle_since_ns) < ctx->config->idle_spin_ns)
 		return 0;
 	next = SL_MIN(sessions_next_ms(lane->sessions), partition_next_ms(ctx));
+	if (lane->accept_ms)
+		next = SL_MIN(next, lane->accept_ms);
 	ms = SL_MIN(next - ctx->now_ms, lane->is_stopping ? 10 : LANE_SLEEP_MS_MAX);
 	if (ms <= 0 || !may_sleep(lane))
 		return 0;
@@ -470,6 +485,8 @@ int lane_main(void *arg)
 		work = poll_events(lane, timeout_ms);
 		begin = rte_rdtsc();
 		read_clocks(ctx);
+		if (lane->accept_ms && ctx->now_ms >= lane->accept_ms)
+			serve(lane);
 		work += poll_messages(lane);
 		work += control_poll(ctx, LANE_CONTROL_MAX);
 		work += sessions_poll(lane->sessions);
