@@ -21,12 +21,21 @@
 
 #define SL_ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define SL_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define SL_MIN(a, b)                       ((a) < (b) ? (a) : (b))
-#define SL_MAX(a, b)                       ((a) > (b) ? (a) : (b))
-#define SL_ALIGN_UP(x, to)                 (((x) + ((to)-1)) & ~((to)-1)) /* @to: a power of two */
+/* Each argument is evaluated once, so that getters may stand in it. */
+#define SL_MIN(a, b)                       SL_PICK_(a, b, <, SL_JOIN_(sl_a_, __COUNTER__), SL_JOIN_(sl_b_, __COUNTER__))
+#define SL_MAX(a, b)                       SL_PICK_(a, b, >, SL_JOIN_(sl_a_, __COUNTER__), SL_JOIN_(sl_b_, __COUNTER__))
+#define SL_JOIN_(a, b)                     SL_JOIN2_(a, b)
+#define SL_JOIN2_(a, b)                    a##b
+#define SL_PICK_(a, b, op, x, y)     \
+	(__extension__({             \
+		__auto_type x = (a); \
+		__auto_type y = (b); \
+		x op y ? x : y;      \
+	}))
+#define SL_ALIGN_UP(x, to) (((x) + ((to)-1)) & ~((to)-1)) /* @to: a power of two */
 
-#define sl_likely(x)                       __builtin_expect(!!(x), 1)
-#define sl_unlikely(x)                     __builtin_expect(!!(x), 0)
+#define sl_likely(x)       __builtin_expect(!!(x), 1)
+#define sl_unlikely(x)     __builtin_expect(!!(x), 0)
 
 /*
  * A borrowed string: not NUL-terminated.
