@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The targets people type; `make help` lists them.
 
-# The recipes below name targets that colleague files (gen.mk, fuzz.mk) may bring.
+# The recipes below name targets that other .mk files (gen.mk, fuzz.mk, race.mk) may bring.
 has_target = $(shell grep -lE '^$(1)[ :]' tools/build/*.mk)
 # A nested make that uses both cores unless the caller has said how many.
 SUBMAKE    = $(MAKE) $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
