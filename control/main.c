@@ -87,20 +87,6 @@ static int parse_args(struct args *a, int argc, char **argv)
 	return EXIT_USAGE;
 }
 
-static int set_pair(struct sl_conf *conf, const char *pair, char error[SL_CONF_ERROR_MAX])
-{
-	const char *eq = strchr(pair, '=');
-	char key[128];
-
-	if (!eq || (size_t)(eq - pair) >= sizeof(key)) {
-		snprintf(error, SL_CONF_ERROR_MAX, "--set %.64s: must be KEY=VALUE", pair);
-		return -EINVAL;
-	}
-	memcpy(key, pair, (size_t)(eq - pair));
-	key[eq - pair] = '\0';
-	return sl_conf_set(conf, key, eq + 1, error);
-}
-
 /* The file, then what the command line sets over it. */
 static int load_conf(struct sl_conf *conf, const struct args *a, char error[SL_CONF_ERROR_MAX])
 {
@@ -112,7 +98,7 @@ static int load_conf(struct sl_conf *conf, const struct args *a, char error[SL_C
 	optind = 1;
 	while (rc == 0 && (opt = getopt_long(a->argc, a->argv, "", options, NULL)) != -1) {
 		if (opt == 'k')
-			rc = set_pair(conf, optarg, error);
+			rc = sl_conf_set_pair(conf, optarg, error);
 	}
 	if (rc == 0 && a->socket)
 		rc = sl_conf_set(conf, "control.socket", a->socket, error);

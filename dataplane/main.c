@@ -57,17 +57,8 @@ static int load(struct sl_conf *conf, const struct args *a, char error[SL_CONF_E
 {
 	int rc = sl_conf_load(conf, a->config, error);
 
-	for (unsigned i = 0; rc == 0 && i < a->sets_count; i++) {
-		char key[128];
-		const char *eq = strchr(a->sets[i], '=');
-
-		if (!eq || eq == a->sets[i] || (size_t)(eq - a->sets[i]) >= sizeof(key)) {
-			snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", a->sets[i]);
-			return -EINVAL;
-		}
-		snprintf(key, sizeof(key), "%.*s", (int)(eq - a->sets[i]), a->sets[i]);
-		rc = sl_conf_set(conf, key, eq + 1, error);
-	}
+	for (unsigned i = 0; rc == 0 && i < a->sets_count; i++)
+		rc = sl_conf_set_pair(conf, a->sets[i], error);
 	return rc;
 }
 

@@ -12,8 +12,9 @@
 #include "conf_impl.h"
 #include "sluice/base/assert.h"
 
-#define SUGGEST_MAX 64  /* longer keys get no suggestion */
-#define WORDS_MAX   128 /* of a definition's words inside an error text */
+#define PAIR_KEY_MAX 128 /* with the NUL; no key is nearly as long */
+#define SUGGEST_MAX  64  /* longer keys get no suggestion */
+#define WORDS_MAX    128 /* of a definition's words inside an error text */
 
 static bool is_blank(char c)
 {
@@ -276,6 +277,19 @@ int sl_conf_set(struct sl_conf *conf, const char *key, const char *value,
 	v->s = copy;
 	v->is_set = true;
 	return 0;
+}
+
+int sl_conf_set_pair(struct sl_conf *conf, const char *pair, char error[SL_CONF_ERROR_MAX])
+{
+	const char *eq = strchr(pair, '=');
+	char key[PAIR_KEY_MAX];
+
+	if (!eq || eq == pair || (size_t)(eq - pair) >= sizeof(key)) {
+		snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", pair);
+		return -EINVAL;
+	}
+	snprintf(key, sizeof(key), "%.*s", (int)(eq - pair), pair);
+	return sl_conf_set(conf, key, eq + 1, error);
 }
 
 void conf_defaults(struct sl_conf *conf)

@@ -86,19 +86,6 @@ static int parse_args(struct args *a, int argc, char **argv)
 	return rc != 0 || optind != argc ? -EINVAL : 0;
 }
 
-static int apply_set(struct sl_conf *conf, const char *set, char error[SL_CONF_ERROR_MAX])
-{
-	const char *eq = strchr(set, '=');
-	char key[128];
-
-	if (!eq || eq == set || (size_t)(eq - set) >= sizeof(key)) {
-		snprintf(error, SL_CONF_ERROR_MAX, "--set %s: not KEY=VALUE", set);
-		return -EINVAL;
-	}
-	snprintf(key, sizeof(key), "%.*s", (int)(eq - set), set);
-	return sl_conf_set(conf, key, eq + 1, error);
-}
-
 /* host and port of `listeners`, and --port put into it. */
 static int resolve_listener(struct args *a, struct sl_conf *conf, char host[256],
                             char error[SL_CONF_ERROR_MAX])
@@ -137,7 +124,7 @@ static int prepare(struct args *a, struct sl_conf *conf, char host[256],
 	int rc = sl_conf_load(conf, a->o.config, error);
 
 	for (unsigned i = 0; rc == 0 && i < a->o.sets_count; i++)
-		rc = apply_set(conf, a->o.sets[i], error);
+		rc = sl_conf_set_pair(conf, a->o.sets[i], error);
 	if (rc == 0)
 		rc = resolve_listener(a, conf, host, error);
 	if (rc == 0) {

@@ -76,6 +76,10 @@ void sl_conf_fini(struct sl_conf *conf);
 int sl_conf_set(struct sl_conf *conf, const char *key, const char *value,
                 char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 
+/* The same from one "KEY=VALUE", as --set takes it. */
+int sl_conf_set_pair(struct sl_conf *conf, const char *pair,
+                     char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+
 int64_t sl_conf_int(const struct sl_conf *conf, enum sl_conf_key key);
 bool sl_conf_bool(const struct sl_conf *conf, enum sl_conf_key key);
 /* Never NULL. */

@@ -80,6 +80,28 @@ Test(conf, both_separators_comments_blanks_and_line_ends)
 	cr_assert(conf.v[SL_CK_server_id].is_set && !conf.v[SL_CK_lane_count].is_set);
 }
 
+Test(conf, takes_pairs_and_refuses_what_is_none)
+{
+	static const char *const bad[] = {"", "=", "=1", "lane.count", "server.id 7"};
+	char longest[300];
+
+	cr_assert(parse("") == 0, "%s", error);
+	cr_assert(sl_conf_set_pair(&conf, "server.id=7", error) == 0);
+	cr_assert(sl_conf_int(&conf, SL_CK_server_id) == 7);
+	cr_assert(sl_conf_set_pair(&conf, "cluster.id=a=b", error) == 0);
+	cr_assert(strcmp(sl_conf_str(&conf, SL_CK_cluster_id), "a=b") == 0);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(bad); i++) {
+		cr_assert(sl_conf_set_pair(&conf, bad[i], error) == -EINVAL, "%s", bad[i]);
+		cr_assert(strstr(error, "not KEY=VALUE"), "%s", error);
+	}
+	memset(longest, 'k', sizeof(longest));
+	longest[sizeof(longest) - 2] = '=';
+	longest[sizeof(longest) - 1] = '\0';
+	cr_assert(sl_conf_set_pair(&conf, longest, error) == -EINVAL);
+	cr_assert(sl_conf_set_pair(&conf, "no.such.key=1", error) == -EINVAL);
+	cr_assert(!strstr(error, "KEY=VALUE"), "%s", error);
+}
+
 Test(conf, backslash_continues_a_line)
 {
 	cr_assert(parse("log.dirs = /a,\\\n   /b,\\\r\n\t/c\n"
