@@ -11,6 +11,8 @@
 #ifndef SLUICE_STORE_LOG_H
 #define SLUICE_STORE_LOG_H
 
+#include <sys/uio.h>
+
 #include "sluice/base/base.h"
 #include "sluice/store/file_ops.h"
 
@@ -122,9 +124,29 @@ int sl_log_error(const struct sl_log *log);
  * not about this process's descriptors or memory or about one file.  Context: any. */
 bool sl_log_is_disk_error(int err);
 
-/* A piece of a segment file that can be sent with sendfile(2) or read with pread(2). */
+/**
+ * sl_log_reserve() - room at the log's end, so that a batch can be received straight into the log
+ * @bytes: of the complete batch
+ * @out: writable memory of @bytes; hand it to sl_log_append() as the batch, which then copies
+ * nothing
+ *
+ * One reservation per log.  It lasts until sl_log_append() of that memory or sl_log_unreserve(); an
+ * append of another batch before that takes the place, so the owner gives the reservation up first
+ * (and keeps what it has received elsewhere).  Rolling or truncating keeps the memory readable.
+ *
+ * Context: owner.
+ * Return: 0; -ENOTSUP this log has no hot tier; -EAGAIN the tier is full of bytes that are not on
+ * disk yet; -EBUSY reserved already; -EFBIG it never fits; the log's error.
+ */
+int sl_log_reserve(struct sl_log *log, size_t bytes, void **out) SL_MUST_CHECK;
+/* A no-op without a reservation. */
+void sl_log_unreserve(struct sl_log *log);
+
+/* A run of a segment's bytes.  It lies in the hot tier, in the file, or partly in both, and may
+ * move from the former to the latter while a slow reader takes it: sl_log_range_piece() says where.
+ */
 struct sl_log_range {
-	int fd; /* -1 when bytes == 0 */
+	int fd; /* of the segment file; -1 when bytes == 0 */
 	uint64_t pos;
 	uint32_t bytes;      /* starts at a batch boundary; may end inside a batch */
 	int64_t base_offset; /* of the first batch in it */
@@ -147,6 +169,28 @@ struct sl_log_range {
  */
 int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t bytes_max,
                 bool is_whole, struct sl_log_range *out) SL_MUST_CHECK;
+
+struct sl_hot_chunk;
+/* Contiguous bytes of a range: for sendfile(2) or pread(2) at @pos of @fd. */
+struct sl_log_piece {
+	int fd;
+	uint64_t pos;
+	uint32_t bytes;
+	struct sl_hot_chunk *chunk; /* the memory they lie in; NULL: in the segment file */
+};
+/**
+ * sl_log_range_piece() - where the bytes of @range from @done on lie now
+ * @done: bytes of the range that are dealt with, below range->bytes
+ *
+ * The answer holds until the next call of anything that appends to a log of this lane.
+ * Context: owner.  Return: 0 or -errno of opening the file.
+ */
+int sl_log_range_piece(struct sl_log *log, const struct sl_log_range *range, uint32_t done,
+                       struct sl_log_piece *out) SL_MUST_CHECK;
+/* copy: for readers that need the bytes in their own memory.  Return: bytes copied (all of the
+ * range, or @bytes_max) or -errno. */
+ssize_t sl_log_range_copy(struct sl_log *log, const struct sl_log_range *range, void *to,
+                          size_t bytes_max);
 /* Context: owner.  Safe on a zeroed range. */
 void sl_log_range_put(struct sl_log *log, struct sl_log_range *range);
 
@@ -196,7 +240,15 @@ int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
  * result. At most one is under way per log.
  */
 struct sl_log_sync {
-	int fds[4]; /* dirty segment files, fds_count of them */
+	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, the
+	 * whole durable with the write itself (RWF_DSYNC) or by an fdatasync(2) behind it.  Memory,
+	 * position and length are multiples of SL_HOT_BLOCK; iov_count == 0: nothing to write. */
+	struct iovec iov[2];
+	uint32_t iov_count;
+	int write_fd;
+	uint64_t write_pos;
+	size_t write_bytes;
+	int fds[4]; /* to be synced: dirty segment files, names; fds_count of them */
 	uint32_t fds_count;
 	int64_t offset;    /* sl_log_flushed() after success */
 	void *segments[4]; /* Owned references */
