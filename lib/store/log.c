@@ -329,6 +329,18 @@ static int prepare_append(struct sl_log *log, const struct sl_batch_head *head, 
 	return log->is_epochs_unsaved ? log_store_epochs(log) : 0;
 }
 
+int sl_log_reserve(struct sl_log *log, size_t bytes, void **out)
+{
+	(void)bytes;
+	(void)out;
+	return log->error ? log->error : -ENOTSUP;
+}
+
+void sl_log_unreserve(struct sl_log *log)
+{
+	(void)log;
+}
+
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
 {
 	struct producers_claim claim;

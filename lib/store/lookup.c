@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "fileio.h"
 #include "log_impl.h"
 
 uint32_t lookup_segment(const struct sl_log *log, int64_t offset)
@@ -184,6 +185,31 @@ int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t
 		.segment = seg,
 	};
 	return 0;
+}
+
+int sl_log_range_piece(struct sl_log *log, const struct sl_log_range *range, uint32_t done,
+                       struct sl_log_piece *out)
+{
+	(void)log;
+	SL_ASSERT(done < range->bytes);
+	*out = (struct sl_log_piece){
+		.fd = range->fd,
+		.pos = range->pos + done,
+		.bytes = range->bytes - done,
+	};
+	return 0;
+}
+
+ssize_t sl_log_range_copy(struct sl_log *log, const struct sl_log_range *range, void *to,
+                          size_t bytes_max)
+{
+	size_t want = SL_MIN((size_t)range->bytes, bytes_max);
+	size_t got = 0;
+	int err = fileio_read(&log->files, range->fd, to, want, range->pos, &got);
+
+	if (err)
+		return err;
+	return got == want ? (ssize_t)got : -EIO;
 }
 
 void sl_log_range_put(struct sl_log *log, struct sl_log_range *range)
