@@ -87,6 +87,7 @@ struct ctx {
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
+	int64_t point_ms;          /* not before: next checkpoint of any partition */
 	struct ctx_dirs dirs;
 	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list

@@ -9,6 +9,7 @@
 #include "partition/partition.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "reply/reply.h"
@@ -16,13 +17,17 @@
 #include "sluice/base/log.h"
 #include "sluice/wire/batch.h"
 
-#define PARTITION_REAPS_MAX   256   /* finished syncs taken in one poll */
-#define PARTITION_STARTS_MAX  256   /* syncs begun in one poll */
-#define PARTITION_LOOKS_MAX   64    /* partitions looked at in one tick */
-#define PARTITION_TICKS_MAX   4     /* of them, with retention work (disk) */
-#define PARTITION_LOOK_MS     1000  /* flush.ms and segment ages are kept this exactly */
-#define PARTITION_RETRY_MS    10    /* a sync that found no descriptor or no room */
-#define PARTITION_TICK_MS_MIN 30000 /* first retention after start, as Kafka's initial delay */
+#define PARTITION_REAPS_MAX    256  /* finished syncs taken in one poll */
+#define PARTITION_STARTS_MAX   256  /* syncs begun in one poll */
+#define PARTITION_LOOKS_MAX    64   /* partitions looked at in one tick */
+#define PARTITION_TICKS_MAX    4    /* of them, with retention work (disk) */
+#define PARTITION_LOOK_MS      1000 /* flush.ms and segment ages are kept this exactly */
+#define PARTITION_RETRY_MS     10   /* a sync that found no descriptor or no room */
+#define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
+#define PARTITION_WRITE_MS     1000  /* what nobody asks for is written after this long */
+#define PARTITION_POINT_MS     5000  /* between two checkpoints of a partition */
+#define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
+#define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 
 /* ---- References ---- */
 
@@ -102,6 +107,12 @@ void partition_unwait(struct waiter *w)
 		return;
 	sl_list_del(&w->link);
 	w->partition = NULL;
+}
+
+/* More was accepted into memory than should wait there for somebody to ask for it. */
+static bool is_write_due(const struct partition *p)
+{
+	return sl_log_unwritten(p->log) >= (p->is_closing ? 1 : PARTITION_WRITE_BYTES);
 }
 
 static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
@@ -256,6 +267,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->high_watermark = sl_log_end(p->log);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
+	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->fetch_waiters);
 	sl_list_init(&p->sync_waiters);
@@ -265,6 +277,15 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	/* The host may have opened it before it heard of the failure. */
 	if (ctx->dirs.offline & dir_bit(p->log_dir))
 		go_offline(ctx, p);
+}
+
+/* The lane's own reference, once nothing of the log lies in its memory only. */
+static void let_go(struct ctx *ctx, struct partition *p)
+{
+	SL_ASSERT(p->is_closing && !p->sync_running);
+	sl_list_del(&p->dirty_link);
+	sl_log_cool(p->log);
+	partition_put(ctx, p);
 }
 
 void partition_detach(struct ctx *ctx, struct partition *p)
@@ -279,7 +300,11 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	if (p->is_offline)
 		ctx_gauge_add(ctx, SL_STAT_partitions_offline, -1);
 	set_slot_state(p, SL_SLOT_FREE);
-	partition_put(ctx, p);
+	/* Whoever opens the folder next must find all of it in the files. */
+	if (is_write_due(p) && !p->is_offline)
+		mark_dirty(ctx, p);
+	else if (!p->sync_running)
+		let_go(ctx, p);
 }
 
 void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
@@ -335,6 +360,8 @@ enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch,
 	ctx_count(ctx, SL_STAT_messages_in,
 	          sl_load_be32((const uint8_t *)batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
+	if (is_write_due(p))
+		mark_dirty(ctx, p);
 	partition_publish(p);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
 	return SL_KERR_NONE;
@@ -352,11 +379,13 @@ static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
  * tried again. */
 static bool begin_sync(struct ctx *ctx, struct partition *p)
 {
-	SL_ASSERT(!p->sync_running && !p->is_closing);
+	SL_ASSERT(!p->sync_running);
 	partition_check(ctx, p);
-	if (p->is_offline) {
+	if (sl_log_error(p->log) || p->is_offline) {
 		fail_sync_waiters(ctx, p);
 		p->appended_ms = 0;
+		if (p->is_closing)
+			let_go(ctx, p);
 		return true;
 	}
 	if (syncer_is_full(ctx->syncer))
@@ -393,13 +422,17 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		wake_durable(ctx, p);
 		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
-		} else if (!sl_list_is_empty(&p->sync_waiters)) {
+		} else if (!sl_list_is_empty(&p->sync_waiters) || is_write_due(p)) {
 			mark_dirty(ctx, p);
 		}
 		/* Appended meanwhile, or more segments than one sync takes. */
 		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
 			p->appended_ms = ctx->now_ms;
 		partition_publish(p);
+	} else if (is_write_due(p) && !sl_log_error(p->log)) {
+		mark_dirty(ctx, p);
+	} else {
+		let_go(ctx, p);
 	}
 	partition_put(ctx, p);
 }
@@ -424,14 +457,37 @@ unsigned partition_poll(struct ctx *ctx)
 	return reaped + begun;
 }
 
+/* Begins what is left to write.  Return: whether there is anything left to wait for. */
+static bool drain(struct ctx *ctx)
+{
+	bool is_busy = !sl_list_is_empty(&ctx->dirty);
+	struct sl_list *pos;
+
+	sl_list_for_each(pos, &ctx->partitions) {
+		struct partition *p = sl_list_entry(pos, struct partition, lane_link);
+
+		if (!p->sync_running && !p->is_offline && sl_log_unwritten(p->log) > 0)
+			mark_dirty(ctx, p);
+		is_busy |= p->sync_running || !sl_list_is_empty(&p->dirty_link);
+	}
+	return is_busy;
+}
+
 void partition_stop(struct ctx *ctx)
 {
+	struct sl_list *pos;
 	struct partition *p;
 	int result;
 
+	/* The memory that the tier lends is the lane's: when it is gone the logs are the host's. */
+	while (drain(ctx))
+		if (partition_poll(ctx) == 0)
+			sched_yield();
 	syncer_stop(ctx->syncer);
 	while ((p = syncer_reap(ctx->syncer, &result)))
 		end_sync(ctx, p, result);
+	sl_list_for_each(pos, &ctx->partitions)
+		sl_log_cool(sl_list_entry(pos, struct partition, lane_link)->log);
 }
 
 /* ---- Retention and flush.ms ---- */
@@ -455,8 +511,28 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 /* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
 static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 {
+	const int64_t due_ms = sl_log_unwritten(p->log) > 0
+	                               ? SL_MIN(p->flush_ms, PARTITION_WRITE_MS)
+	                               : p->flush_ms;
+
 	return p->appended_ms != 0 && !p->sync_running && !p->is_offline &&
-	       ctx->now_ms - p->appended_ms >= p->flush_ms;
+	       ctx->now_ms - p->appended_ms >= due_ms;
+}
+
+/* Bounds what a crash makes the next start read.  Return: work done. */
+static unsigned checkpoint(struct ctx *ctx, struct partition *p)
+{
+	int rc;
+
+	if (p->is_offline || ctx->now_ms < p->point_ms || ctx->now_ms < ctx->point_ms)
+		return 0;
+	rc = sl_log_checkpoint(p->log);
+	if (rc == 0)
+		return 0;
+	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
+	ctx->point_ms = ctx->now_ms + PARTITION_POINT_GAP_MS;
+	partition_check(ctx, p);
+	return 1;
 }
 
 unsigned partition_tick(struct ctx *ctx)
@@ -479,6 +555,7 @@ unsigned partition_tick(struct ctx *ctx)
 		}
 		if (is_flush_due(ctx, p))
 			flushes += begin_sync(ctx, p);
+		ticks += checkpoint(ctx, p);
 		looks++;
 	}
 	/* A look alone is no work: it must not keep the lane from sleeping. */

@@ -42,6 +42,7 @@ struct partition {
 	int64_t flush_ms;
 	int64_t appended_ms; /* monotonic: when the oldest unsynced append came; 0 none */
 	int64_t tick_ms;     /* next sl_log_tick() */
+	int64_t point_ms;    /* not before: next sl_log_checkpoint() */
 	int64_t look_ms;     /* next look of partition_tick(); ctx->partitions is in its order */
 	bool is_closing;     /* detached: fail new work */
 	bool is_offline;     /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */

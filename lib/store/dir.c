@@ -195,6 +195,11 @@ err_free:
 	return err;
 }
 
+const struct sl_files *dir_files(const struct sl_log_dir *dir)
+{
+	return &dir->files;
+}
+
 int sl_log_dir_fd(const struct sl_log_dir *dir)
 {
 	return dir->fd;
