@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -493,12 +494,23 @@ static bool is_finished(struct lane *lane)
 	       (sessions_drained(lane->sessions) || lane->ctx.now_ms >= lane->stop_ms);
 }
 
+/* For ps -T, top -H and perf. */
+static void name_thread(uint32_t index)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "lane-%u", index);
+	/* Fails only for names that are too long. */
+	(void)pthread_setname_np(pthread_self(), name);
+}
+
 int lane_main(void *arg)
 {
 	struct lane *lane = arg;
 	struct ctx *ctx = &lane->ctx;
 	unsigned work = 1;
 
+	name_thread(ctx->index);
 	read_clocks(ctx);
 	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d", ctx->index, ctx->node_id,
 	       sched_getcpu());
