@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,8 @@ struct lane {
 	struct lane_msg *stop_msg;
 	struct sl_list detach_msgs; /* DETACH messages under way: struct lane_msg.link */
 	uint64_t idle_since_ns;
+	uint64_t turn_tsc;      /* when this iteration began */
+	uint64_t asleep_cycles; /* of this iteration */
 };
 
 static int watch(const struct lane *lane, int fd, uint64_t tag)
@@ -397,10 +400,14 @@ static void drain_eventfd(int fd)
 static unsigned poll_events(struct lane *lane, int timeout_ms)
 {
 	struct epoll_event events[LANE_EVENTS_MAX];
+	uint64_t began = timeout_ms != 0 ? rte_rdtsc() : 0;
 	int n = epoll_wait(lane->epoll_fd, events, LANE_EVENTS_MAX, timeout_ms);
 
-	if (timeout_ms != 0)
+	if (timeout_ms != 0) {
 		atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+		lane->asleep_cycles = rte_rdtsc() - began;
+	}
+	ctx_count(&lane->ctx, SL_STAT_epoll_events, n > 0 ? (uint64_t)n : 0);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = events[i].data.u64;
 
@@ -463,10 +470,38 @@ static int idle_timeout(struct lane *lane, unsigned work)
 	return (int)ms;
 }
 
+/* Where this iteration's time went.  The next one begins where this one ended, so that no cycle of
+ * the lane's life is left out or counted twice. */
+static void count_turn(struct lane *lane, unsigned work)
+{
+	struct ctx *ctx = &lane->ctx;
+	uint64_t now = rte_rdtsc();
+
+	ctx_count(ctx, SL_STAT_polls, 1);
+	ctx_count(ctx, SL_STAT_polls_busy, work ? 1 : 0);
+	ctx_count(ctx, SL_STAT_epoll_calls, 1);
+	ctx_count(ctx, SL_STAT_epoll_calls_busy, work ? 1 : 0);
+	ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
+	          now - lane->turn_tsc - lane->asleep_cycles);
+	ctx_count(ctx, SL_STAT_cycles_asleep, lane->asleep_cycles);
+	lane->turn_tsc = now;
+	lane->asleep_cycles = 0;
+}
+
 static bool is_finished(struct lane *lane)
 {
 	return lane->is_stopping &&
 	       (sessions_drained(lane->sessions) || lane->ctx.now_ms >= lane->stop_ms);
+}
+
+/* For ps -T, top -H and perf. */
+static void name_thread(uint32_t index)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "lane-%u", index);
+	/* Fails only for names that are too long. */
+	(void)pthread_setname_np(pthread_self(), name);
 }
 
 int lane_main(void *arg)
@@ -475,15 +510,13 @@ int lane_main(void *arg)
 	struct ctx *ctx = &lane->ctx;
 	unsigned work = 1;
 
+	name_thread(ctx->index);
 	read_clocks(ctx);
 	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d", ctx->index, ctx->node_id,
 	       sched_getcpu());
+	lane->turn_tsc = rte_rdtsc();
 	while (!is_finished(lane)) {
-		uint64_t begin;
-		int timeout_ms = idle_timeout(lane, work);
-
-		work = poll_events(lane, timeout_ms);
-		begin = rte_rdtsc();
+		work = poll_events(lane, idle_timeout(lane, work));
 		read_clocks(ctx);
 		if (lane->accept_ms && ctx->now_ms >= lane->accept_ms)
 			serve(lane);
@@ -493,10 +526,7 @@ int lane_main(void *arg)
 		work += partition_poll(ctx);
 		work += partition_tick(ctx);
 		work += release(lane);
-		ctx_count(ctx, SL_STAT_polls, 1);
-		ctx_count(ctx, work ? SL_STAT_polls_busy : SL_STAT_polls, work ? 1 : 0);
-		ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
-		          rte_rdtsc() - begin);
+		count_turn(lane, work);
 		sl_stat_set(ctx->stats, SL_STAT_buffer_bytes_used, ctx->pool.used);
 	}
 	sessions_destroy(lane->sessions);

@@ -54,8 +54,12 @@ X(partitions_offline, G, "partitions whose log dir failed") \
 X(polls, C, "loop iterations") \
 X(polls_busy, C, "loop iterations that found work") \
 X(sleeps, C, "times the lane slept") \
-X(cycles_busy, C, "TSC cycles in iterations that found work") \
-X(cycles_idle, C, "TSC cycles in iterations that found none") \
+X(epoll_calls, C, "epoll_wait system calls") \
+X(epoll_calls_busy, C, "epoll_wait system calls of loop iterations that found work") \
+X(epoll_events, C, "events that epoll_wait brought") \
+X(cycles_busy, C, "TSC cycles of loop iterations that found work, their system calls included") \
+X(cycles_idle, C, "TSC cycles of loop iterations that found none, and of falling asleep") \
+X(cycles_asleep, C, "TSC cycles inside an epoll_wait that might sleep; with busy and idle all of the lane's time") \
 X(tsc_hz, G, "TSC frequency")
 /* clang-format on */
 
