@@ -107,7 +107,8 @@ int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
 	return 1;
 }
 
-static int write_part(const struct sl_files *files, const struct sl_log_sync *sync)
+/* Return: 0 or -errno.  O_DIRECT or not, the data is durable only after the sync behind it. */
+static int run_write(const struct sl_files *files, const struct sl_log_sync *sync)
 {
 	uint64_t pos = sync->write_pos;
 
@@ -119,22 +120,21 @@ static int write_part(const struct sl_files *files, const struct sl_log_sync *sy
 			return err;
 		pos += sync->iov[i].iov_len;
 	}
-	return sync->iov_count > 0 ? files->ops->sync(files->ctx, sync->write_fd) : 0;
+	SL_ASSERT(pos == sync->write_pos + sync->write_bytes);
+	return files->ops->sync(files->ctx, sync->write_fd);
 }
 
 int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
 {
-	int err = write_part(files, sync);
+	int err = 0;
 
-	if (err)
-		return err;
 	SL_ASSERT(sync->fds_count <= SL_ARRAY_SIZE(sync->fds));
-	for (uint32_t i = 0; i < sync->fds_count; i++) {
+	SL_ASSERT(sync->iov_count <= SL_ARRAY_SIZE(sync->iov));
+	if (sync->iov_count > 0)
+		err = run_write(files, sync);
+	for (uint32_t i = 0; !err && i < sync->fds_count; i++)
 		err = files->ops->sync(files->ctx, sync->fds[i]);
-		if (err)
-			return err;
-	}
-	return 0;
+	return err;
 }
 
 /* Moves the recovery point over sealed segments that are durable now. */

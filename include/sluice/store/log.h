@@ -311,6 +311,8 @@ struct sl_log_dir;
 int sl_log_dir_open(struct sl_log_dir **out, const char *path, struct sl_files files,
                     bool *was_clean) SL_MUST_CHECK;
 int sl_log_dir_fd(const struct sl_log_dir *dir);
+/* The lock is held for as long as anybody has this file open. */
+int sl_log_dir_lock_fd(const struct sl_log_dir *dir);
 const char *sl_log_dir_path(const struct sl_log_dir *dir);
 /* Calls @each for every partition folder.  Return: 0, -errno, or @each's non-zero result. */
 int sl_log_dir_scan(struct sl_log_dir *dir,
