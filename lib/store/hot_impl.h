@@ -106,12 +106,12 @@ struct hot_pool_opts {
 	uint32_t units;
 	uint32_t slot_first;
 };
+/* A slice and its books.  The lane's, but for the two atomics. */
 struct sl_hot_pool {
 	struct hot_buddy buddy;
 	struct hot_pool_opts opts;
-	struct sl_hot_chunk
-		*chunks; /* Owned. By first unit; never zeroed, so that gen only rises. */
-	struct hot_desc *descs_all; /* by slot */
+	struct sl_hot_chunk *chunks; /* Owned. By first unit; gen stays when one is made anew. */
+	struct hot_desc *descs_all;  /* by slot */
 	struct sl_hot_pool_ops ops;
 	struct sl_list clean;       /* first to become clean first */
 	struct sl_list quarantined; /* longest without a look first */
