@@ -155,6 +155,14 @@ static void on_tell(void *arg, enum sl_ipc_type type, const void *head, size_t b
 	attach_send(h->attach, type, (struct sl_bytes){head, (int32_t)bytes}, (struct sl_bytes){0});
 }
 
+static int on_greeted(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used)
+{
+	(void)arg;
+	(void)offered;
+	(void)used;
+	return 0;
+}
+
 static void on_attached(void *arg)
 {
 	struct host *h = arg;
@@ -264,6 +272,7 @@ static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.shm_fd = h->shm_fd,
 		.epoll_fd = h->epoll_fd,
 		.post = on_post,
+		.greeted = on_greeted,
 		.attached = on_attached,
 		.lost = on_lost,
 		.message = on_message,
