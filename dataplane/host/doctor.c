@@ -34,11 +34,11 @@ static void add(json_t *checks, const char *name, const char *state, const struc
 
 static void check_hugepages(const struct host *h, json_t *checks)
 {
-	const char *reason = h->opts.huge_reason ? h->opts.huge_reason : "";
+	const char *reason = h->memory.reason ? h->memory.reason : "";
 	const char *fix = strstr(reason, "; fix: ");
 	char cause[256];
 
-	if (h->opts.is_huge) {
+	if (h->memory.is_huge) {
 		add_ok(checks, "hugepages", "DPDK memory is on huge pages");
 		return;
 	}

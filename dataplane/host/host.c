@@ -108,7 +108,8 @@ static unsigned reap_lanes(struct host *h)
 	return done;
 }
 
-static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
+int host_create_lanes(struct host *h, const struct host_memory *memory,
+                      char error[SL_CONF_ERROR_MAX])
 {
 	const struct sl_conf *conf = h->opts.conf;
 	struct lane_opts o = {
@@ -122,6 +123,7 @@ static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.host_wake_fd = h->wake_fd,
 	};
 
+	h->memory = *memory;
 	for (uint32_t i = 0; i < o.lanes_count; i++) {
 		int rc;
 
@@ -310,8 +312,6 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 		rc = create_steer(h, error);
 	if (rc == 0)
 		rc = create_apply(h);
-	if (rc == 0)
-		rc = create_lanes(h, error);
 	return rc == 0 ? create_attach(h, error) : rc;
 }
 

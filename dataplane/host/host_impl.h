@@ -17,6 +17,7 @@ struct host_lane {
 
 struct host {
 	struct host_opts opts;
+	struct host_memory memory;
 	struct ctx_config config;
 	struct sl_files files;
 	struct logdirs *dirs; /* Owned */
