@@ -200,6 +200,11 @@ int sl_log_dir_fd(const struct sl_log_dir *dir)
 	return dir->fd;
 }
 
+const struct sl_files *dir_files(const struct sl_log_dir *dir)
+{
+	return &dir->files;
+}
+
 const char *sl_log_dir_path(const struct sl_log_dir *dir)
 {
 	return dir->path;

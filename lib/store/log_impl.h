@@ -102,6 +102,11 @@ struct sl_log {
 	char folder[];      /* "<topic>-<partition>" */
 };
 
+/* ---- dir.c ---- */
+
+/* The door to the disk that holds the log dir. */
+const struct sl_files *dir_files(const struct sl_log_dir *dir);
+
 /* ---- log.c ---- */
 
 /* "<folder>/<name>" for openat(2); @path is returned. */

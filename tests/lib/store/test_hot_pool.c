@@ -130,8 +130,8 @@ Test(hot_pool, refuses_what_can_never_fit)
 	struct world w;
 
 	world_init(&w, 16 * MIB);
-	cr_assert(sl_hot_fits(w.pool, 4 * MIB));
-	cr_assert(!sl_hot_fits(w.pool, 4 * MIB + 1));
+	cr_assert(sl_hot_fits(w.pool, 4 * MIB - SL_HOT_BLOCK + 1));
+	cr_assert(!sl_hot_fits(w.pool, 4 * MIB - SL_HOT_BLOCK + 2), "behind the end of a block");
 	cr_assert(!sl_hot_fits(w.pool, SIZE_MAX));
 	cr_assert_null(get(&w, 0, 4 * MIB + 1, 0));
 	cr_assert_null(get(&w, 1, 4 * MIB, 0));
