@@ -21,6 +21,7 @@ struct image;
 struct request;
 struct partition;
 struct sl_codec_ctx;
+struct sl_hot_pool;
 struct syncer;
 
 /* Broker configuration as the hot path wants it; constant after start. */
@@ -80,6 +81,7 @@ struct ctx {
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct syncer *syncer;
+	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
 
 	struct ctx_deadlines deadlines;
 	struct request *

@@ -73,6 +73,8 @@ static void dispatch_returned(struct host *h, struct lane_msg *msg)
 	case LANE_MSG_CONNECTIONS:
 		query_returned(h, msg);
 		break;
+	case LANE_MSG_HOT:
+		break;
 	case LANE_MSG_STOP:
 		SL_ASSERT(h->stops_left > 0);
 		h->stops_left--;
@@ -157,12 +159,56 @@ static void on_tell(void *arg, enum sl_ipc_type type, const void *head, size_t b
 	attach_send(h->attach, type, (struct sl_bytes){head, (int32_t)bytes}, (struct sl_bytes){0});
 }
 
+static void stop(struct host *h)
+{
+	h->is_stopping = true;
+	steer_stop(h->steer);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->stop_msgs[i].type = LANE_MSG_STOP;
+		h->stop_msgs[i].lane = i;
+		sl_list_init(&h->stop_msgs[i].link);
+		h->stops_left++;
+		host_post(h, &h->stop_msgs[i]);
+	}
+}
+
+/* Before any log is opened, since what was left in a tier belongs into the files first. */
+static int open_tier(struct host *h, const struct sl_ipc_tiers *offered)
+{
+	struct sl_hot_pool *const *pools = tier_pools(h->tier);
+	struct memory memory;
+	int rc;
+
+	memory_read(&memory);
+	rc = tier_open(h->tier, &memory, offered, h->dirs);
+	if (rc != 0) {
+		sl_log(ERR, host, "replay hot tier: %s; the control process keeps it%s",
+		       strerror(-rc),
+		       rc == -ENOSPC || rc == -EDQUOT ? "; fix: make room in the log dirs" : "");
+		h->error = rc;
+		stop(h);
+		return rc;
+	}
+	apply_set_hot(h->apply, pools);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->hot_msgs[i] = (struct lane_msg){.type = LANE_MSG_HOT, .lane = i};
+		h->hot_msgs[i].hot = pools[i];
+		sl_list_init(&h->hot_msgs[i].link);
+		host_post(h, &h->hot_msgs[i]);
+	}
+	return 0;
+}
+
 static int on_greeted(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used)
 {
-	(void)arg;
-	(void)offered;
-	(void)used;
-	return 0;
+	struct host *h = arg;
+	int rc = h->is_stopping ? -ESHUTDOWN : 0;
+
+	if (rc == 0 && !tier_is_open(h->tier))
+		rc = open_tier(h, offered);
+	if (rc == 0)
+		tier_list(h->tier, used);
+	return rc;
 }
 
 static void on_attached(void *arg)
@@ -266,6 +312,17 @@ static int create_apply(struct host *h)
 	return apply_create(&h->apply, &o);
 }
 
+static int create_tier(struct host *h)
+{
+	const struct tier_opts o = {
+		.conf = h->opts.conf,
+		.lanes_count = h->opts.lanes_count,
+		.numa_nodes = h->opts.numa_nodes,
+	};
+
+	return tier_create(&h->tier, &o);
+}
+
 static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 {
 	struct attach_opts o = {
@@ -311,6 +368,8 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 	if (rc == 0)
 		rc = create_steer(h, error);
 	if (rc == 0)
+		rc = create_tier(h);
+	if (rc == 0)
 		rc = create_apply(h);
 	return rc == 0 ? create_attach(h, error) : rc;
 }
@@ -355,15 +414,7 @@ static void begin_stop(struct host *h)
 	if (n != (ssize_t)sizeof(info) || h->is_stopping)
 		return;
 	sl_log(INFO, host, "stop signal=%u pid=%u", info.ssi_signo, info.ssi_pid);
-	h->is_stopping = true;
-	steer_stop(h->steer);
-	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
-		h->stop_msgs[i].type = LANE_MSG_STOP;
-		h->stop_msgs[i].lane = i;
-		sl_list_init(&h->stop_msgs[i].link);
-		h->stops_left++;
-		host_post(h, &h->stop_msgs[i]);
-	}
+	stop(h);
 }
 
 static void housekeep(struct host *h, int64_t now_ms)
@@ -452,7 +503,7 @@ int host_run(struct host *h)
 	rc = rc ? rc : dirs_rc;
 	sl_log(INFO, host, "closed all logs clean=%s ms=%lld", rc ? "no" : "yes",
 	       (long long)(sl_mono_ms() - begun_ms));
-	return rc;
+	return h->error ? h->error : rc;
 }
 
 void host_destroy(struct host *h)
@@ -468,6 +519,7 @@ void host_destroy(struct host *h)
 	rc = rc ? rc : logdirs_destroy(h->dirs);
 	if (rc != 0)
 		sl_log(ERR, host, "close logs: %s", strerror(-rc));
+	tier_destroy(h->tier);
 	steer_destroy(h->steer);
 	sl_ipc_shm_destroy(h->shm, h->shm_bytes, h->shm_fd);
 	if (h->signal_fd >= 0)

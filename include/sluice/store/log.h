@@ -16,6 +16,7 @@
 #include "sluice/base/base.h"
 #include "sluice/store/file_ops.h"
 
+struct sl_hot_pool;
 struct sl_log;
 
 /* What a topic's configuration means to its logs; see conf_keys.h for the meaning of each. */
@@ -38,6 +39,8 @@ struct sl_log_opts {
 	int32_t partition;
 	struct sl_uuid topic_id; /* kept in partition.metadata; another id there: -ESTALE */
 	struct sl_log_config config;
+	struct sl_hot_pool *hot; /* of the lane that will own the log; NULL: no tier, appends go
+	                            through the page cache.  Borrowed while the log is open */
 	bool was_clean;   /* the log dir was shut down cleanly: trust indexes, skip the scan */
 	int64_t now_ms;   /* wall clock */
 	uint64_t *memory; /* optional: bytes allocated are added here */

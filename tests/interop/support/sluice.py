@@ -100,7 +100,9 @@ class Broker:
         self.port = free_ports(lanes + 2)
         self.http = self.port + lanes + 1
         self.socket = self.data / "run" / "sluice.sock"
-        self.settings = {"group.initial.rebalance.delay.ms": "200", **(settings or {})}
+        # A quarter of the machine for each of many brokers would be too much.
+        self.settings = {"group.initial.rebalance.delay.ms": "200",
+                         "log.hot.bytes": str(256 << 20), **(settings or {})}
         self.log_path = self.data / "sluice.log"
         self.process = None
 

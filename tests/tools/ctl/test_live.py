@@ -105,7 +105,8 @@ def shows(broker):
         if words[0] != "top":
             check(isinstance(broker.ctl(*words), dict), f"{words} --json")
     checks = {c["name"]: c for c in broker.ctl("doctor")["checks"]}
-    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile"} - set(checks)
+    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile",
+               "hot_tier"} - set(checks)
     check(not missing, f"doctor lacks {missing}")
     for name, found in checks.items():
         check(found["state"] == "ok" or found["fix"], f"no fix for {name}: {json.dumps(found)}")
