@@ -137,6 +137,9 @@ Test(hot, pages_are_huge_where_that_is_permitted)
 		;
 	if (!sl_hot_is_huge(hot)) {
 		cr_assert_neq(sl_hot_reason(hot)[0], '\0');
+		/* Only a refusal is an excuse. */
+		cr_assert_not_null(strstr(sl_hot_reason(hot), "shmem_enabled"), "%s",
+		                   sl_hot_reason(hot));
 		cr_skip_test("no huge pages here: %s", sl_hot_reason(hot));
 	}
 	cr_assert_str_eq(sl_hot_reason(hot), "");
