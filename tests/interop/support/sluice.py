@@ -202,9 +202,11 @@ class Broker:
         return json.loads(done.stdout) if as_json and done.stdout.strip() else done.stdout
 
     def memory(self, program):
-        """Resident bytes of a child, without shared huge pages."""
+        """Resident bytes of a child that are its own: without the hot tier, which is populated in the
+        background, and other memory that it shares."""
         text = pathlib.Path(f"/proc/{self.pids()[program]}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+        return sum(int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) * 1024
+                   for field in ("RssAnon", "RssFile"))
 
     def __enter__(self):
         return self.start()
