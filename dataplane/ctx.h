@@ -21,6 +21,7 @@ struct image;
 struct request;
 struct partition;
 struct sl_codec_ctx;
+struct sl_hot_pool;
 struct writer;
 
 /* When appended data has to be on stable storage: flush, flush.ms and flush.bytes of a topic. */
@@ -87,6 +88,7 @@ struct ctx {
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct writer *writer;
+	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
 
 	struct ctx_deadlines deadlines;
 	struct request *

@@ -314,6 +314,10 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 	case LANE_MSG_DIR_OFFLINE:
 		partition_dir_offline(ctx, msg->log_dir, msg->error);
 		return true;
+	case LANE_MSG_HOT:
+		SL_ASSERT(sl_list_is_empty(&ctx->partitions));
+		ctx->hot = msg->hot;
+		return true;
 	case LANE_MSG_CONTROL:
 		set_control(lane, msg);
 		return true;
