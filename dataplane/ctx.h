@@ -21,7 +21,7 @@ struct image;
 struct request;
 struct partition;
 struct sl_codec_ctx;
-struct syncer;
+struct writer;
 
 /* Broker configuration as the hot path wants it; constant after start. */
 struct ctx_config {
@@ -79,7 +79,7 @@ struct ctx {
 	struct sl_channel *control;     /* NULL: the control process is away */
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
-	struct syncer *syncer;
+	struct writer *writer;
 
 	struct ctx_deadlines deadlines;
 	struct request *

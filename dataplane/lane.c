@@ -22,6 +22,7 @@
 
 #include "image.h"
 #include "partition/partition.h"
+#include "partition/writer.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -37,7 +38,7 @@
 #define LANE_OUT_BYTES       ((size_t)64 << 20)
 #define LANE_SLEEP_MS_MAX    1000
 #define LANE_DRAIN_MS        3000
-#define LANE_SYNCS           4096
+#define LANE_SYNCS           1024 /* group commits under way */
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {
@@ -53,7 +54,7 @@ struct lane {
 	struct rte_ring *inbox;    /* Owned; host -> lane */
 	struct rte_ring *outbox;   /* Owned; lane -> host */
 	int epoll_fd;
-	int wake_fd; /* the host and the group commit thread write it */
+	int wake_fd; /* the host and the writer write it */
 	int control_wake_fd;
 	int host_wake_fd;
 	int listen_fds[2];
@@ -143,6 +144,16 @@ static int create_rings(struct lane *lane)
 	return lane->inbox && lane->outbox ? 0 : -ENOMEM;
 }
 
+static int create_writer(struct lane *lane, const struct lane_opts *o)
+{
+	const struct writer_opts wo = {.files = *o->files,
+	                               .wake_fd = lane->wake_fd,
+	                               .depth = LANE_SYNCS,
+	                               .stats = o->stats};
+
+	return writer_create(&lane->ctx.writer, &wo);
+}
+
 int lane_create(struct lane **out, const struct lane_opts *o)
 {
 	struct lane *lane = aligned_alloc(SL_CACHE_LINE, SL_ALIGN_UP(sizeof(*lane), SL_CACHE_LINE));
@@ -162,7 +173,7 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	if (rc == 0)
 		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : create_rings(lane);
 	if (rc == 0)
-		rc = syncer_create(&lane->ctx.syncer, o->files, lane->wake_fd, LANE_SYNCS);
+		rc = create_writer(lane, o);
 	if (rc == 0)
 		rc = sessions_create(&lane->sessions, &lane->ctx, lane->epoll_fd);
 	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
@@ -178,12 +189,17 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	return 0;
 }
 
+struct writer *lane_writer(const struct lane *lane)
+{
+	return lane->ctx.writer;
+}
+
 void lane_destroy(struct lane *lane)
 {
 	if (!lane)
 		return;
 	sessions_destroy(lane->sessions);
-	syncer_destroy(lane->ctx.syncer);
+	writer_destroy(lane->ctx.writer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
 	sl_codec_ctx_destroy(lane->ctx.codec);
@@ -394,13 +410,19 @@ static void drain_eventfd(int fd)
 		sl_log(ERR, lane, "read eventfd: %s", strerror(errno));
 }
 
+static void woke(struct lane *lane)
+{
+	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	writer_wake(lane->ctx.writer);
+}
+
 static unsigned poll_events(struct lane *lane, int timeout_ms)
 {
 	struct epoll_event events[LANE_EVENTS_MAX];
 	int n = epoll_wait(lane->epoll_fd, events, LANE_EVENTS_MAX, timeout_ms);
 
 	if (timeout_ms != 0)
-		atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+		woke(lane);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = events[i].data.u64;
 
@@ -431,10 +453,10 @@ static bool may_sleep(struct lane *lane)
 	atomic_store_explicit(&lane->is_asleep, true, memory_order_relaxed);
 	/* Pairs with lane_post(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (rte_ring_empty(lane->inbox) &&
+	if (rte_ring_empty(lane->inbox) && writer_sleep(lane->ctx.writer) &&
 	    (!lane->ctx.control || sl_channel_sleep(lane->ctx.control)))
 		return true;
-	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	woke(lane);
 	return false;
 }
 
@@ -476,8 +498,9 @@ int lane_main(void *arg)
 	unsigned work = 1;
 
 	read_clocks(ctx);
-	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d", ctx->index, ctx->node_id,
-	       sched_getcpu());
+	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d writer=%s", ctx->index, ctx->node_id,
+	       sched_getcpu(), writer_name(ctx->writer));
+	writer_wake(ctx->writer);
 	while (!is_finished(lane)) {
 		uint64_t begin;
 		int timeout_ms = idle_timeout(lane, work);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Partitions of one lane: append, high watermark, waiters, group commit, retention.  Everything
- * belongs to the lane's core; only fdatasync(2) runs elsewhere (syncer.c).
+ * belongs to the lane's core; only writing and syncing run elsewhere (writer.c).
  *
  * Waiters are never woken from inside partition_append() for anything but new data, so that a
  * handler that appends is not entered by the end of another request's wait.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "partition/writer.h"
 #include "reply/reply.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
@@ -348,7 +349,7 @@ static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
 	wake_all(ctx, &p->sync_waiters, SL_KERR_KAFKA_STORAGE_ERROR);
 }
 
-/* Hands everything appended so far to the group commit thread.  Return: false when it has to be
+/* Hands everything appended so far to the writer.  Return: false when it has to be
  * tried again. */
 static bool begin_sync(struct ctx *ctx, struct partition *p)
 {
@@ -359,7 +360,7 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 		p->appended_ms = 0;
 		return true;
 	}
-	if (syncer_is_full(ctx->syncer))
+	if (writer_is_full(ctx->writer))
 		return false;
 	if (sl_log_sync_begin(p->log, &p->sync) == 0) {
 		wake_durable(ctx, p);
@@ -375,7 +376,11 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	p->sync_running = true;
 	p->sync_started_ns = ctx->now_ns;
 	p->appended_ms = 0;
-	SL_ASSERT(syncer_submit(ctx->syncer, p));
+	if (p->sync.iov_count > 0) {
+		ctx_count(ctx, SL_STAT_writes, 1);
+		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
+	}
+	SL_ASSERT(writer_submit(ctx->writer, p));
 	return true;
 }
 
@@ -412,15 +417,16 @@ unsigned partition_poll(struct ctx *ctx)
 	struct partition *p;
 	int result;
 
-	while (reaped < PARTITION_REAPS_MAX && (p = syncer_reap(ctx->syncer, &result))) {
+	while (reaped < PARTITION_REAPS_MAX && (p = writer_reap(ctx->writer, &result))) {
 		end_sync(ctx, p, result);
 		reaped++;
 	}
 	sl_list_for_each_safe(pos, tmp, &ctx->dirty) {
-		if (begun >= PARTITION_STARTS_MAX || syncer_is_full(ctx->syncer))
+		if (begun >= PARTITION_STARTS_MAX || writer_is_full(ctx->writer))
 			break;
 		begun += begin_sync(ctx, sl_list_entry(pos, struct partition, dirty_link));
 	}
+	writer_flush(ctx->writer);
 	return reaped + begun;
 }
 
@@ -429,8 +435,8 @@ void partition_stop(struct ctx *ctx)
 	struct partition *p;
 	int result;
 
-	syncer_stop(ctx->syncer);
-	while ((p = syncer_reap(ctx->syncer, &result)))
+	writer_stop(ctx->writer);
+	while ((p = writer_reap(ctx->writer, &result)))
 		end_sync(ctx, p, result);
 }
 
@@ -481,6 +487,8 @@ unsigned partition_tick(struct ctx *ctx)
 			flushes += begin_sync(ctx, p);
 		looks++;
 	}
+	if (flushes > 0)
+		writer_flush(ctx->writer);
 	/* A look alone is no work: it must not keep the lane from sleeping. */
 	return ticks + flushes;
 }

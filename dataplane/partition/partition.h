@@ -108,19 +108,4 @@ void partition_stop(struct ctx *ctx);
 /* Publishes offsets and sizes in the slot. */
 void partition_publish(struct partition *p);
 
-/* ---- Group commit threads: one per lane, runs fdatasync off the lane's core ---- */
-struct syncer;
-/* @wake_fd: eventfd, written when a result is there; borrowed.  @depth: syncs under way at most. */
-int syncer_create(struct syncer **out, const struct sl_files *files, int wake_fd,
-                  uint32_t depth) SL_MUST_CHECK;
-/* After syncer_stop() and the last syncer_reap(), or without any work under way. */
-void syncer_destroy(struct syncer *s);
-/* Ends the thread when it has done what was submitted; results are still to be reaped.  Sleeps. */
-void syncer_stop(struct syncer *s);
-bool syncer_is_full(const struct syncer *s);
-/* Return: false when the queue is full. */
-bool syncer_submit(struct syncer *s, struct partition *p);
-/* A finished one, NULL none; *result of sl_log_sync_run(). */
-struct partition *syncer_reap(struct syncer *s, int *result);
-
 #endif

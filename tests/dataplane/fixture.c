@@ -60,11 +60,21 @@ static void make_image(struct fx *fx)
 	cr_assert(image_set_cluster(fx->image, &rec) == 0);
 }
 
+void fx_writer(struct fx *fx, uint32_t depth)
+{
+	const struct writer_opts o = {.files = {&fx->ops, fx},
+	                              .wake_fd = fx->wake_fd,
+	                              .depth = depth,
+	                              .stats = &fx->stats};
+
+	writer_destroy(fx->ctx.writer);
+	cr_assert(writer_create(&fx->ctx.writer, &o) == 0);
+}
+
 struct fx *fx_create(void)
 {
 	struct fx *fx = aligned_alloc(64, SL_ALIGN_UP(sizeof(*fx), (size_t)64));
 	struct ctx *ctx = &fx->ctx;
-	struct sl_files files = {&fx->ops, fx};
 
 	memset(fx, 0, sizeof(*fx));
 	fx->ops = sl_file_ops_plain;
@@ -105,7 +115,7 @@ struct fx *fx_create(void)
 	ctx->deadlines.heap = calloc(FX_REQUESTS, sizeof(struct request *));
 	ctx->control_parked = calloc(FX_REQUESTS, sizeof(struct request *));
 	cr_assert(sl_codec_ctx_create(&ctx->codec, NULL) == 0);
-	cr_assert(syncer_create(&ctx->syncer, &files, fx->wake_fd, 64) == 0);
+	fx_writer(fx, 64);
 	return fx;
 }
 
@@ -125,7 +135,7 @@ void fx_destroy(struct fx *fx)
 		if (fx->requests[i].state != REQUEST_FREE)
 			fx_release(fx, &fx->requests[i]);
 	partition_stop(ctx);
-	syncer_destroy(ctx->syncer);
+	writer_destroy(ctx->writer);
 	cr_expect(ctx->pool.used == 0, "%zu bytes of the pool leaked", ctx->pool.used);
 	for (uint32_t i = 0; i < fx->partitions_count; i++) {
 		struct partition *p = fx->partitions[i];

@@ -425,19 +425,17 @@ Test(partition, stop_takes_the_results_of_what_is_under_way)
 	partition_stop(&fx->ctx);
 	for (int i = 0; i < 3; i++)
 		cr_expect(waits[i].woken == 1 && !fx_partition(t, i)->sync_running);
-	cr_expect(syncer_is_full(fx->ctx.syncer), "nothing is taken any more");
+	cr_expect(writer_is_full(fx->ctx.writer), "nothing is taken any more");
 	fx_destroy(fx);
 }
 
-Test(partition, full_syncer_leaves_partitions_dirty)
+Test(partition, full_writer_leaves_partitions_dirty)
 {
 	struct fx *fx = fx_create();
-	struct sl_files files = {&fx->ops, fx};
 	struct topic *t = fx_topic(fx, "t", 3, NULL);
 	struct wait waits[3];
 
-	syncer_destroy(fx->ctx.syncer);
-	cr_assert(syncer_create(&fx->ctx.syncer, &files, fx->wake_fd, 2) == 0);
+	fx_writer(fx, 2);
 	for (int i = 0; i < 3; i++) {
 		fx_append(fx, fx_partition(t, i), 1);
 		wait_init(&waits[i], 1);

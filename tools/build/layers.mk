@@ -32,7 +32,7 @@ PURE-group     := 1
 
 DIR-dataplane  := dataplane
 USES-dataplane := store ipc kern wire base
-PKG-dataplane  := libdpdk numa jansson
+PKG-dataplane  := libdpdk numa jansson liburing
 PROG-dataplane := sluice-dataplane
 
 DIR-control    := control
