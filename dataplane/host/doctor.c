@@ -229,12 +229,12 @@ static void check_writer(const struct host *h, json_t *checks)
 	const struct writer *w = lane_writer(h->lanes[0].lane);
 
 	if (!*writer_reason(w))
-		add_ok(checks, "io_uring", "log writes and syncs go through it");
+		add_ok(checks, "io_uring", "the hot tier is written through it");
 	else
 		add(checks, "io_uring", "warn",
 		    &(struct lack){writer_reason(w),
-		                   "a thread writes and syncs the partitions of a lane one after "
-		                   "the other: with many of them acks=all waits longer",
+		                   "a thread writes the partitions of a lane one after the "
+		                   "other: with many of them acks=all waits longer",
 		                   writer_fix(w)});
 }
 
