@@ -17,6 +17,8 @@
 
 #include "net/pool.h"
 
+struct cold;
+struct guard;
 struct image;
 struct request;
 struct partition;
@@ -80,6 +82,8 @@ struct ctx {
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct syncer *syncer;
+	struct guard *guard; /* Owned; NULL: nothing is sent by reference but files */
+	struct cold *cold;   /* Owned; what was read ahead for catch-up readers */
 
 	struct ctx_deadlines deadlines;
 	struct request *

@@ -21,6 +21,7 @@
 #include <rte_ring.h>
 
 #include "image.h"
+#include "net/guard.h"
 #include "partition/partition.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
@@ -127,6 +128,12 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->control_parked = calloc(conns, sizeof(struct request *));
 	if (!ctx->out.holes || !ctx->deadlines.heap || !ctx->control_parked)
 		return -ENOMEM;
+	rc = guard_create(&ctx->guard, ctx);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc != 0)
+		sl_log(WARN, lane, "open netlink lane=%u: %s: memory is sent by copy only",
+		       ctx->index, strerror(-rc));
 	return sl_codec_ctx_create(&ctx->codec, NULL);
 }
 
@@ -186,6 +193,7 @@ void lane_destroy(struct lane *lane)
 	syncer_destroy(lane->ctx.syncer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
+	guard_destroy(lane->ctx.guard);
 	sl_codec_ctx_destroy(lane->ctx.codec);
 	free(lane->ctx.control_parked);
 	free(lane->ctx.deadlines.heap);

@@ -196,6 +196,7 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 	c->rx = NULL;
 	c->rx_cap = c->rx_head = c->rx_tail = 0;
 	c->holder = NULL;
+	guard_leave(s->ctx->guard, &c->io);
 	c->io.ops->close(&c->io); /* leaves the epoll set with its last descriptor */
 	sl_list_del(&c->idle_link);
 	sl_list_del(&c->frame_link);
