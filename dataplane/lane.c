@@ -23,6 +23,7 @@
 #include "image.h"
 #include "net/guard.h"
 #include "partition/partition.h"
+#include "reply/cold.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -134,6 +135,9 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	if (rc != 0)
 		sl_log(WARN, lane, "open netlink lane=%u: %s: memory is sent by copy only",
 		       ctx->index, strerror(-rc));
+	rc = cold_create(&ctx->cold);
+	if (rc != 0)
+		return rc;
 	return sl_codec_ctx_create(&ctx->codec, NULL);
 }
 
@@ -194,6 +198,7 @@ void lane_destroy(struct lane *lane)
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
 	guard_destroy(lane->ctx.guard);
+	cold_destroy(lane->ctx.cold);
 	sl_codec_ctx_destroy(lane->ctx.codec);
 	free(lane->ctx.control_parked);
 	free(lane->ctx.deadlines.heap);

@@ -71,13 +71,15 @@ static bool send_queue(struct sessions *s, struct conn *c)
 {
 	int rc;
 
-	if (sl_list_is_empty(&c->tx) || !c->is_writable)
+	if (sl_list_is_empty(&c->tx) || !c->is_writable || !sl_list_is_empty(&c->cold_link))
 		return true;
 	rc = reply_send(s->ctx, &c->io, &c->tx, STREAM_TURN_SEND);
 	if (rc == -EAGAIN)
 		c->is_writable = false;
 	else if (rc == -EINPROGRESS)
 		conn_ready(s, c);
+	else if (rc == -EBUSY)
+		conn_cold(s, c);
 	else if (rc < 0) {
 		conn_close(s, c,
 		           rc == -EPIPE || rc == -ECONNRESET ? SL_STAT_closed_by_peer
