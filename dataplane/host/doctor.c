@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "host_impl.h"
+#include "partition/writer.h"
 #include "sluice/kern/loader.h"
 
 #define MEMLOCK_BYTES_MIN (UINT64_C(64) << 20)
@@ -172,6 +173,20 @@ static void check_memlock(json_t *checks)
 		                   "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"});
 }
 
+static void check_writer(const struct host *h, json_t *checks)
+{
+	const struct writer *w = lane_writer(h->lanes[0].lane);
+
+	if (!*writer_reason(w))
+		add_ok(checks, "io_uring", "log writes and syncs go through it");
+	else
+		add(checks, "io_uring", "warn",
+		    &(struct lack){writer_reason(w),
+		                   "a thread writes and syncs the partitions of a lane one after "
+		                   "the other: with many of them acks=all waits longer",
+		                   writer_fix(w)});
+}
+
 static void check_dirs(const struct host *h, json_t *checks)
 {
 	for (uint32_t i = 0; i < logdirs_count(h->dirs); i++) {
@@ -201,6 +216,7 @@ json_t *doctor_describe(const struct host *h)
 	check_numa(h, checks);
 	check_nofile(h, checks);
 	check_memlock(checks);
+	check_writer(h, checks);
 	check_dirs(h, checks);
 	return json_pack("{s:o}", "checks", checks);
 }

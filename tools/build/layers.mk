@@ -6,7 +6,7 @@
 #   PKG-x   pkg-config names (as -isystem, only for x)      PROG-x  program made from x's main.c
 #   LDLIBS-x plain -l flags  PURE-x  1: step-function archive, checked by tools/check/purity.sh
 
-COMPONENTS := base wire store ipc kern group dataplane control launcher ctl dumplog bench
+COMPONENTS := base wire store ipc kern group dataplane control launcher ctl dumplog load bench
 
 DIR-base       := lib/base
 USES-base      :=
@@ -32,7 +32,7 @@ PURE-group     := 1
 
 DIR-dataplane  := dataplane
 USES-dataplane := store ipc kern wire base
-PKG-dataplane  := libdpdk numa jansson
+PKG-dataplane  := libdpdk numa jansson liburing
 PROG-dataplane := sluice-dataplane
 
 DIR-control    := control
@@ -53,6 +53,11 @@ PROG-ctl       := sluicectl
 DIR-dumplog    := tools/dumplog
 USES-dumplog   := store wire base
 PROG-dumplog   := sluice-dumplog
+
+DIR-load       := tools/load
+USES-load      := wire base
+LDLIBS-load    := -lm
+PROG-load      := sluice-load
 
 DIR-bench      := bench
 USES-bench     := wire base
