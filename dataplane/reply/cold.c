@@ -18,8 +18,10 @@
 /* One call reads no more than the device's own read-ahead, and drops the rest without a word. */
 #define COLD_STEP_BYTES ((uint64_t)128 << 10)
 #define COLD_PAGE       4096
-#define COLD_ENTRIES    4096 /* windows remembered; a power of two */
-#define COLD_BEHIND     4    /* windows between reader and drop: a full socket's pages do not go */
+#define COLD_ENTRIES    16384 /* windows remembered; a power of two */
+#define COLD_AHEAD      4     /* windows between reader and what is asked for */
+#define COLD_BEHIND     16    /* windows between reader and drop: a full socket's pages do not go */
+#define COLD_PULLS_MAX  2     /* windows asked for at one border: each costs the lane 75 us */
 #define COLD_AGAIN_MS   200
 #define COLD_TRIES_MAX  10
 
@@ -123,6 +125,27 @@ static bool pull(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 	return true;
 }
 
+/* Only who reads what was not in memory is behind; the others find everything there, and leave it
+ * there.  What lies behind the end of the file will be written and is nobody's to drop. */
+static void pull_ahead(struct ctx *ctx, const void *segment, int fd, uint64_t index, unsigned max)
+{
+	struct stat st = {0};
+	unsigned pulled = 0;
+
+	for (uint64_t i = index + 1; i <= index + COLD_AHEAD && pulled < max; i++) {
+		const uint64_t pos = i * COLD_WINDOW_BYTES;
+
+		if (is_asked_for(fd, pos, pos + 1))
+			continue;
+		if (st.st_size == 0 && fstat(fd, &st) != 0)
+			return;
+		if ((uint64_t)st.st_size <= pos)
+			return;
+		(void)pull(ctx, segment, fd, i);
+		pulled++;
+	}
+}
+
 size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece,
                   size_t bytes_max)
 {
@@ -142,6 +165,8 @@ size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piec
 		return (size_t)(end - piece->pos);
 	if (!pull(ctx, segment, piece->fd, pos / COLD_WINDOW_BYTES))
 		return (size_t)(end - piece->pos);
+	/* One more, or the reader would stop at its border again. */
+	pull_ahead(ctx, segment, piece->fd, pos / COLD_WINDOW_BYTES, 1);
 	if (pos == piece->pos)
 		ctx_count(ctx, SL_STAT_cold_waits, 1);
 	return (size_t)(pos - piece->pos);
@@ -163,16 +188,10 @@ static void drop(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece, size_t bytes)
 {
 	const uint64_t index = (piece->pos + bytes) / COLD_WINDOW_BYTES;
-	const uint64_t ahead = (index + 1) * COLD_WINDOW_BYTES;
-	struct stat st;
 
 	if (!ctx->cold || piece->pos / COLD_WINDOW_BYTES == index)
 		return;
-	/* Only who reads what was not in memory is behind; the others find everything there, and
-	 * leave it there. */
-	if (!is_asked_for(piece->fd, ahead, ahead + 1) && fstat(piece->fd, &st) == 0 &&
-	    (uint64_t)st.st_size > ahead)
-		(void)pull(ctx, segment, piece->fd, index + 1);
+	pull_ahead(ctx, segment, piece->fd, index, COLD_PULLS_MAX);
 	if (index >= COLD_BEHIND)
 		drop(ctx, segment, piece->fd, index - COLD_BEHIND);
 }

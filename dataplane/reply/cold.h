@@ -14,7 +14,7 @@
 #include "ctx.h"
 #include "sluice/store/log.h"
 
-#define COLD_WINDOW_BYTES ((uint64_t)1 << 20)
+#define COLD_WINDOW_BYTES ((uint64_t)256 << 10)
 #define COLD_TURN_BYTES   ((size_t)512 << 10) /* from files, of one connection in one turn */
 
 /* Return: 0 or -ENOMEM. */
