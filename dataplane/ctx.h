@@ -91,8 +91,8 @@ struct ctx {
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct writer *writer;
 	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
-	struct guard *guard; /* Owned; NULL: nothing is sent by reference but files */
-	struct cold *cold;   /* Owned; what was read ahead for catch-up readers */
+	struct guard *guard;     /* Owned; NULL: nothing is sent by reference but files */
+	struct cold *cold;       /* Owned; what was read ahead for catch-up readers */
 
 	struct ctx_deadlines deadlines;
 	struct request *
