@@ -2,7 +2,7 @@
 src-y := main.c eal.c lane.c
 src-y += net/pool.c net/sock.c reply/reply.c session/session.c session/stream.c
 src-y += request/request.c request/control.c request/api_versions.c
-src-y += partition/partition.c partition/syncer.c
+src-y += partition/partition.c partition/writer.c partition/writer_thread.c partition/writer_uring.c
 src-y += image.c
 src-y += host/host.c host/attach.c host/query.c host/doctor.c host/steer.c host/telemetry.c
 src-y += host/memory.c host/tier.c

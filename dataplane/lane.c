@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 
 #include "image.h"
 #include "partition/partition.h"
+#include "partition/writer.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -37,7 +39,7 @@
 #define LANE_OUT_BYTES       ((size_t)64 << 20)
 #define LANE_SLEEP_MS_MAX    1000
 #define LANE_DRAIN_MS        3000
-#define LANE_SYNCS           4096
+#define LANE_SYNCS           1024 /* group commits under way */
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {
@@ -53,7 +55,7 @@ struct lane {
 	struct rte_ring *inbox;    /* Owned; host -> lane */
 	struct rte_ring *outbox;   /* Owned; lane -> host */
 	int epoll_fd;
-	int wake_fd; /* the host and the group commit thread write it */
+	int wake_fd; /* the host and the writer write it */
 	int control_wake_fd;
 	int host_wake_fd;
 	int listen_fds[2];
@@ -66,6 +68,8 @@ struct lane {
 	struct lane_msg *stop_msg;
 	struct sl_list detach_msgs; /* DETACH messages under way: struct lane_msg.link */
 	uint64_t idle_since_ns;
+	uint64_t turn_tsc;      /* when this iteration began */
+	uint64_t asleep_cycles; /* of this iteration */
 };
 
 static int watch(const struct lane *lane, int fd, uint64_t tag)
@@ -143,6 +147,16 @@ static int create_rings(struct lane *lane)
 	return lane->inbox && lane->outbox ? 0 : -ENOMEM;
 }
 
+static int create_writer(struct lane *lane, const struct lane_opts *o)
+{
+	const struct writer_opts wo = {.files = *o->files,
+	                               .wake_fd = lane->wake_fd,
+	                               .depth = LANE_SYNCS,
+	                               .stats = o->stats};
+
+	return writer_create(&lane->ctx.writer, &wo);
+}
+
 int lane_create(struct lane **out, const struct lane_opts *o)
 {
 	struct lane *lane = aligned_alloc(SL_CACHE_LINE, SL_ALIGN_UP(sizeof(*lane), SL_CACHE_LINE));
@@ -162,7 +176,7 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	if (rc == 0)
 		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : create_rings(lane);
 	if (rc == 0)
-		rc = syncer_create(&lane->ctx.syncer, o->files, lane->wake_fd, LANE_SYNCS);
+		rc = create_writer(lane, o);
 	if (rc == 0)
 		rc = sessions_create(&lane->sessions, &lane->ctx, lane->epoll_fd);
 	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
@@ -178,12 +192,17 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	return 0;
 }
 
+struct writer *lane_writer(const struct lane *lane)
+{
+	return lane->ctx.writer;
+}
+
 void lane_destroy(struct lane *lane)
 {
 	if (!lane)
 		return;
 	sessions_destroy(lane->sessions);
-	syncer_destroy(lane->ctx.syncer);
+	writer_destroy(lane->ctx.writer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
 	sl_codec_ctx_destroy(lane->ctx.codec);
@@ -290,8 +309,7 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 		partition_detach(ctx, msg->partition);
 		return false;
 	case LANE_MSG_CONFIG:
-		partition_configure(ctx, msg->partition, msg->log_config, msg->is_flush_lazy,
-		                    msg->flush_ms);
+		partition_configure(ctx, msg->partition, msg->log_config, &msg->flush);
 		return true;
 	case LANE_MSG_DIR_OFFLINE:
 		partition_dir_offline(ctx, msg->log_dir, msg->error);
@@ -398,13 +416,23 @@ static void drain_eventfd(int fd)
 		sl_log(ERR, lane, "read eventfd: %s", strerror(errno));
 }
 
+static void woke(struct lane *lane)
+{
+	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	writer_wake(lane->ctx.writer);
+}
+
 static unsigned poll_events(struct lane *lane, int timeout_ms)
 {
 	struct epoll_event events[LANE_EVENTS_MAX];
+	uint64_t began = timeout_ms != 0 ? rte_rdtsc() : 0;
 	int n = epoll_wait(lane->epoll_fd, events, LANE_EVENTS_MAX, timeout_ms);
 
-	if (timeout_ms != 0)
-		atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	if (timeout_ms != 0) {
+		woke(lane);
+		lane->asleep_cycles = rte_rdtsc() - began;
+	}
+	ctx_count(&lane->ctx, SL_STAT_epoll_events, n > 0 ? (uint64_t)n : 0);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = events[i].data.u64;
 
@@ -435,10 +463,10 @@ static bool may_sleep(struct lane *lane)
 	atomic_store_explicit(&lane->is_asleep, true, memory_order_relaxed);
 	/* Pairs with lane_post(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (rte_ring_empty(lane->inbox) &&
+	if (rte_ring_empty(lane->inbox) && writer_sleep(lane->ctx.writer) &&
 	    (!lane->ctx.control || sl_channel_sleep(lane->ctx.control)))
 		return true;
-	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	woke(lane);
 	return false;
 }
 
@@ -467,10 +495,38 @@ static int idle_timeout(struct lane *lane, unsigned work)
 	return (int)ms;
 }
 
+/* Where this iteration's time went.  The next one begins where this one ended, so that no cycle of
+ * the lane's life is left out or counted twice. */
+static void count_turn(struct lane *lane, unsigned work)
+{
+	struct ctx *ctx = &lane->ctx;
+	uint64_t now = rte_rdtsc();
+
+	ctx_count(ctx, SL_STAT_polls, 1);
+	ctx_count(ctx, SL_STAT_polls_busy, work ? 1 : 0);
+	ctx_count(ctx, SL_STAT_epoll_calls, 1);
+	ctx_count(ctx, SL_STAT_epoll_calls_busy, work ? 1 : 0);
+	ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
+	          now - lane->turn_tsc - lane->asleep_cycles);
+	ctx_count(ctx, SL_STAT_cycles_asleep, lane->asleep_cycles);
+	lane->turn_tsc = now;
+	lane->asleep_cycles = 0;
+}
+
 static bool is_finished(struct lane *lane)
 {
 	return lane->is_stopping &&
 	       (sessions_drained(lane->sessions) || lane->ctx.now_ms >= lane->stop_ms);
+}
+
+/* For ps -T, top -H and perf. */
+static void name_thread(uint32_t index)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "lane-%u", index);
+	/* Fails only for names that are too long. */
+	(void)pthread_setname_np(pthread_self(), name);
 }
 
 int lane_main(void *arg)
@@ -479,15 +535,14 @@ int lane_main(void *arg)
 	struct ctx *ctx = &lane->ctx;
 	unsigned work = 1;
 
+	name_thread(ctx->index);
 	read_clocks(ctx);
-	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d", ctx->index, ctx->node_id,
-	       sched_getcpu());
+	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d writer=%s", ctx->index, ctx->node_id,
+	       sched_getcpu(), writer_name(ctx->writer));
+	writer_wake(ctx->writer);
+	lane->turn_tsc = rte_rdtsc();
 	while (!is_finished(lane)) {
-		uint64_t begin;
-		int timeout_ms = idle_timeout(lane, work);
-
-		work = poll_events(lane, timeout_ms);
-		begin = rte_rdtsc();
+		work = poll_events(lane, idle_timeout(lane, work));
 		read_clocks(ctx);
 		if (lane->accept_ms && ctx->now_ms >= lane->accept_ms)
 			serve(lane);
@@ -497,10 +552,7 @@ int lane_main(void *arg)
 		work += partition_poll(ctx);
 		work += partition_tick(ctx);
 		work += release(lane);
-		ctx_count(ctx, SL_STAT_polls, 1);
-		ctx_count(ctx, work ? SL_STAT_polls_busy : SL_STAT_polls, work ? 1 : 0);
-		ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
-		          rte_rdtsc() - begin);
+		count_turn(lane, work);
 		sl_stat_set(ctx->stats, SL_STAT_buffer_bytes_used, ctx->pool.used);
 	}
 	sessions_destroy(lane->sessions);

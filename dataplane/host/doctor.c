@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "host_impl.h"
+#include "partition/writer.h"
 #include "sluice/kern/loader.h"
 
 #define MEMLOCK_BYTES_MIN (UINT64_C(64) << 20)
@@ -228,6 +229,20 @@ static void check_memlock(const struct host *h, json_t *checks)
 		                   "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"});
 }
 
+static void check_writer(const struct host *h, json_t *checks)
+{
+	const struct writer *w = lane_writer(h->lanes[0].lane);
+
+	if (!*writer_reason(w))
+		add_ok(checks, "io_uring", "the hot tier is written through it");
+	else
+		add(checks, "io_uring", "warn",
+		    &(struct lack){writer_reason(w),
+		                   "a thread writes the partitions of a lane one after the "
+		                   "other: with many of them acks=all waits longer",
+		                   writer_fix(w)});
+}
+
 static void check_dirs(const struct host *h, json_t *checks)
 {
 	for (uint32_t i = 0; i < logdirs_count(h->dirs); i++) {
@@ -258,6 +273,7 @@ json_t *doctor_describe(const struct host *h)
 	check_numa(h, checks);
 	check_nofile(h, checks);
 	check_memlock(h, checks);
+	check_writer(h, checks);
 	check_dirs(h, checks);
 	return json_pack("{s:o}", "checks", checks);
 }

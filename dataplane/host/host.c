@@ -17,6 +17,7 @@
 #include <rte_launch.h>
 
 #include "host_impl.h"
+#include "partition/writer.h"
 #include "query.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -110,6 +111,31 @@ static unsigned reap_lanes(struct host *h)
 	return done;
 }
 
+/* A lane's writes may outlive the process that is killed, and its locks must outlive them. */
+static int hold_locks(struct host *h, struct writer *w)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < logdirs_count(h->dirs); i++) {
+		int fd = logdirs_lock_fd(h->dirs, i);
+
+		if (fd >= 0)
+			rc = writer_hold_fd(w, fd);
+	}
+	return rc;
+}
+
+/* All lanes have the same kind: what refuses io_uring refuses it to the process. */
+static void log_writer(const struct host *h)
+{
+	const struct writer *w = lane_writer(h->lanes[0].lane);
+
+	if (*writer_reason(w))
+		sl_log(INFO, host, "io_uring off: %s", writer_reason(w));
+	else
+		sl_log(INFO, host, "io_uring on");
+}
+
 int host_create_lanes(struct host *h, const struct host_memory *memory,
                       char error[SL_CONF_ERROR_MAX])
 {
@@ -136,12 +162,15 @@ int host_create_lanes(struct host *h, const struct host_memory *memory,
 		o.lane_fd = steer_lane_fd(h->steer, i);
 		rc = lane_create(&h->lanes[i].lane, &o);
 		if (rc == 0)
+			rc = hold_locks(h, lane_writer(h->lanes[i].lane));
+		if (rc == 0)
 			continue;
 		snprintf(error, SL_CONF_ERROR_MAX,
 		         "create lane %u: %s; lane.buffer.bytes=%zu or hugepages.bytes may not fit",
 		         i, strerror(-rc), o.buffer_bytes);
 		return rc;
 	}
+	log_writer(h);
 	return 0;
 }
 

@@ -195,14 +195,19 @@ err_free:
 	return err;
 }
 
+const struct sl_files *dir_files(const struct sl_log_dir *dir)
+{
+	return &dir->files;
+}
+
 int sl_log_dir_fd(const struct sl_log_dir *dir)
 {
 	return dir->fd;
 }
 
-const struct sl_files *dir_files(const struct sl_log_dir *dir)
+int sl_log_dir_lock_fd(const struct sl_log_dir *dir)
 {
-	return &dir->files;
+	return dir->lock_fd;
 }
 
 const char *sl_log_dir_path(const struct sl_log_dir *dir)

@@ -836,6 +836,11 @@ uint32_t fake_deletions(struct fake *f)
 	return n;
 }
 
+void fake_stat(struct fake *f, uint32_t lane, enum sl_stat stat, uint64_t value)
+{
+	LOCKED(f, sl_stat_set(sl_shm_stats(f->shm, lane), stat, value));
+}
+
 int32_t fake_controller_id(struct fake *f)
 {
 	int32_t n;

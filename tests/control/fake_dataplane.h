@@ -9,6 +9,7 @@
 
 #include "sluice/base/base.h"
 #include "sluice/ipc/msg.h"
+#include "sluice/ipc/stats.h"
 
 struct fake;
 
@@ -55,6 +56,9 @@ void fake_hold_answer(struct fake *f, bool hold);
 void fake_use_tiers(struct fake *f, uint32_t count, uint64_t first);
 /* Ends the attachment without ending the data plane. */
 void fake_drop_link(struct fake *f);
+
+/* Sets a lane's counter. */
+void fake_stat(struct fake *f, uint32_t lane, enum sl_stat stat, uint64_t value);
 
 /* A client's request over a lane; @seq is the caller's. */
 void fake_request(struct fake *f, uint32_t lane, uint64_t seq, const void *frame, size_t len);

@@ -40,9 +40,13 @@ X(duplicates, C, "idempotent batches recognised as duplicates") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
-X(syncs, C, "group commits (fdatasync)") \
+X(syncs, C, "group commits") \
+X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \
 X(sync_us, C, "microseconds spent in group commits, as seen by the lane") \
+X(writes, C, "group commits that wrote a part of the hot tier to disk") \
+X(write_bytes, C, "bytes of the hot tier written to disk, rounded up to blocks") \
+X(write_retries, C, "writes that had to be continued or repeated (io_uring)") \
 X(fetches_parked, G, "fetches waiting for data") \
 X(produces_parked, G, "produce requests waiting for durability") \
 X(control_parked, G, "requests waiting for the control process") \
@@ -54,8 +58,12 @@ X(partitions_offline, G, "partitions whose log dir failed") \
 X(polls, C, "loop iterations") \
 X(polls_busy, C, "loop iterations that found work") \
 X(sleeps, C, "times the lane slept") \
-X(cycles_busy, C, "TSC cycles in iterations that found work") \
-X(cycles_idle, C, "TSC cycles in iterations that found none") \
+X(epoll_calls, C, "epoll_wait system calls") \
+X(epoll_calls_busy, C, "epoll_wait system calls of loop iterations that found work") \
+X(epoll_events, C, "events that epoll_wait brought") \
+X(cycles_busy, C, "TSC cycles of loop iterations that found work, their system calls included") \
+X(cycles_idle, C, "TSC cycles of loop iterations that found none, and of falling asleep") \
+X(cycles_asleep, C, "TSC cycles inside an epoll_wait that might sleep; with busy and idle all of the lane's time") \
 X(tsc_hz, G, "TSC frequency")
 /* clang-format on */
 

@@ -121,8 +121,9 @@ struct sl_hot_chunk {
 	uint64_t pos;
 	uint64_t begin;
 	uint64_t end;
-	uint64_t durable; /* everything below this position is on stable storage */
-	void *owner;      /* for sl_hot_pool_ops.forget */
+	int64_t end_offset; /* the owner's: log offset that begins at end */
+	uint64_t durable;   /* everything below this position is on stable storage */
+	void *owner;        /* for sl_hot_pool_ops.forget */
 	/* Rises when the memory may be given to something else, never falls.  Who remembers a
 	 * chunk remembers it too: when it differs the chunk is another one, holds are not his. */
 	uint32_t gen;
