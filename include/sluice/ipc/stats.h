@@ -40,6 +40,7 @@ X(duplicates, C, "idempotent batches recognised as duplicates") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
+X(uring_calls, C, "io_uring_enter system calls, of group commits") \
 X(syncs, C, "group commits") \
 X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \
