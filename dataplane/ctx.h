@@ -23,6 +23,13 @@ struct partition;
 struct sl_codec_ctx;
 struct writer;
 
+/* When appended data has to be on stable storage: flush, flush.ms and flush.bytes of a topic. */
+struct flush_policy {
+	bool is_lazy; /* acks=all does not wait for it */
+	int64_t ms;
+	int64_t bytes;
+};
+
 /* Broker configuration as the hot path wants it; constant after start. */
 struct ctx_config {
 	uint32_t request_bytes_max;

@@ -11,6 +11,8 @@
 #include "sluice/base/hash.h"
 #include "sluice/store/log.h"
 
+#include "ctx.h"
+
 struct partition;
 struct sl_image_broker;
 struct sl_image_topic;
@@ -37,8 +39,7 @@ struct topic_config {
 	int32_t min_insync_replicas;
 	bool is_compact;
 	bool is_log_append_time;
-	bool is_flush_lazy;
-	int64_t flush_ms;
+	struct flush_policy flush;
 	int64_t timestamp_before_max_ms;
 	int64_t timestamp_after_max_ms;
 	struct sl_log_config log;

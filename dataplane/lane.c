@@ -309,8 +309,7 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 		partition_detach(ctx, msg->partition);
 		return false;
 	case LANE_MSG_CONFIG:
-		partition_configure(ctx, msg->partition, msg->log_config, msg->is_flush_lazy,
-		                    msg->flush_ms);
+		partition_configure(ctx, msg->partition, msg->log_config, &msg->flush);
 		return true;
 	case LANE_MSG_DIR_OFFLINE:
 		partition_dir_offline(ctx, msg->log_dir, msg->error);

@@ -52,8 +52,7 @@ struct lane_msg {
 		struct {
 			struct partition *partition;
 			const struct sl_log_config *log_config; /* with CONFIG */
-			bool is_flush_lazy;
-			int64_t flush_ms;
+			struct flush_policy flush;
 		};
 		struct {
 			uint32_t log_dir;

@@ -337,8 +337,7 @@ static void send_config(struct apply *a, struct hosted *h)
 {
 	h->msg.partition = &h->p;
 	h->msg.log_config = &h->config.log;
-	h->msg.is_flush_lazy = h->config.is_flush_lazy;
-	h->msg.flush_ms = h->config.flush_ms;
+	h->msg.flush = h->config.flush;
 	post(a, &h->msg, LANE_MSG_CONFIG, (uint32_t)h->p.lane);
 }
 

@@ -137,8 +137,7 @@ static void fill(struct hosted *h, const struct hosted_want *want)
 	h->p.index = want->index;
 	h->p.lane = want->lane;
 	h->p.leader_epoch = want->leader_epoch;
-	h->p.is_flush_lazy = h->config.is_flush_lazy;
-	h->p.flush_ms = h->config.flush_ms;
+	h->p.flush = h->config.flush;
 }
 
 /* READY when the folder is free, and then it is taken. */

@@ -113,7 +113,12 @@ void partition_unwait(struct waiter *w)
 /* More was accepted into memory than should wait there for somebody to ask for it. */
 static bool is_write_due(const struct partition *p)
 {
-	return sl_log_unwritten(p->log) >= (p->is_closing ? 1 : PARTITION_WRITE_BYTES);
+	const uint64_t unwritten = sl_log_unwritten(p->log);
+
+	if (p->is_closing)
+		return unwritten > 0;
+	return unwritten >= PARTITION_WRITE_BYTES ||
+	       SL_MAX(unwritten, p->unsynced_bytes) >= (uint64_t)p->flush.bytes;
 }
 
 static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
@@ -155,7 +160,7 @@ bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
 {
 	struct sl_list *after = p->sync_waiters.prev;
 
-	if (p->is_flush_lazy || sl_log_flushed(p->log) >= w->offset)
+	if (p->flush.is_lazy || sl_log_flushed(p->log) >= w->offset)
 		return false;
 	/* Appends come in order; only the duplicate of an earlier batch looks further ahead. */
 	while (after != &p->sync_waiters &&
@@ -265,6 +270,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->refs = 1;
 	p->is_closing = p->is_offline = p->sync_running = false;
 	p->appended_ms = 0;
+	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
@@ -309,11 +315,10 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 }
 
 void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
-                         bool is_flush_lazy, int64_t flush_ms)
+                         const struct flush_policy *flush)
 {
 	sl_log_set_config(p->log, config);
-	p->is_flush_lazy = is_flush_lazy;
-	p->flush_ms = flush_ms;
+	p->flush = *flush;
 	/* A shorter retention should be seen to work soon, not at the next round. */
 	p->tick_ms = ctx->now_ms;
 }
@@ -361,6 +366,7 @@ enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch,
 	ctx_count(ctx, SL_STAT_messages_in,
 	          sl_load_be32((const uint8_t *)batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
+	p->unsynced_bytes += bytes;
 	if (is_write_due(p))
 		mark_dirty(ctx, p);
 	partition_publish(p);
@@ -403,6 +409,7 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	sl_list_del(&p->dirty_link);
 	partition_get(p);
 	p->sync_running = true;
+	p->unsynced_bytes = 0;
 	p->sync_started_ns = ctx->now_ns;
 	p->appended_ms = 0;
 	if (p->sync.iov_count > 0) {
@@ -518,8 +525,8 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 {
 	const int64_t due_ms = sl_log_unwritten(p->log) > 0
-	                               ? SL_MIN(p->flush_ms, PARTITION_WRITE_MS)
-	                               : p->flush_ms;
+	                               ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
+	                               : p->flush.ms;
 
 	return p->appended_ms != 0 && !p->sync_running && !p->is_offline &&
 	       ctx->now_ms - p->appended_ms >= due_ms;

@@ -484,6 +484,12 @@ static uint32_t find_unit(struct sl_hot_pool *pool, uint32_t order_min, uint32_t
 	}
 }
 
+static bool can_fit(const struct sl_hot_pool *pool, size_t bytes)
+{
+	return bytes <= SL_HOT_CHUNK_BYTES_MIN << pool->buddy.order_max &&
+	       1u << order_of(bytes) <= units_end(pool);
+}
+
 struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_key *key, void *owner,
                                 uint64_t begin, size_t bytes_min, size_t bytes_want)
 {
@@ -493,7 +499,7 @@ struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_ke
 	uint32_t order;
 	uint32_t unit;
 
-	if (bytes_min > SL_HOT_CHUNK_BYTES_MAX || !sl_hot_fits(pool, lead + bytes_min))
+	if (bytes_min > SL_HOT_CHUNK_BYTES_MAX || !can_fit(pool, lead + bytes_min))
 		return NULL;
 	quarantine_poll(pool);
 	order = order_of(SL_MIN(bytes_want, SL_HOT_CHUNK_BYTES_MAX));
@@ -535,8 +541,7 @@ struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_ke
 
 bool sl_hot_fits(const struct sl_hot_pool *pool, size_t bytes)
 {
-	return bytes <= SL_HOT_CHUNK_BYTES_MIN << pool->buddy.order_max &&
-	       1u << order_of(bytes) <= units_end(pool);
+	return bytes <= SL_HOT_CHUNK_BYTES_MAX && can_fit(pool, bytes + SL_HOT_BLOCK - 1);
 }
 
 /* ---- Contents ---- */

@@ -124,6 +124,11 @@ struct sl_log {
 	char folder[];      /* "<topic>-<partition>" */
 };
 
+/* ---- dir.c ---- */
+
+/* The door to the disk that holds the log dir. */
+const struct sl_files *dir_files(const struct sl_log_dir *dir);
+
 /* ---- log.c ---- */
 
 /* "<folder>/<name>" for openat(2); @path is returned. */
@@ -221,10 +226,6 @@ bool recycle_give(struct sl_recycler *r, const char *path, uint64_t bytes);
 bool recycle_take(struct sl_recycler *r, const char *path, uint64_t *bytes);
 /* Removes one, for its space.  False: there is none. */
 bool recycle_drop(struct sl_recycler *r);
-
-/* ---- dir.c ---- */
-
-const struct sl_files *dir_files(const struct sl_log_dir *dir);
 
 /* ---- checkpoint.c ---- */
 

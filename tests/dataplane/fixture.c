@@ -172,7 +172,7 @@ struct topic_config fx_config(void)
 	return (struct topic_config){
 		.max_message_bytes = 1 << 20,
 		.min_insync_replicas = 1,
-		.flush_ms = INT64_MAX,
+		.flush = {.ms = INT64_MAX, .bytes = INT64_MAX},
 		.timestamp_before_max_ms = INT64_MAX,
 		.timestamp_after_max_ms = 3600000,
 		.log = {.segment_bytes = 1 << 30,
@@ -234,8 +234,7 @@ struct topic *fx_topic(struct fx *fx, const char *name, int32_t count,
 		p->topic_id = t->id;
 		p->index = i;
 		p->leader_epoch = 5;
-		p->is_flush_lazy = t->config.is_flush_lazy;
-		p->flush_ms = t->config.flush_ms;
+		p->flush = t->config.flush;
 		snprintf(p->name, sizeof(p->name), "%s-%d", name, i);
 		partition_attach(&fx->ctx, p);
 		t->partitions[i].partition = p;

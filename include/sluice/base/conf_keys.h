@@ -63,6 +63,7 @@ X(log_message_timestamp_after_max_ms, "log.message.timestamp.after.max.ms", DYNA
 X(log_segment_delete_delay_ms, "log.segment.delete.delay.ms", DYNAMIC, INT, "60000", 0, 9223372036854775807, "", "Default of file.delete.delay.ms") \
 X(log_flush, "log.flush", DYNAMIC, ENUM, "ack", 0, 0, "ack|lazy", "Default of flush: ack = acks=all is answered after the data is on disk; lazy = after it is in memory") \
 X(log_flush_interval_ms, "log.flush.interval.ms", DYNAMIC, INT, "9223372036854775807", 0, 9223372036854775807, "", "Default of flush.ms") \
+X(log_flush_interval_bytes, "log.flush.interval.bytes", DYNAMIC, INT, "9223372036854775807", 1, 9223372036854775807, "", "Default of flush.bytes") \
 X(http_listen, "http.listen", STATIC, STRING, "127.0.0.1:9644", 0, 0, "", "Address of /metrics and /healthz; empty: off") \
 X(control_socket, "control.socket", STATIC, STRING, "", 0, 0, "", "Path of the control socket; empty: <data>/run/sluice.sock") \
 X(log_level, "log.level", STATIC, ENUM, "info", 0, 0, "err|warn|info|debug", "Level of all modules at start")
@@ -82,7 +83,8 @@ X(message_timestamp_before_max_ms, "message.timestamp.before.max.ms", INT, "9223
 X(message_timestamp_after_max_ms, "message.timestamp.after.max.ms", INT, "3600000", 0, 9223372036854775807, "", "log.message.timestamp.after.max.ms", "How far a CreateTime may lie in the future") \
 X(file_delete_delay_ms, "file.delete.delay.ms", INT, "60000", 0, 9223372036854775807, "", "log.segment.delete.delay.ms", "Deleted segments leave the disk after this long") \
 X(flush, "flush", ENUM, "ack", 0, 0, "ack|lazy", "log.flush", "ack: acks=all is answered after the data is on disk; lazy: after it is in memory") \
-X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", "log.flush.interval.ms", "With flush=lazy: unsynced data is synced after this long")
+X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", "log.flush.interval.ms", "With flush=lazy: unsynced data is synced after this long") \
+X(flush_bytes, "flush.bytes", INT, "9223372036854775807", 1, 9223372036854775807, "", "log.flush.interval.bytes", "With flush=lazy: synced when a partition has this much unsynced data")
 /* clang-format on */
 
 #define SL_CONF_CK_(id, ...) SL_CK_##id,

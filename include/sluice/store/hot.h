@@ -89,7 +89,8 @@ struct sl_hot_replay {
  * @dirs, @dirs_count: open log dirs; NULL entries are offline and skipped
  *
  * Idempotent.  Before any log is opened.  Files are not synced: recovery does that.
- * Return: 0; -EPROTO not a tier; -errno of the first failed write.
+ * Return: 0; -EPROTO not a tier; -ESTALE another layout; else the first failed read or write: what
+ * could be completed is, and the call may be repeated.
  */
 int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
                   struct sl_hot_replay *report) SL_MUST_CHECK;
@@ -98,8 +99,8 @@ int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
 
 /* Which segment a chunk belongs to. */
 struct sl_hot_key {
-	struct sl_uuid topic_id;
-	int64_t base_offset; /* of the segment */
+	struct sl_uuid topic_id; /* not zero, or it is not replayed */
+	int64_t base_offset;     /* of the segment */
 	int32_t partition;
 };
 
@@ -165,7 +166,7 @@ int sl_hot_pool_fd(const struct sl_hot_pool *pool);
  */
 struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_key *key, void *owner,
                                 uint64_t begin, size_t bytes_min, size_t bytes_want);
-/* Whether a batch of @bytes may ever find a chunk. */
+/* Whether a batch of @bytes may ever find a chunk, wherever in a block it begins. */
 bool sl_hot_fits(const struct sl_hot_pool *pool, size_t bytes);
 /* The chunk now holds bytes up to @end: from here on a crash of this process does not lose them.
  * It is dirty afterwards, also if it was clean.  A lower @end than before cuts it. */

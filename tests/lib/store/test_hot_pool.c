@@ -130,8 +130,8 @@ Test(hot_pool, refuses_what_can_never_fit)
 	struct world w;
 
 	world_init(&w, 16 * MIB);
-	cr_assert(sl_hot_fits(w.pool, 4 * MIB));
-	cr_assert(!sl_hot_fits(w.pool, 4 * MIB + 1));
+	cr_assert(sl_hot_fits(w.pool, 4 * MIB - SL_HOT_BLOCK + 1));
+	cr_assert(!sl_hot_fits(w.pool, 4 * MIB - SL_HOT_BLOCK + 2), "behind the end of a block");
 	cr_assert(!sl_hot_fits(w.pool, SIZE_MAX));
 	cr_assert_null(get(&w, 0, 4 * MIB + 1, 0));
 	cr_assert_null(get(&w, 1, 4 * MIB, 0));
@@ -399,15 +399,22 @@ Test(hot_pool, dirty_neighbours_are_never_taken)
 Test(hot_pool, populated_memory_is_preferred)
 {
 	struct world w;
+	struct sl_hot_chunk *chunks[4];
+	struct sl_hot_chunk *rest;
 
 	world_init(&w, 32 * MIB);
-	cr_assert_eq(sl_hot_populate(w.hot, 4 * MIB), 1);
-	(void)get(&w, 0, 1, SL_HOT_CHUNK_BYTES_MIN);
-	/* The first 8 MiB run is broken; the smallest whole one that fits lies behind. */
-	for (int i = 0; i < 3; i++)
-		cr_assert_lt(get(&w, 0, MIB, 0)->file_pos + MIB,
-		             get(&w, 0, 1, 0)->file_pos + 5 * MIB);
-	cr_assert_not_null(get(&w, 0, 8 * MIB, 0), "but the rest may be used");
+	cr_assert_eq(sl_hot_populate(w.hot, 8 * MIB), 1);
+	for (int i = 0; i < 4; i++)
+		chunks[i] = get(&w, 0, 8 * MIB, 0);
+	/* What is left of the last one would fit best, but it was never touched. */
+	sl_hot_put(w.pool, chunks[3]);
+	rest = get(&w, 0, MIB, 0);
+	cr_assert_eq(rest, chunks[3]);
+	sl_hot_put(w.pool, chunks[0]);
+	cr_assert_eq(get(&w, 0, MIB, 0), chunks[0]);
+	/* Where nothing touched is free the rest may be used. */
+	cr_assert_not_null(get(&w, 0, 4 * MIB, 0));
+	cr_assert_gt(get(&w, 0, 4 * MIB, 0)->file_pos, rest->file_pos);
 	world_fini(&w);
 }
 

@@ -293,6 +293,33 @@ Test(hotlog, a_clean_close_leaves_no_zeros)
 	fixture_check(f, 5000);
 }
 
+/* The tier outlives the process: what was accepted and not written is written by the replay. */
+Test(hotlog, a_kill_loses_nothing_that_was_accepted)
+{
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct sl_hot_replay report;
+		struct sl_log_dir *dir;
+		bool was_clean;
+
+		for (uint64_t i = 0; i < 50 + seed; i++) {
+			fixture_must_append(f, 1, 200 + 40 * (uint32_t)seed, 1000);
+			if ((i * seed) % 13 == 0)
+				cr_assert(write_one());
+		}
+		fixture_kill(f);
+		cr_assert_eq(sl_log_dir_open(&dir, "logs", f->files, &was_clean), 0);
+		cr_assert_eq(sl_hot_replay(sl_hot_fd(f->hot), &dir, 1, &report), 0);
+		cr_assert_gt(report.bytes, 0);
+		cr_assert_eq(report.orphans, 0);
+		cr_assert_eq(sl_log_dir_close(dir, false), 0);
+		fixture_must_open(f, false);
+		cr_assert_eq(sl_log_end(f->log), f->batches[f->batches_count - 1].last_offset + 1);
+		fixture_check(f, 5000);
+		teardown();
+		setup();
+	}
+}
+
 /* What was flushed is there after any power cut, with write-outs torn at any place. */
 Test(hotlog, power_cuts_keep_what_was_flushed)
 {
