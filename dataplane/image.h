@@ -64,6 +64,7 @@ struct image {
 	bool auto_create_topics;
 	uint32_t nodes_count;
 	struct image_node *nodes;
+	size_t host_bytes_max; /* the longest host of a node, with its NUL */
 	struct sl_map by_name; /* name -> struct topic */
 	struct sl_map by_id;   /* id -> struct topic */
 };

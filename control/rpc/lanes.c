@@ -16,7 +16,7 @@ static uint64_t stat(const struct sl_lane_stats *s, enum sl_stat stat)
 /* A sum of counters divided by another.  Zero ends a list: connections is in no ratio. */
 struct ratio {
 	const char *name;
-	enum sl_stat parts[4];
+	enum sl_stat parts[5];
 	enum sl_stat wholes[3];
 };
 _Static_assert(SL_STAT_connections == 0, "zero is no counter that a ratio is made of");
@@ -32,7 +32,7 @@ static const struct ratio ratios[] = {
 	{"messages_per_batch", {SL_STAT_messages_in}, {SL_STAT_batches_in}},
 	{"batches_per_produce", {SL_STAT_batches_in}, {SL_STAT_requests_produce}},
 	{"requests_per_busy_poll", {SL_STAT_requests}, {SL_STAT_polls_busy}},
-	{"calls_per_request", {SL_STAT_recv_calls, SL_STAT_send_calls, SL_STAT_sendfile_calls, SL_STAT_epoll_calls_busy}, {SL_STAT_requests}},
+	{"calls_per_request", {SL_STAT_recv_calls, SL_STAT_send_calls, SL_STAT_sendfile_calls, SL_STAT_epoll_calls_busy, SL_STAT_uring_calls}, {SL_STAT_requests}},
 	{"bytes_per_recv", {SL_STAT_bytes_received}, {SL_STAT_recv_calls}},
 	{"bytes_per_send", {SL_STAT_bytes_sent}, {SL_STAT_send_calls, SL_STAT_sendfile_calls}},
 	{"events_per_epoll", {SL_STAT_epoll_events}, {SL_STAT_epoll_calls_busy}},

@@ -228,6 +228,7 @@ BOTH(writes_a_single_piece)
 	submit(r, p);
 	cr_expect(await(r, &result) == p && result == 0);
 	expect_file(r, BLOCK, 0, 5 * BLOCK);
+	cr_expect((stat_of(r, SL_STAT_uring_calls) > 0) == *is_uring, "its calls are counted");
 	rig_destroy(r);
 }
 

@@ -78,7 +78,7 @@ static void load_row(struct table *t, json_t *lane, const struct pair *p)
 /* What one of something took: a sum of counters divided by another, as the method's ratios. */
 struct cost {
 	const char *head;
-	const char *parts[5]; /* NULL at the end */
+	const char *parts[6]; /* NULL at the end */
 	const char *wholes[3];
 };
 
@@ -90,7 +90,7 @@ static const struct cost costs[] = {
 	{">MSG/BATCH", {"messages_in"}, {"batches_in"}},
 	{">BATCH/PROD", {"batches_in"}, {"requests_produce"}},
 	{">REQ/POLL", {"requests"}, {"polls_busy"}},
-	{">CALLS/REQ", {"recv_calls", "send_calls", "sendfile_calls", "epoll_calls_busy"}, {"requests"}},
+	{">CALLS/REQ", {"recv_calls", "send_calls", "sendfile_calls", "epoll_calls_busy", "uring_calls"}, {"requests"}},
 	{">B/RECV", {"bytes_received"}, {"recv_calls"}},
 	{">B/SEND", {"bytes_sent"}, {"send_calls", "sendfile_calls"}},
 	{">EV/EPOLL", {"epoll_events"}, {"epoll_calls_busy"}},

@@ -22,7 +22,7 @@ static json_t *sample(int mono_ms, int n, json_int_t scale)
 		{"bytes_in", 3900000},      {"bytes_out", 1900000},      {"recv_calls", 2500},
 		{"send_calls", 1800},       {"sendfile_calls", 200},     {"epoll_calls_busy", 500},
 		{"epoll_calls", 90000},     {"epoll_events", 1900},      {"syncs", 100},
-		{"sync_us", 25000},
+		{"sync_us", 25000},         {"uring_calls", 100},
 	};
 	json_t *s = json_object();
 
@@ -61,7 +61,7 @@ Test(lanes, differences_become_shares_rates_and_costs)
 		"\n"
 		"LANE  CYC/REQ  CYC/MSG IN  CYC/BYTE  MSG/BATCH  BATCH/PROD  REQ/POLL  CALLS/REQ"
 		"  B/RECV  B/SEND  EV/EPOLL\n"
-		"  63   300.0k       20.0k       100       10.0        2.00      4.00       2.50"
+		"  63   300.0k       20.0k       100       10.0        2.00      4.00       2.55"
 		"    1.6k    1.0k      3.80\n",
 		"%s", text);
 	free(text);
