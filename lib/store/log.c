@@ -114,6 +114,8 @@ static void log_free(struct sl_log *log)
 	log->segments_count = 0;
 	sl_list_for_each_safe(at, next, &log->doomed)
 		segment_release(log, sl_list_entry(at, struct segment, link));
+	SL_ASSERT(!log->is_reserved);
+	free(log->reserved);
 	free(log->segments);
 	epochs_fini(&log->epochs);
 	producers_fini(&log->producers);
@@ -329,16 +331,31 @@ static int prepare_append(struct sl_log *log, const struct sl_batch_head *head, 
 	return log->is_epochs_unsaved ? log_store_epochs(log) : 0;
 }
 
+int log_provisional_full;
+
 int sl_log_reserve(struct sl_log *log, size_t bytes, void **out)
 {
-	(void)bytes;
-	(void)out;
-	return log->error ? log->error : -ENOTSUP;
+	if (log->error)
+		return log->error;
+	if (log_provisional_full)
+		return log_provisional_full;
+	if (log->is_reserved)
+		return -EBUSY;
+	if (bytes > (size_t)log->config.segment_bytes)
+		return -EFBIG;
+	/* The last batch that was received here stays readable until now. */
+	free(log->reserved);
+	log->reserved = malloc(bytes);
+	if (!log->reserved)
+		return -EAGAIN;
+	log->is_reserved = true;
+	*out = log->reserved;
+	return 0;
 }
 
 void sl_log_unreserve(struct sl_log *log)
 {
-	(void)log;
+	log->is_reserved = false;
 }
 
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
@@ -349,8 +366,11 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 
 	if (log->error)
 		return log->error;
+	if (log_provisional_full == -EAGAIN && batch != log->reserved)
+		return -EAGAIN;
 	if (batch_bytes > (size_t)log->config.segment_bytes)
 		return -EFBIG;
+	SL_ASSERT(!log->is_reserved || batch == log->reserved);
 	err = sl_batch_peek(batch, batch_bytes, &took.head);
 	SL_ASSERT(!err && sl_batch_bytes(&took.head) == batch_bytes);
 	SL_ASSERT(took.head.last_offset_delta >= 0);
@@ -374,6 +394,7 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 	log_took(log, &took);
 	if (sl_batch_has_producer(&took.head))
 		producers_update(&log->producers, &claim, io->now_ms);
+	log->is_reserved = false;
 	io->base_offset = took.head.base_offset;
 	io->last_offset = log->end - 1;
 	io->timestamp_ms = took.head.max_timestamp;

@@ -78,6 +78,8 @@ struct sl_log {
 	struct epochs epochs;
 	struct producers producers;
 	uint64_t bytes;
+	void *reserved; /* Owned. */
+	bool is_reserved;
 	int64_t now_ms;         /* latest wall clock the caller told */
 	int64_t recovery_point; /* sealed segments that end at or below it are on stable storage */
 	struct sl_list opened;
@@ -103,6 +105,8 @@ struct sl_log {
 };
 
 /* ---- log.c ---- */
+
+extern int log_provisional_full; /* tests: what sl_log_reserve() says, and -EAGAIN append too */
 
 /* "<folder>/<name>" for openat(2); @path is returned. */
 const char *log_path(const struct sl_log *log, const char *name, char path[STORE_PATH_MAX]);
