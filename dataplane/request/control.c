@@ -53,7 +53,7 @@ enum request_result request_forward(struct ctx *ctx, struct request *req)
 	}
 	if (ctx->control && !send_request(ctx, req, 0)) {
 		ctx_count(ctx, SL_STAT_ring_full, 1);
-		return REQUEST_WAIT;
+		return REQUEST_AGAIN;
 	}
 	ctx_count(ctx, SL_STAT_requests_forwarded, 1);
 	/* While the control process is there it decides how long an answer may take (a JoinGroup

@@ -17,7 +17,8 @@ struct conn {
 	struct sl_list idle_link;  /* sessions.idle: by active_ms */
 	struct sl_list
 		frame_link; /* sessions.frames: a frame has begun to arrive, by frame_started_ms */
-	bool is_readable;   /* edge-triggered: nothing says so twice */
+	struct sl_list starved_link; /* sessions.starved[]: readied by relief, or any event */
+	bool is_readable;            /* edge-triggered: nothing says so twice */
 	bool is_writable;
 	bool is_hup; /* the peer has shut down its side; data may still be unread */
 	bool is_eof; /* and all of it was read */
@@ -50,7 +51,9 @@ struct sessions {
 	uint32_t requests_max;
 	struct sl_list free_conns, free_requests;
 	struct sl_list ready, idle, frames;
-	int64_t sweep_ms; /* next look at time-outs */
+	struct sl_list starved[CTX_LACK_NR]; /* struct conn.starved_link */
+	uint64_t relief[CTX_LACK_NR];        /* ctx_relief() when they were last let go */
+	int64_t sweep_ms;                    /* next look at time-outs */
 	/* Receive buffers stop here: what they hold only goes away when replies find room. */
 	size_t rx_used_max;       /* of ctx->pool.used */
 	uint32_t frame_bytes_max; /* request_bytes_max, or what fits below rx_used_max */
@@ -60,6 +63,8 @@ struct sessions {
 void conn_close(struct sessions *s, struct conn *c, enum sl_stat why);
 /* Queues it for conn_serve(). */
 void conn_ready(struct sessions *s, struct conn *c);
+/* It can go on when some of @lack came back: that readies it. */
+void conn_starve(struct sessions *s, struct conn *c, enum ctx_lack lack);
 /* It did something: moves to the end of sessions.idle. */
 void conn_active(struct sessions *s, struct conn *c);
 /* Sends, reads and runs what can be, within one turn's limits. */

@@ -65,6 +65,8 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 	sl_list_init(&s->ready);
 	sl_list_init(&s->idle);
 	sl_list_init(&s->frames);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&s->starved[i]);
 	sl_list_init(&s->free_conns);
 	sl_list_init(&s->free_requests);
 	for (uint32_t i = 0; i < conns; i++) {
@@ -173,6 +175,7 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	memcpy(c->peer, peer, sizeof(c->peer));
 	sl_list_init(&c->ready_link);
 	sl_list_init(&c->frame_link);
+	sl_list_init(&c->starved_link);
 	sl_list_init(&c->requests);
 	sl_list_init(&c->tx);
 	sl_list_push_back(&s->idle, &c->idle_link);
@@ -200,6 +203,7 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 	sl_list_del(&c->idle_link);
 	sl_list_del(&c->frame_link);
 	sl_list_del(&c->ready_link);
+	sl_list_del(&c->starved_link);
 	sl_list_push_back(&s->free_conns, &c->ready_link);
 	ctx_gauge_add(s->ctx, SL_STAT_connections, -1);
 }
@@ -208,6 +212,12 @@ void conn_ready(struct sessions *s, struct conn *c)
 {
 	if (sl_list_is_empty(&c->ready_link))
 		sl_list_push_back(&s->ready, &c->ready_link);
+}
+
+void conn_starve(struct sessions *s, struct conn *c, enum ctx_lack lack)
+{
+	sl_list_del(&c->starved_link);
+	sl_list_push_back(&s->starved[lack], &c->starved_link);
 }
 
 void sessions_event(struct sessions *s, uint32_t index, uint32_t events)
@@ -264,6 +274,38 @@ static unsigned sweep(struct sessions *s)
 	return done;
 }
 
+static bool is_starved(const struct sessions *s, enum ctx_lack lack)
+{
+	return !sl_list_is_empty(&s->starved[lack]) || !sl_list_is_empty(&s->ctx->starved[lack]);
+}
+
+/* All of them in their order: who still gets nothing queues again. */
+static void let_go(struct sessions *s, enum ctx_lack lack)
+{
+	struct request *req;
+	struct conn *c;
+
+	while ((req = sl_list_first(&s->ctx->starved[lack], struct request, done_link))) {
+		sl_list_del(&req->done_link);
+		request_wake(s->ctx, req);
+	}
+	while ((c = sl_list_first(&s->starved[lack], struct conn, starved_link))) {
+		sl_list_del(&c->starved_link);
+		conn_ready(s, c);
+	}
+}
+
+static void relieve(struct sessions *s)
+{
+	for (unsigned i = 0; i < CTX_LACK_NR; i++) {
+		const uint64_t now = ctx_relief(s->ctx, (enum ctx_lack)i);
+
+		if (now != s->relief[i])
+			let_go(s, (enum ctx_lack)i);
+		s->relief[i] = now;
+	}
+}
+
 static unsigned take_requests(struct sessions *s)
 {
 	struct ctx *ctx = s->ctx;
@@ -301,9 +343,11 @@ static unsigned take_requests(struct sessions *s)
 
 unsigned sessions_poll(struct sessions *s)
 {
-	unsigned done = take_requests(s) + sweep(s);
 	struct sl_list batch;
+	unsigned done;
 
+	relieve(s);
+	done = take_requests(s) + sweep(s);
 	/* Take what is ready now; a connection that is still ready afterwards gets its next turn in
 	 * the next poll, so that one greedy client cannot hold the lane. */
 	sl_list_init(&batch);
@@ -331,6 +375,10 @@ int64_t sessions_next_ms(const struct sessions *s)
 	if (!sl_list_is_empty(&s->ready) || !sl_list_is_empty(&s->ctx->runnable) ||
 	    !sl_list_is_empty(&s->ctx->done))
 		return s->ctx->now_ms;
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		if (is_starved(s, (enum ctx_lack)i) &&
+		    s->relief[i] != ctx_relief(s->ctx, (enum ctx_lack)i))
+			return s->ctx->now_ms;
 	c = sl_list_first(&s->frames, struct conn, frame_link);
 	if (c)
 		next = SL_MIN(next,

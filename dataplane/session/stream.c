@@ -30,6 +30,8 @@ void conn_active(struct sessions *s, struct conn *c)
 void conn_free_request(struct sessions *s, struct request *req)
 {
 	request_release(s->ctx, req);
+	if (sl_list_is_empty(&s->free_requests))
+		ctx_relieve(s->ctx, CTX_LACK_BUFFERS);
 	sl_list_push_back(&s->free_requests, &req->link);
 }
 
@@ -139,7 +141,15 @@ static ssize_t frame_need(const struct sessions *s, const struct conn *c)
 	return (ssize_t)size + 4;
 }
 
-/* Makes room behind rx_tail.  Return: 0; -EAGAIN no memory now; -EMSGSIZE close. */
+static int regrow_or_starve(struct sessions *s, struct conn *c, size_t want)
+{
+	if (regrow(s, c, want))
+		return 0;
+	conn_starve(s, c, CTX_LACK_BUFFERS);
+	return -EAGAIN;
+}
+
+/* Makes room behind rx_tail.  Return: 0; -EAGAIN starved; -EMSGSIZE close. */
 static int make_room(struct sessions *s, struct conn *c)
 {
 	size_t have = c->rx_tail - c->rx_head;
@@ -147,7 +157,7 @@ static int make_room(struct sessions *s, struct conn *c)
 	ssize_t need;
 
 	if (!c->rx)
-		return regrow(s, c, want) ? 0 : -EAGAIN;
+		return regrow_or_starve(s, c, want);
 	need = frame_need(s, c);
 	if (need < 0)
 		return (int)need;
@@ -156,7 +166,7 @@ static int make_room(struct sessions *s, struct conn *c)
 		 * doubles what has really arrived. */
 		want = SL_MIN((size_t)need, SL_MAX(STREAM_RX_STEP, 2 * have));
 		if (want > c->rx_cap)
-			return regrow(s, c, want) ? 0 : -EAGAIN;
+			return regrow_or_starve(s, c, want);
 	}
 	if (c->rx_head > 0 && (c->rx_tail == c->rx_cap || c->rx_head + (size_t)need > c->rx_cap)) {
 		/* copy: a frame's beginning, so that the frame is contiguous */
@@ -186,10 +196,8 @@ static int receive(struct sessions *s, struct conn *c)
 		int rc = make_room(s, c);
 		ssize_t n;
 
-		if (rc == -EAGAIN) {
-			conn_ready(s, c);
-			return 0;
-		}
+		if (rc == -EAGAIN)
+			break;
 		if (rc < 0)
 			return rc;
 		size_t room = c->rx_cap - c->rx_tail;
@@ -243,6 +251,10 @@ static bool take_result(struct sessions *s, struct conn *c, struct request *req,
 		/* A produce that has appended no longer needs its frame. */
 		if (req->state != REQUEST_PARKED_PRODUCE)
 			c->holder = req;
+		request_starve(s->ctx, req, CTX_LACK_BUFFERS);
+		break;
+	case REQUEST_AGAIN:
+		c->holder = req;
 		request_wake(s->ctx, req);
 		break;
 	case REQUEST_CLOSE:
@@ -279,9 +291,10 @@ static int start_frame(struct sessions *s, struct conn *c, size_t frame_bytes)
 {
 	struct request *req = sl_list_first(&s->free_requests, struct request, link);
 
-	if (!req || !may_start(s, c, c->rx + c->rx_head + 4)) {
-		if (!req)
-			conn_ready(s, c);
+	if (!may_start(s, c, c->rx + c->rx_head + 4))
+		return 0;
+	if (!req) {
+		conn_starve(s, c, CTX_LACK_BUFFERS);
 		return 0;
 	}
 	sl_list_del(&req->link);
@@ -362,6 +375,8 @@ void conn_serve(struct sessions *s, struct conn *c)
 {
 	int rc = 0;
 
+	/* An event came first: whatever it was, a new try does no harm. */
+	sl_list_del(&c->starved_link);
 	if (!flush_done(s, c) || !send_queue(s, c))
 		return;
 	if (can_read(s, c))
@@ -383,6 +398,8 @@ void conn_serve(struct sessions *s, struct conn *c)
 		return;
 	}
 	/* The queue that kept a frame from being run may be gone by now, and no event tells. */
+	if (!sl_list_is_empty(&c->starved_link))
+		return;
 	if ((can_read(s, c) && !c->is_eof) || can_run(s, c))
 		conn_ready(s, c);
 }

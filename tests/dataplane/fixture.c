@@ -92,6 +92,8 @@ struct fx *fx_create(void)
 	ctx->dirs.wake_fd = fx->host_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sl_list_init(&ctx->done);
 	sl_list_init(&ctx->runnable);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&ctx->starved[i]);
 	sl_list_init(&ctx->partitions);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
