@@ -47,6 +47,7 @@ struct ctx_deadlines {
 /* What runs out and comes back without an event of its own. */
 enum ctx_lack {
 	CTX_LACK_BUFFERS = 0, /* blocks of the pool, free requests */
+	CTX_LACK_TIER,        /* room in the hot tier: its bytes are not on disk yet */
 	CTX_LACK_NR
 };
 

@@ -37,6 +37,7 @@ enum request_result {
 	REQUEST_PARK,      /* state is one of PARKED_*, deadline_ms is set */
 	REQUEST_CLOSE,     /* close the connection; the handler has counted why */
 	REQUEST_WAIT,      /* no memory now: run again after relief of CTX_LACK_BUFFERS */
+	REQUEST_WAIT_TIER, /* no room in the hot tier: run again after relief of CTX_LACK_TIER */
 	REQUEST_AGAIN,     /* no room in the ring to control: run again next iteration */
 };
 

@@ -53,6 +53,7 @@ struct sessions {
 	struct sl_list ready, idle, frames;
 	struct sl_list starved[CTX_LACK_NR]; /* struct conn.starved_link */
 	uint64_t relief[CTX_LACK_NR];        /* ctx_relief() when they were last let go */
+	int64_t relief_ms;                   /* when those who wait for the tier look anyway */
 	int64_t sweep_ms;                    /* next look at time-outs */
 	/* Receive buffers stop here: what they hold only goes away when replies find room. */
 	size_t rx_used_max;       /* of ctx->pool.used */

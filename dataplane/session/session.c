@@ -21,6 +21,7 @@
 #define SESSION_POLL_CONNS     64   /* connections served in one poll */
 #define SESSION_POLL_REQUESTS  256  /* woken or finished requests taken in one poll */
 #define SESSION_SWEEP_MS       100  /* how often time-outs are looked at */
+#define SESSION_RELIEF_MS      10   /* how long room in the hot tier may go unnoticed */
 #define SESSION_EXTRA_REQUESTS 8192 /* beyond one per connection: for pipelined produces */
 #define SESSION_REPLY_SHARE    8    /* 1/8 of the pool is not for receiving */
 
@@ -297,13 +298,19 @@ static void let_go(struct sessions *s, enum ctx_lack lack)
 
 static void relieve(struct sessions *s)
 {
+	/* Room in the tier may also come from readers that let go of chunks, which nobody reports.
+	 */
+	const bool is_due = s->ctx->now_ms >= s->relief_ms;
+
 	for (unsigned i = 0; i < CTX_LACK_NR; i++) {
 		const uint64_t now = ctx_relief(s->ctx, (enum ctx_lack)i);
 
-		if (now != s->relief[i])
+		if (now != s->relief[i] || (i == CTX_LACK_TIER && is_due))
 			let_go(s, (enum ctx_lack)i);
 		s->relief[i] = now;
 	}
+	if (is_due)
+		s->relief_ms = s->ctx->now_ms + SESSION_RELIEF_MS;
 }
 
 static unsigned take_requests(struct sessions *s)
@@ -379,6 +386,8 @@ int64_t sessions_next_ms(const struct sessions *s)
 		if (is_starved(s, (enum ctx_lack)i) &&
 		    s->relief[i] != ctx_relief(s->ctx, (enum ctx_lack)i))
 			return s->ctx->now_ms;
+	if (is_starved(s, CTX_LACK_TIER))
+		next = SL_MIN(next, s->relief_ms);
 	c = sl_list_first(&s->frames, struct conn, frame_link);
 	if (c)
 		next = SL_MIN(next,

@@ -248,10 +248,13 @@ static bool take_result(struct sessions *s, struct conn *c, struct request *req,
 		c->holder = req->state == REQUEST_PARKED_PRODUCE ? NULL : req;
 		break;
 	case REQUEST_WAIT:
-		/* A produce that has appended no longer needs its frame. */
+	case REQUEST_WAIT_TIER:
+		/* A produce
+that has appended no longer needs its frame. */
 		if (req->state != REQUEST_PARKED_PRODUCE)
 			c->holder = req;
-		request_starve(s->ctx, req, CTX_LACK_BUFFERS);
+		request_starve(s->ctx, req,
+		               result == REQUEST_WAIT ? CTX_LACK_BUFFERS : CTX_LACK_TIER);
 		break;
 	case REQUEST_AGAIN:
 		c->holder = req;

@@ -313,10 +313,10 @@ int64_t fx_append(struct fx *fx, struct partition *p, uint32_t value_bytes)
 	struct fx_batch b = {.value_bytes = value_bytes};
 	struct sl_records r = fx_records(&b);
 	struct sl_log_append io = {0};
-	bool is_duplicate;
+	enum sl_kerr kerr;
 
 	cr_assert(partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, &io,
-	                           &is_duplicate) == SL_KERR_NONE);
+	                           &kerr) == PARTITION_APPENDED);
 	free((void *)(uintptr_t)r.p);
 	return io.base_offset;
 }

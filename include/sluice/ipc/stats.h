@@ -48,6 +48,7 @@ X(produces_parked, G, "produce requests waiting for durability") \
 X(control_parked, G, "requests waiting for the control process") \
 X(buffer_bytes_used, G, "bytes of lane.buffer.bytes in use") \
 X(buffer_exhausted, C, "times a connection had to wait for buffer memory") \
+X(hot_exhausted, C, "times a connection had to wait for room in the hot tier") \
 X(ring_full, C, "times the ring to the control process was full") \
 X(partitions, G, "partitions served") \
 X(partitions_offline, G, "partitions whose log dir failed") \
