@@ -95,7 +95,8 @@ struct ctx {
 	struct sl_list runnable; /* parked requests to run again: struct request.done_link */
 	struct sl_list starved[CTX_LACK_NR]; /* struct request.done_link: run again after relief */
 	uint64_t relief[CTX_LACK_NR];        /* rises when some came back; see ctx_relief() */
-	struct sl_list partitions;           /* struct partition.lane_link */
+	size_t receive_bytes_max;  /* of pool.used: what is received stops there, answers do not */
+	struct sl_list partitions; /* struct partition.lane_link */
 	struct ctx_dirs dirs;
 	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list

@@ -3,15 +3,15 @@
  * Produce: checks of reference §3.1 in Kafka's order, append, and with acks=all the wait for the
  * group commit.
  *
- * The frame is the session's buffer: batches are patched in it and appended from it.  It is gone
- * once the request is parked, so the response, its names and the waiters live in the request's own
- * memory,
-which is taken before anything is appended.  That memory also says
+ * The records lie in the session's buffer, or landed in the log's own memory; batches are patched
+ * there.  Both are gone once the request is parked, so the response, its names and the waiters live
+ * in the request's own memory, which is taken before anything is appended.  That memory also says
  * how far the appends have come: a partition may have to wait when those before it are appended.
  */
 #include <errno.h>
 
 #include "request/common.h"
+#include "request/landing.h"
 #include "sluice/base/assert.h"
 #include "sluice/wire/batch.h"
 #include "sluice/wire/produce_gen.h"
@@ -37,12 +37,51 @@ struct produce {
 	struct ctx *ctx;
 	struct request *req;
 	struct sl_produce_req body;
+	/* Of @body, when the records landed. */
+	struct sl_produce_req_topic_data topic;
+	struct sl_produce_req_topic_data_partition_data partition;
 	int16_t version;
 	struct produce_state *state;
 	struct partition **waited; /* scratch: partition of each waiter of this run */
 	uint32_t waited_count;
 	enum request_result result; /* REQUEST_REPLY: go on; else an append has to wait */
 };
+
+/* ---- Decode ---- */
+
+/* The records are elsewhere, and the trailer follows the head. */
+static bool decode_landed(struct produce *run)
+{
+	static const uint8_t no_tags[4];
+	const struct request *req = run->req;
+	const struct landing *l = req->landing;
+	struct landing_head head;
+
+	/* It was parsed before it landed. */
+	SL_ASSERT(landing_decode(req->frame, req->frame_bytes, (size_t)req->frame_bytes + l->bytes,
+	                         &head));
+	SL_ASSERT(head.records_bytes == l->bytes && l->got == l->bytes);
+	SL_ASSERT(head.trailer_bytes <= sizeof(no_tags));
+	if (memcmp(req->frame + head.records_pos, no_tags, head.trailer_bytes) != 0) {
+		ctx_count(run->ctx, SL_STAT_closed_malformed, 1);
+		return false;
+	}
+	run->partition.index = head.partition;
+	run->partition.records.p = landing_memory(l);
+	run->partition.records.len = (int32_t)l->bytes;
+	run->topic.name = head.topic;
+	run->topic.topic_id = head.topic_id;
+	run->topic.partition_data = &run->partition;
+	run->topic.partition_data_count = 1;
+	run->body = (struct sl_produce_req){
+		.transactional_id = SL_STR_NULL,
+		.acks = head.acks,
+		.timeout_ms = head.timeout_ms,
+		.topic_data = &run->topic,
+		.topic_data_count = 1,
+	};
+	return true;
+}
 
 /* ---- Memory ---- */
 
@@ -544,7 +583,8 @@ static bool decode(struct produce *run)
 {
 	struct sl_arena *scratch = &run->ctx->scratch;
 
-	if (!request_decode(run->ctx, run->req, &run->body))
+	if (run->req->landing ? !decode_landed(run)
+	                      : !request_decode(run->ctx, run->req, &run->body))
 		return false;
 	run->waited = sl_arena_alloc_array(scratch, partitions_of(&run->body),
 	                                   sizeof(*run->waited));
@@ -561,6 +601,7 @@ enum request_result produce_run(struct ctx *ctx, struct request *req)
 	                      .version = req->head.api_version,
 	                      .state = req->wait,
 	                      .result = REQUEST_REPLY};
+	enum sl_stat way = SL_STAT_produces_staged;
 
 	/* All waits ended, the deadline passed, or there was no memory for the reply. */
 	if (run.state && run.state->is_done)
@@ -571,9 +612,15 @@ enum request_result produce_run(struct ctx *ctx, struct request *req)
 		run.result = take_memory(&run);
 	if (run.result != REQUEST_REPLY)
 		return run.result;
+	if (req->landing && req->landing->reserved.partition)
+		way = SL_STAT_produces_landed;
 	produce_all(&run);
 	begin_waits(&run);
 	if (run.result != REQUEST_REPLY)
 		return run.result;
+	ctx_count(ctx, way, 1);
+	if (req->landing)
+		landing_release(ctx, req->landing);
+	req->landing = NULL;
 	return conclude(&run);
 }

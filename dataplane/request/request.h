@@ -59,6 +59,9 @@ struct request {
 	const uint8_t *frame;
 	uint32_t frame_bytes;
 	uint32_t body_pos;
+	/* Its records were received apart from the frame, which lacks them; the connection's. NULL:
+	 * they lie in the frame. */
+	struct landing *landing;
 
 	int64_t deadline_ms; /* when PARKED_*: it is woken then, with is_final set */
 	uint32_t heap_index; /* UINT32_MAX: not in ctx->deadlines */

@@ -32,8 +32,9 @@ static void size_frames(struct sessions *s)
 	const uint32_t asked = s->ctx->config->request_bytes_max;
 	size_t block = SL_MIN(pool_block_bytes((size_t)asked + 4), (size_t)1 << POOL_ORDER_MAX);
 
-	s->rx_used_max = pool->bytes - pool->bytes / SESSION_REPLY_SHARE;
-	while (block + block / 2 > s->rx_used_max)
+	/* What is received only goes away when replies find room. */
+	s->ctx->receive_bytes_max = pool->bytes - pool->bytes / SESSION_REPLY_SHARE;
+	while (block + block / 2 > s->ctx->receive_bytes_max)
 		block /= 2;
 	s->frame_bytes_max = (uint32_t)SL_MIN((size_t)asked, block - 4);
 	if (s->frame_bytes_max < asked)
@@ -166,6 +167,8 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	c->is_readable = c->is_writable = true;
 	c->is_eof = c->is_hup = false;
 	c->holder = NULL;
+	c->is_landing = c->is_staged = c->is_head_first = false;
+	c->rx_hint = 0;
 	c->requests_count = 0;
 	c->frame_started_ms = 0;
 	c->tx_bytes = 0;
@@ -196,6 +199,7 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 		conn_free_request(s, sl_list_entry(pos, struct request, link));
 	sl_list_for_each_safe(pos, tmp, &c->tx)
 		reply_free(s->ctx, sl_list_entry(pos, struct reply, link));
+	landing_release(s->ctx, &c->landing);
 	pool_put(&s->ctx->pool, c->rx);
 	c->rx = NULL;
 	c->rx_cap = c->rx_head = c->rx_tail = 0;

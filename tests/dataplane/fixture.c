@@ -249,6 +249,15 @@ struct partition *fx_partition(struct topic *t, int32_t index)
 	return t->partitions[index].partition;
 }
 
+/* ---- Hot tier ---- */
+
+extern int log_provisional_full;
+
+void fx_tier(int result)
+{
+	log_provisional_full = result;
+}
+
 /* ---- Group commit ---- */
 
 void fx_wait(struct fx *fx)

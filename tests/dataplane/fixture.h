@@ -53,6 +53,10 @@ struct partition *fx_partition(struct topic *t, int32_t index);
 /* Topic with one partition, led by @leader. */
 struct topic *fx_foreign_topic(struct fx *fx, const char *name, int32_t leader);
 
+/* What logs say to sl_log_reserve() from now on: 0 room, -ENOTSUP no hot tier, -EAGAIN full of
+ * bytes that are not on disk, which appends are told too. */
+void fx_tier(int result);
+
 /* Runs syncs until none is under way, as the lane's loop would. */
 void fx_settle(struct fx *fx);
 /* Waits until the syncer has written wake_fd. */

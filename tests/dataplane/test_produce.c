@@ -356,6 +356,7 @@ Test(produce, goes_on_with_the_partition_that_had_to_wait)
 				cr_expect(first(&resp)[i].log_append_time_ms == FX_WALL_MS);
 			}
 		}
+		cr_expect(fx_stat(s.fx, SL_STAT_produces_staged) == 1);
 		stuck_fini(&s);
 	}
 }

@@ -31,6 +31,9 @@ X(requests_fetch, C, "Fetch requests") \
 X(requests_metadata, C, "Metadata requests") \
 X(requests_forwarded, C, "requests forwarded to the control process") \
 X(produce_failed, C, "partitions of Produce requests answered with an error") \
+X(produces_landed, C, "Produce requests whose records were received straight into the log") \
+X(produces_staged, C, "Produce requests whose records were received in a buffer") \
+X(landings_displaced, C, "times records on their way into the log gave way to another append") \
 X(fetch_failed, C, "partitions of Fetch requests answered with an error") \
 X(batches_in, C, "record batches appended") \
 X(messages_in, C, "records appended") \
