@@ -359,8 +359,20 @@ static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
 /* The bytes that fill the tier may be this partition's own, without anybody who waits for them. */
 static void tier_full(struct ctx *ctx, struct partition *p)
 {
+	struct sl_list *pos;
+
 	ctx_count(ctx, SL_STAT_hot_exhausted, 1);
 	mark_dirty(ctx, p);
+	/* The room that is missing may lie with any of them, a little with each. */
+	if (ctx->now_ms < ctx->press_ms)
+		return;
+	ctx->press_ms = ctx->now_ms + PARTITION_RETRY_MS;
+	sl_list_for_each(pos, &ctx->partitions) {
+		struct partition *other = sl_list_entry(pos, struct partition, lane_link);
+
+		if (!other->is_offline && sl_log_unwritten(other->log) > 0)
+			mark_dirty(ctx, other);
+	}
 }
 
 static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch, size_t bytes)
