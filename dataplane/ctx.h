@@ -17,10 +17,13 @@
 
 #include "net/pool.h"
 
+struct cold;
+struct guard;
 struct image;
 struct request;
 struct partition;
 struct sl_codec_ctx;
+struct sl_hot_pool;
 struct writer;
 
 /* When appended data has to be on stable storage: flush, flush.ms and flush.bytes of a topic. */
@@ -87,6 +90,9 @@ struct ctx {
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct writer *writer;
+	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
+	struct guard *guard;     /* Owned; NULL: nothing is sent by reference but files */
+	struct cold *cold;       /* Owned; what was read ahead for catch-up readers */
 
 	struct ctx_deadlines deadlines;
 	struct request *

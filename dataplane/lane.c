@@ -22,12 +22,15 @@
 #include <rte_ring.h>
 
 #include "image.h"
+#include "net/guard.h"
 #include "partition/partition.h"
 #include "partition/writer.h"
+#include "reply/cold.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
+#include "sluice/store/hot.h"
 #include "sluice/wire/compress.h"
 
 #define LANE_EVENTS_MAX      256
@@ -131,6 +134,15 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->control_parked = calloc(conns, sizeof(struct request *));
 	if (!ctx->out.holes || !ctx->deadlines.heap || !ctx->control_parked)
 		return -ENOMEM;
+	rc = guard_create(&ctx->guard, ctx);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc != 0)
+		sl_log(WARN, lane, "open netlink lane=%u: %s: memory is sent by copy only",
+		       ctx->index, strerror(-rc));
+	rc = cold_create(&ctx->cold);
+	if (rc != 0)
+		return rc;
 	return sl_codec_ctx_create(&ctx->codec, NULL);
 }
 
@@ -205,6 +217,8 @@ void lane_destroy(struct lane *lane)
 	writer_destroy(lane->ctx.writer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
+	guard_destroy(lane->ctx.guard);
+	cold_destroy(lane->ctx.cold);
 	sl_codec_ctx_destroy(lane->ctx.codec);
 	free(lane->ctx.control_parked);
 	free(lane->ctx.deadlines.heap);
@@ -289,6 +303,21 @@ static void forget_listeners(struct lane *lane)
 		(void)epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, lane->listen_fds[i], NULL);
 }
 
+/* Chunks belong to logs, and sockets may still show their pages: the pool asks both. */
+static void set_hot(struct ctx *ctx, struct sl_hot_pool *hot)
+{
+	const struct sl_hot_pool_ops ops = {
+		.forget = sl_log_forget,
+		.settle = guard_settle,
+		.settle_arg = ctx->guard,
+	};
+
+	SL_ASSERT(sl_list_is_empty(&ctx->partitions));
+	ctx->hot = hot;
+	if (hot)
+		sl_hot_pool_set_ops(hot, &ops);
+}
+
 /* Return: true when the message is done with and goes back. */
 static bool obey(struct lane *lane, struct lane_msg *msg)
 {
@@ -313,6 +342,9 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 		return true;
 	case LANE_MSG_DIR_OFFLINE:
 		partition_dir_offline(ctx, msg->log_dir, msg->error);
+		return true;
+	case LANE_MSG_HOT:
+		set_hot(ctx, msg->hot);
 		return true;
 	case LANE_MSG_CONTROL:
 		set_control(lane, msg);

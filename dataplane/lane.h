@@ -10,6 +10,7 @@
 
 struct lane;
 struct sl_files;
+struct sl_hot_pool;
 struct sl_log_config;
 struct writer;
 
@@ -35,6 +36,7 @@ enum lane_msg_type {
 	LANE_MSG_DETACH,      /* stop serving it; back = nobody refers to it any more */
 	LANE_MSG_CONFIG,      /* msg->partition has a new configuration */
 	LANE_MSG_DIR_OFFLINE, /* msg->log_dir failed: no appends to its partitions any more */
+	LANE_MSG_HOT,         /* msg->hot is the lane's; once, before its first partition */
 	LANE_MSG_CONTROL, /* use msg->channel (NULL: none); back = the old one is not used any more
 	                   */
 	LANE_MSG_CONNECTIONS, /* fill msg->text with JSON objects, one per connection, ',' between
@@ -49,6 +51,7 @@ struct lane_msg {
 	struct sl_list link; /* the lane's own */
 	union {
 		const struct image *image;
+		struct sl_hot_pool *hot; /* NULL: there is none */
 		struct {
 			struct partition *partition;
 			const struct sl_log_config *log_config; /* with CONFIG */

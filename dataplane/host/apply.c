@@ -270,6 +270,11 @@ int apply_destroy(struct apply *a)
 	return rc;
 }
 
+void apply_set_hot(struct apply *a, struct sl_hot_pool *const *by_lane)
+{
+	a->table.hot = by_lane;
+}
+
 const struct image *apply_image(const struct apply *a)
 {
 	return a->next ? a->next : a->current;

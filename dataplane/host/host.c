@@ -74,6 +74,8 @@ static void dispatch_returned(struct host *h, struct lane_msg *msg)
 	case LANE_MSG_CONNECTIONS:
 		query_returned(h, msg);
 		break;
+	case LANE_MSG_HOT:
+		break;
 	case LANE_MSG_STOP:
 		SL_ASSERT(h->stops_left > 0);
 		h->stops_left--;
@@ -134,7 +136,8 @@ static void log_writer(const struct host *h)
 		sl_log(INFO, host, "io_uring on");
 }
 
-static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
+int host_create_lanes(struct host *h, const struct host_memory *memory,
+                      char error[SL_CONF_ERROR_MAX])
 {
 	const struct sl_conf *conf = h->opts.conf;
 	struct lane_opts o = {
@@ -148,6 +151,7 @@ static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.host_wake_fd = h->wake_fd,
 	};
 
+	h->memory = *memory;
 	for (uint32_t i = 0; i < o.lanes_count; i++) {
 		int rc;
 
@@ -182,6 +186,58 @@ static void on_tell(void *arg, enum sl_ipc_type type, const void *head, size_t b
 	struct host *h = arg;
 
 	attach_send(h->attach, type, (struct sl_bytes){head, (int32_t)bytes}, (struct sl_bytes){0});
+}
+
+static void stop(struct host *h)
+{
+	h->is_stopping = true;
+	steer_stop(h->steer);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->stop_msgs[i].type = LANE_MSG_STOP;
+		h->stop_msgs[i].lane = i;
+		sl_list_init(&h->stop_msgs[i].link);
+		h->stops_left++;
+		host_post(h, &h->stop_msgs[i]);
+	}
+}
+
+/* Before any log is opened, since what was left in a tier belongs into the files first. */
+static int open_tier(struct host *h, const struct sl_ipc_tiers *offered)
+{
+	struct sl_hot_pool *const *pools = tier_pools(h->tier);
+	struct memory memory;
+	int rc;
+
+	memory_read(&memory);
+	rc = tier_open(h->tier, &memory, offered, h->dirs);
+	if (rc != 0) {
+		sl_log(ERR, host, "replay hot tier: %s; the control process keeps it%s",
+		       strerror(-rc),
+		       rc == -ENOSPC || rc == -EDQUOT ? "; fix: make room in the log dirs" : "");
+		h->error = rc;
+		stop(h);
+		return rc;
+	}
+	apply_set_hot(h->apply, pools);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->hot_msgs[i] = (struct lane_msg){.type = LANE_MSG_HOT, .lane = i};
+		h->hot_msgs[i].hot = pools[i];
+		sl_list_init(&h->hot_msgs[i].link);
+		host_post(h, &h->hot_msgs[i]);
+	}
+	return 0;
+}
+
+static int on_greeted(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used)
+{
+	struct host *h = arg;
+	int rc = h->is_stopping ? -ESHUTDOWN : 0;
+
+	if (rc == 0 && !tier_is_open(h->tier))
+		rc = open_tier(h, offered);
+	if (rc == 0)
+		tier_list(h->tier, used);
+	return rc;
 }
 
 static void on_attached(void *arg)
@@ -285,6 +341,17 @@ static int create_apply(struct host *h)
 	return apply_create(&h->apply, &o);
 }
 
+static int create_tier(struct host *h)
+{
+	const struct tier_opts o = {
+		.conf = h->opts.conf,
+		.lanes_count = h->opts.lanes_count,
+		.numa_nodes = h->opts.numa_nodes,
+	};
+
+	return tier_create(&h->tier, &o);
+}
+
 static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 {
 	struct attach_opts o = {
@@ -293,6 +360,7 @@ static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.shm_fd = h->shm_fd,
 		.epoll_fd = h->epoll_fd,
 		.post = on_post,
+		.greeted = on_greeted,
 		.attached = on_attached,
 		.lost = on_lost,
 		.message = on_message,
@@ -329,9 +397,9 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 	if (rc == 0)
 		rc = create_steer(h, error);
 	if (rc == 0)
-		rc = create_apply(h);
+		rc = create_tier(h);
 	if (rc == 0)
-		rc = create_lanes(h, error);
+		rc = create_apply(h);
 	return rc == 0 ? create_attach(h, error) : rc;
 }
 
@@ -375,15 +443,7 @@ static void begin_stop(struct host *h)
 	if (n != (ssize_t)sizeof(info) || h->is_stopping)
 		return;
 	sl_log(INFO, host, "stop signal=%u pid=%u", info.ssi_signo, info.ssi_pid);
-	h->is_stopping = true;
-	steer_stop(h->steer);
-	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
-		h->stop_msgs[i].type = LANE_MSG_STOP;
-		h->stop_msgs[i].lane = i;
-		sl_list_init(&h->stop_msgs[i].link);
-		h->stops_left++;
-		host_post(h, &h->stop_msgs[i]);
-	}
+	stop(h);
 }
 
 static void housekeep(struct host *h, int64_t now_ms)
@@ -472,7 +532,7 @@ int host_run(struct host *h)
 	rc = rc ? rc : dirs_rc;
 	sl_log(INFO, host, "closed all logs clean=%s ms=%lld", rc ? "no" : "yes",
 	       (long long)(sl_mono_ms() - begun_ms));
-	return rc;
+	return h->error ? h->error : rc;
 }
 
 void host_destroy(struct host *h)
@@ -488,6 +548,7 @@ void host_destroy(struct host *h)
 	rc = rc ? rc : logdirs_destroy(h->dirs);
 	if (rc != 0)
 		sl_log(ERR, host, "close logs: %s", strerror(-rc));
+	tier_destroy(h->tier);
 	steer_destroy(h->steer);
 	sl_ipc_shm_destroy(h->shm, h->shm_bytes, h->shm_fd);
 	if (h->signal_fd >= 0)

@@ -222,6 +222,7 @@ static int open_log(struct hosted_table *t, struct hosted *h)
 		.partition = h->key.index,
 		.topic_id = h->key.topic_id,
 		.config = h->config.log,
+		.hot = t->hot ? t->hot[h->p.lane] : NULL,
 		.was_clean = h->folder->is_clean,
 		.now_ms = sl_wall_ms(),
 	};

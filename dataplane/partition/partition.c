@@ -47,6 +47,13 @@ void partition_put(struct ctx *ctx, struct partition *p)
 	sl_list_push_back(&ctx->released, &p->lane_link);
 }
 
+int partition_range_piece(const struct reply_range *range, uint32_t done, struct sl_log_piece *out)
+{
+	const struct partition *p = range->owner;
+
+	return sl_log_range_piece(p->log, &range->range, done, out);
+}
+
 void partition_range_put(struct ctx *ctx, struct reply_range *range)
 {
 	struct partition *p = range->owner;

@@ -59,7 +59,9 @@ struct partition {
 void partition_get(struct partition *p);
 void partition_put(struct ctx *ctx, struct partition *p);
 
-/* For struct reply_range.put: returns the range and the reference that a fetch took. */
+/* For struct reply_range.piece and .put; the latter returns the range and the reference that a
+ * fetch took. */
+int partition_range_piece(const struct reply_range *range, uint32_t done, struct sl_log_piece *out);
 void partition_range_put(struct ctx *ctx, struct reply_range *range);
 
 /*

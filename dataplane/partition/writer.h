@@ -3,9 +3,10 @@
  * The writer of one lane: runs what sl_log_sync_begin() asks for (a write-out of the hot tier, and
  * descriptors to be synced) beside the lane, and hands the results back.
  *
- * Two back ends with one contract.  io_uring: the kernel runs everything, all parts of all syncs at
- * once.  Thread: one thread runs sl_log_sync_run() on one sync after the other, through whatever
- * file operations there are.  Which one it is, is decided once, at creation.
+ * A sync that only writes, which is what the hot tier's are but for new segments, goes to the
+ * kernel through io_uring.  Everything else, and everything where io_uring is refused, is run by
+ * one of a few threads with sl_log_sync_run(), through whatever file operations there are.  Whether
+ * there is an io_uring is decided once, at creation.
  *
  * Context: everything but creation, writer_hold_fd() and the three names is the owning lane's
  * alone; those come before the lane runs.  Nothing is allocated after writer_create(), and only
@@ -18,8 +19,9 @@
 #include "sluice/ipc/shm.h"
 #include "sluice/store/file_ops.h"
 
-#define WRITER_DEPTH_MAX 4096 /* a ring has 32,768 entries at most; a sync takes up to five */
-#define WRITER_HOLDS_MAX 64   /* one for each log dir */
+#define WRITER_DEPTH_MAX 4096
+#define WRITER_THREADS   4  /* syncs that sleep on the disk at once */
+#define WRITER_HOLDS_MAX 64 /* one for each log dir */
 
 struct partition;
 struct writer;
@@ -35,10 +37,9 @@ struct writer_opts {
 };
 
 /**
- * writer_create() - choose a back end and start it
+ * writer_create() - start the thread, and take an io_uring if it can be had
  *
- * io_uring is taken when the files are the kernel's own and the kernel grants a ring; everything
- * else ends in the thread, which always works.
+ * It can when the files are the kernel's own and the kernel grants a ring.
  *
  * Context: any thread.
  * Return: 0; -EINVAL depth; -ENOMEM; -errno of starting the thread.
@@ -63,7 +64,7 @@ const char *writer_fix(const struct writer *w);
  * such care: a process ends only when its threads have left their system calls.
  *
  * Context: before the lane runs.
- * Return: 0, also for the thread; -ENOSPC WRITER_HOLDS_MAX are held; -errno of
+ * Return: 0, also without io_uring; -ENOSPC WRITER_HOLDS_MAX are held; -errno of
  * io_uring_register(2).
  */
 int writer_hold_fd(struct writer *w, int fd) SL_MUST_CHECK;
@@ -76,8 +77,9 @@ int writer_hold_fd(struct writer *w, int fd) SL_MUST_CHECK;
  * Return: false when writer_is_full(), nothing was taken.
  */
 bool writer_submit(struct writer *w, struct partition *p) SL_MUST_CHECK;
-/* Starts what was submitted since: at most one system call, as long as the kernel has memory.  Once
- * per poll of the lane, after its last submit and reap. */
+/* Starts what was submitted since: at most one system call for all writes, as long as the kernel
+ * has memory, and one to wake the thread.  Once per poll of the lane, after its last
+ * submit and reap. */
 void writer_flush(struct writer *w);
 /* A finished one, in no order; NULL none.  *@result: 0, or -errno of the first part that failed. */
 struct partition *writer_reap(struct writer *w, int *result);

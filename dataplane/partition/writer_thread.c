@@ -25,13 +25,13 @@ struct thread_done {
 };
 
 struct thread {
-	struct writer writer;
+	struct writer_back back;
 	struct sl_files files;
 	pthread_t thread;
 	bool is_running;         /* lane only: the thread has not been joined */
 	int wake_fd;             /* the lane's */
 	int event_fd;            /* Owned; the thread sleeps on it */
-	uint32_t mask;           /* of both rings; writer.under_way keeps them from running over */
+	uint32_t mask;           /* of both rings; back.under_way keeps them from running over */
 	struct partition **in;   /* Owned */
 	struct thread_done *out; /* Owned */
 	_Atomic bool is_stopping;
@@ -64,7 +64,7 @@ static struct partition *take(struct thread *t)
 	if (tail == atomic_load_explicit(&t->in_head, memory_order_acquire))
 		return NULL;
 	p = t->in[tail & t->mask];
-	/* Release: pairs with nothing that reads the entry again; writer.under_way keeps it from
+	/* Release: pairs with nothing that reads the entry again; back.under_way keeps it from
 	 * reuse. */
 	atomic_store_explicit(&t->in_tail, tail + 1, memory_order_release);
 	return p;
@@ -154,9 +154,9 @@ static int start(struct thread *t)
 	return 0;
 }
 
-static void thread_submit(struct writer *w, struct partition *p)
+static void thread_submit(struct writer_back *b, struct partition *p)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 	uint32_t head = atomic_load_explicit(&t->in_head, memory_order_relaxed);
 
 	t->in[head & t->mask] = p;
@@ -164,18 +164,18 @@ static void thread_submit(struct writer *w, struct partition *p)
 	atomic_store_explicit(&t->in_head, head + 1, memory_order_release);
 }
 
-static void thread_flush(struct writer *w)
+static void thread_flush(struct writer_back *b)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 
 	if (atomic_load_explicit(&t->in_head, memory_order_relaxed) !=
 	    atomic_load_explicit(&t->in_tail, memory_order_relaxed))
 		poke(t);
 }
 
-static struct partition *thread_reap(struct writer *w, int *result)
+static struct partition *thread_reap(struct writer_back *b, int *result)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 	uint32_t tail = atomic_load_explicit(&t->out_tail, memory_order_relaxed);
 	struct partition *p;
 
@@ -188,9 +188,9 @@ static struct partition *thread_reap(struct writer *w, int *result)
 	return p;
 }
 
-static bool thread_sleep(struct writer *w)
+static bool thread_sleep(struct writer_back *b)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 
 	atomic_store_explicit(&t->is_lane_polling, false, memory_order_relaxed);
 	/* Pairs with the fence in run(). */
@@ -199,16 +199,16 @@ static bool thread_sleep(struct writer *w)
 	       atomic_load_explicit(&t->out_head, memory_order_relaxed);
 }
 
-static void thread_wake(struct writer *w)
+static void thread_wake(struct writer_back *b)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 
 	atomic_store_explicit(&t->is_lane_polling, true, memory_order_relaxed);
 }
 
-static void thread_stop(struct writer *w)
+static void thread_stop(struct writer_back *b)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 
 	if (!t->is_running)
 		return;
@@ -219,9 +219,9 @@ static void thread_stop(struct writer *w)
 	t->is_running = false;
 }
 
-static void thread_destroy(struct writer *w)
+static void thread_destroy(struct writer_back *b)
 {
-	struct thread *t = (struct thread *)w;
+	struct thread *t = (struct thread *)b;
 
 	if (t->event_fd >= 0)
 		close(t->event_fd);
@@ -230,14 +230,7 @@ static void thread_destroy(struct writer *w)
 	free(t);
 }
 
-/* A killed process gives its descriptors up when its last thread has left its system call. */
-static int thread_hold_fd(struct writer *w SL_UNUSED, int fd SL_UNUSED)
-{
-	return 0;
-}
-
 static const struct writer_ops thread_ops = {
-	.name = "thread",
 	.submit = thread_submit,
 	.flush = thread_flush,
 	.reap = thread_reap,
@@ -245,10 +238,9 @@ static const struct writer_ops thread_ops = {
 	.wake = thread_wake,
 	.stop = thread_stop,
 	.destroy = thread_destroy,
-	.hold_fd = thread_hold_fd,
 };
 
-int writer_thread_create(struct writer **out, const struct writer_opts *o, uint32_t depth)
+int writer_thread_create(struct writer_back **out, const struct writer_opts *o, uint32_t depth)
 {
 	struct thread *t = aligned_alloc(SL_CACHE_LINE, SL_ALIGN_UP(sizeof(*t), SL_CACHE_LINE));
 	int rc;
@@ -256,7 +248,7 @@ int writer_thread_create(struct writer **out, const struct writer_opts *o, uint3
 	if (!t)
 		return -ENOMEM;
 	memset(t, 0, sizeof(*t));
-	t->writer.ops = &thread_ops;
+	t->back.ops = &thread_ops;
 	t->files = o->files;
 	t->wake_fd = o->wake_fd;
 	t->mask = depth - 1;
@@ -270,9 +262,9 @@ int writer_thread_create(struct writer **out, const struct writer_opts *o, uint3
 	else
 		rc = start(t);
 	if (rc != 0) {
-		thread_destroy(&t->writer);
+		thread_destroy(&t->back);
 		return rc;
 	}
-	*out = &t->writer;
+	*out = &t->back;
 	return 0;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writer's io_uring back end: every part of a sync is one request of the ring, all are under
- * way at once, and the sync is done with its last completion.  The kernel starts O_DIRECT writes
- * from the lane and runs fsync in workers of its own.
+ * The writer's io_uring back end, for syncs that only write: one request with RWF_DSYNC each, all
+ * under way at once.  The kernel starts O_DIRECT writes from the lane's system call, without
+ * sleeping, and needs no thread to end them.
  *
- * The ring is made by the host thread and enabled by the lane's first flush, which makes the lane
- * its only user.  It has an entry for every part that can be under way, so it never overflows.
+ * The ring is made by the host thread and enabled by the lane's first sync, which makes the lane
+ * its only user.  It has an entry for every op that can be under way, so it never overflows.
  */
-#include <assert.h>
 #include <errno.h>
 #include <liburing.h>
 #include <stdatomic.h>
@@ -19,17 +18,10 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 
-#define URING_FDS_MAX     SL_ARRAY_SIZE(((struct sl_log_sync *)NULL)->fds)
 #define URING_IOVS_MAX    SL_ARRAY_SIZE(((struct sl_log_sync *)NULL)->iov)
-#define URING_PARTS_MAX   8  /* one write, then one sync for each descriptor; a power of two */
 #define URING_RETRIES_MAX 64 /* of one write, each after the kernel wrote less or nothing */
 #define URING_SUBMITS_MAX 64 /* system calls of one flush; one does, unless memory is short */
 #define URING_WRITE_MAX   ((size_t)1 << 30) /* bytes in one piece; the rest is continued */
-#define URING_WRITE_PART  0
-
-static_assert(1 + URING_FDS_MAX <= URING_PARTS_MAX, "user_data has room for every part");
-/* IORING_MAX_ENTRIES of the kernel. */
-static_assert(WRITER_DEPTH_MAX * URING_PARTS_MAX <= 32768, "the largest ring holds all parts");
 
 /* One sync.  Free ones and finished ones are in a list by @next. */
 struct uring_op {
@@ -38,20 +30,19 @@ struct uring_op {
 	uint32_t iov_count;
 	uint32_t next;
 	uint64_t write_pos;
-	uint32_t parts; /* under way */
 	uint32_t retries;
-	int result; /* of the first part that failed */
+	int result;
 };
 
 #define URING_NONE UINT32_MAX
 
 struct uring {
-	struct writer writer;
+	struct writer_back back;
 	struct io_uring ring;
 	bool is_enabled;
 	int holds[WRITER_HOLDS_MAX];
 	unsigned holds_count;
-	struct uring_op *ops; /* Owned; writer.depth of them */
+	struct uring_op *ops; /* Owned; back.depth of them */
 	uint32_t ops_under_way;
 	uint32_t free_first;
 	uint32_t done_first;
@@ -60,19 +51,23 @@ struct uring {
 
 /* ---- Requests ---- */
 
-/* There is an entry for every part of every op, and a part is queued once at a time. */
+/* The lane is the ring's only user from here on. */
+static void enable(struct uring *u)
+{
+	/* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
+	if (u->ring.flags & IORING_SETUP_R_DISABLED)
+		SL_ASSERT(io_uring_register((unsigned)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+		                            NULL, 0) == 0);
+	u->is_enabled = true;
+}
+
+/* There is an entry for every op, and an op is queued once at a time. */
 static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
 	SL_ASSERT(sqe);
 	return sqe;
-}
-
-/* What complete() takes apart again. */
-static uint64_t part_tag(const struct uring *u, const struct uring_op *op, uint32_t part)
-{
-	return (uint64_t)(op - u->ops) * URING_PARTS_MAX + part;
 }
 
 static void queue_write(struct uring *u, struct uring_op *op)
@@ -90,72 +85,36 @@ static void queue_write(struct uring *u, struct uring_op *op)
 	/* The kernel could not do it without waiting: let one of its workers wait. */
 	if (op->retries > 0)
 		sqe->flags |= IOSQE_ASYNC;
-	sqe->user_data = part_tag(u, op, URING_WRITE_PART);
+	sqe->user_data = (uint64_t)(op - u->ops);
 }
 
-static void queue_sync(struct uring *u, const struct uring_op *op, uint32_t index)
+static void uring_submit(struct writer_back *b, struct partition *p)
 {
-	const struct sl_log_sync *sync = &op->partition->sync;
-	struct io_uring_sqe *sqe = get_sqe(u);
-
-	/* What has no segment is a folder or a file whose name is new: all of it has to be there,
-	 * not its data alone. */
-	io_uring_prep_fsync(sqe, sync->fds[index],
-	                    sync->segments[index] ? IORING_FSYNC_DATASYNC : 0);
-	sqe->user_data = part_tag(u, op, URING_WRITE_PART + 1 + index);
-}
-
-static void uring_submit(struct writer *w, struct partition *p)
-{
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 	const struct sl_log_sync *sync = &p->sync;
 	struct uring_op *op = &u->ops[u->free_first];
 
-	SL_ASSERT(u->free_first < w->depth);
-	SL_ASSERT(sync->iov_count <= URING_IOVS_MAX && sync->fds_count <= URING_FDS_MAX);
-	SL_ASSERT(sync->iov_count + sync->fds_count > 0);
+	SL_ASSERT(u->free_first < b->depth);
+	if (!u->is_enabled)
+		enable(u);
+	SL_ASSERT(sync->iov_count > 0 && sync->iov_count <= URING_IOVS_MAX);
+	SL_ASSERT(sync->fds_count == 0);
 	u->free_first = op->next;
 	*op = (struct uring_op){.partition = p, .write_pos = sync->write_pos};
 	for (uint32_t i = 0; i < sync->iov_count; i++)
 		op->iov[op->iov_count++] = sync->iov[i];
-	op->parts = sync->fds_count + (op->iov_count > 0);
-	if (op->iov_count > 0)
-		queue_write(u, op);
-	for (uint32_t i = 0; i < sync->fds_count; i++)
-		queue_sync(u, op, i);
+	queue_write(u, op);
 	u->ops_under_way++;
 }
 
-/* The lane is the ring's only user from here on.  Return: false when there is nothing to use. */
-static bool enable(struct uring *u)
+static void uring_flush(struct writer_back *b)
 {
-	int rc;
+	struct uring *u = (struct uring *)b;
 
-	if (u->is_enabled)
-		return true;
-	if (io_uring_sq_ready(&u->ring) == 0)
-		return false;
-	if (u->ring.flags & IORING_SETUP_R_DISABLED) {
-		/* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
-		rc = io_uring_register((unsigned)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
-		                       NULL, 0);
-		/* Fails for a ring that is enabled, and nobody else does that. */
-		SL_ASSERT(rc == 0);
-	}
-	u->is_enabled = true;
-	return true;
-}
-
-static void uring_flush(struct writer *w)
-{
-	struct uring *u = (struct uring *)w;
-
-	if (!enable(u))
-		return;
 	for (unsigned i = 0; io_uring_sq_ready(&u->ring) > 0 && i < URING_SUBMITS_MAX; i++) {
 		int rc = io_uring_submit(&u->ring);
 
-		sl_stat_add(u->writer.stats, SL_STAT_uring_calls, 1);
+		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
 		if (rc >= 0)
 			continue;
 		/* What was not taken stays in the ring for the next flush; uring_sleep() sees to
@@ -200,7 +159,7 @@ static int end_write(struct uring *u, struct uring_op *op, int res, bool *is_don
 	if (op->retries == URING_RETRIES_MAX)
 		return res < 0 ? res : -EIO;
 	op->retries++;
-	sl_stat_add(u->writer.stats, SL_STAT_write_retries, 1);
+	sl_stat_add(u->back.stats, SL_STAT_write_retries, 1);
 	queue_write(u, op);
 	*is_done = false;
 	return 0;
@@ -222,17 +181,12 @@ static void finish(struct uring *u, struct uring_op *op)
 
 static void complete(struct uring *u, const struct io_uring_cqe *cqe)
 {
-	uint64_t index = cqe->user_data / URING_PARTS_MAX;
-	struct uring_op *op = &u->ops[index];
-	bool is_done = true;
-	int rc = cqe->res;
+	struct uring_op *op = &u->ops[cqe->user_data];
+	bool is_done;
 
-	SL_ASSERT(index < u->writer.depth && op->parts > 0);
-	if (cqe->user_data % URING_PARTS_MAX == URING_WRITE_PART)
-		rc = end_write(u, op, cqe->res, &is_done);
-	if (rc < 0 && op->result == 0)
-		op->result = rc;
-	if (is_done && --op->parts == 0)
+	SL_ASSERT(cqe->user_data < u->back.depth && u->ops_under_way > 0);
+	op->result = end_write(u, op, cqe->res, &is_done);
+	if (is_done)
 		finish(u, op);
 }
 
@@ -253,7 +207,7 @@ static void collect(struct uring *u)
 		return;
 	if (has_held_back(u)) {
 		(void)io_uring_get_events(&u->ring);
-		sl_stat_add(u->writer.stats, SL_STAT_uring_calls, 1);
+		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
 	}
 	io_uring_for_each_cqe(&u->ring, head, cqe)
 	{
@@ -263,9 +217,9 @@ static void collect(struct uring *u)
 	io_uring_cq_advance(&u->ring, n);
 }
 
-static struct partition *uring_reap(struct writer *w, int *result)
+static struct partition *uring_reap(struct writer_back *b, int *result)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 	struct uring_op *op;
 	uint32_t index;
 
@@ -284,9 +238,9 @@ static struct partition *uring_reap(struct writer *w, int *result)
 
 /* ---- Sleep and stop ---- */
 
-static bool uring_sleep(struct writer *w)
+static bool uring_sleep(struct writer_back *b)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 
 	(void)io_uring_cq_eventfd_toggle(&u->ring, true);
 	/* Either the kernel sees the flag and writes the eventfd, or we see what it completed. */
@@ -295,16 +249,16 @@ static bool uring_sleep(struct writer *w)
 	       io_uring_cq_ready(&u->ring) == 0 && !has_held_back(u);
 }
 
-static void uring_wake(struct writer *w)
+static void uring_wake(struct writer_back *b)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 
 	(void)io_uring_cq_eventfd_toggle(&u->ring, false);
 }
 
-static void uring_stop(struct writer *w)
+static void uring_stop(struct writer_back *b)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 
 	/* Every round sleeps until something completes, and what can complete is bounded. */
 	while (u->ops_under_way > 0) {
@@ -325,18 +279,18 @@ static void uring_stop(struct writer *w)
 		(void)io_uring_unregister_files(&u->ring);
 }
 
-static void uring_destroy(struct writer *w)
+static void uring_destroy(struct writer_back *b)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 
 	io_uring_queue_exit(&u->ring);
 	free(u->ops);
 	free(u);
 }
 
-static int uring_hold_fd(struct writer *w, int fd)
+int writer_uring_hold_fd(struct writer_back *b, int fd)
 {
-	struct uring *u = (struct uring *)w;
+	struct uring *u = (struct uring *)b;
 	int rc = 0;
 
 	if (u->holds_count == WRITER_HOLDS_MAX)
@@ -355,7 +309,6 @@ static int uring_hold_fd(struct writer *w, int fd)
 }
 
 static const struct writer_ops uring_ops = {
-	.name = "io_uring",
 	.submit = uring_submit,
 	.flush = uring_flush,
 	.reap = uring_reap,
@@ -363,7 +316,6 @@ static const struct writer_ops uring_ops = {
 	.wake = uring_wake,
 	.stop = uring_stop,
 	.destroy = uring_destroy,
-	.hold_fd = uring_hold_fd,
 };
 
 /* ---- Creation ---- */
@@ -381,7 +333,7 @@ static int init_ring(struct io_uring *ring, uint32_t depth)
 	for (unsigned i = 0; rc == -EINVAL && i < SL_ARRAY_SIZE(flags); i++) {
 		struct io_uring_params p = {.flags = flags[i]};
 
-		rc = io_uring_queue_init_params(depth * URING_PARTS_MAX, ring, &p);
+		rc = io_uring_queue_init_params(depth, ring, &p);
 	}
 	return rc;
 }
@@ -389,7 +341,7 @@ static int init_ring(struct io_uring *ring, uint32_t depth)
 /* Return: 0; -ENOSYS the kernel is too old. */
 static int probe(struct io_uring *ring)
 {
-	const int needed[] = {IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_FSYNC};
+	const int needed[] = {IORING_OP_WRITE, IORING_OP_WRITEV};
 	struct io_uring_probe *p = io_uring_get_probe_ring(ring);
 	int rc = p ? 0 : -ENOSYS;
 
@@ -440,7 +392,7 @@ static void explain(int rc, const char **reason, const char **fix)
 	}
 }
 
-int writer_uring_create(struct writer **out, const struct writer_opts *o, uint32_t depth,
+int writer_uring_create(struct writer_back **out, const struct writer_opts *o, uint32_t depth,
                         const char **reason, const char **fix)
 {
 	struct uring *u = calloc(1, sizeof(*u));
@@ -459,20 +411,19 @@ int writer_uring_create(struct writer **out, const struct writer_opts *o, uint32
 		rc = io_uring_register_eventfd(&u->ring, o->wake_fd);
 	if (rc != 0)
 		goto err_exit;
-	u->writer.ops = &uring_ops;
+	u->back.ops = &uring_ops;
 	for (unsigned i = 0; i < WRITER_HOLDS_MAX; i++)
 		u->holds[i] = -1;
 	for (uint32_t i = 0; i < depth; i++)
 		u->ops[i].next = i + 1;
 	u->done_first = URING_NONE;
-	*out = &u->writer;
+	*out = &u->back;
 	return 0;
 
 err_exit:
 	io_uring_queue_exit(&u->ring);
 err_free:
-	if (u)
-		free(u->ops);
+	free(u->ops);
 	free(u);
 err:
 	explain(rc, reason, fix);

@@ -329,6 +329,38 @@ uint32_t sl_crc32c(uint32_t crc, const void *p, size_t len)
 	return chosen(crc, p, len);
 }
 
+uint32_t sl_crc32c_times(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+
+	/* Bit 31 is the coefficient of x^0. */
+	for (uint32_t bit = UINT32_C(1) << 31; bit; bit >>= 1) {
+		if (a & bit)
+			product ^= b;
+		b = b >> 1 ^ (b & 1 ? POLY_REFLECTED : 0);
+	}
+	return product;
+}
+
+uint32_t sl_crc32c_power(uint64_t bytes)
+{
+	/* x^(2^n) modulo the polynomial. */
+	static const uint32_t x_pow_pow2[32] = {
+		0x40000000, 0x20000000, 0x08000000, 0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c,
+		0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7, 0x88e56f72, 0x74c360a4, 0xe4172b16,
+		0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc, 0xfe7740e6, 0xf946610b,
+		0x3c204f8f, 0x538586e3, 0x59726915, 0x734d5309, 0xbc1ac763, 0x7d0722cc, 0xd289cabe,
+		0xe94ca9bc, 0x05b74f3f, 0xa51e1f42, 0x40000000,
+	};
+	uint32_t power = UINT32_C(1) << 31;
+
+	/* n bytes are 8n bits, so bit 0 of n stands for x^(2^3). */
+	for (unsigned int k = 3; bytes; bytes >>= 1, k++)
+		if (bytes & 1)
+			power = sl_crc32c_times(power, x_pow_pow2[k & 31]);
+	return power;
+}
+
 const char *sl_crc32c_impl(void)
 {
 	return chosen_name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log-linear histogram.  Values below 64 have a bucket each; above, every power of two is cut into
- * 64 equal parts.  One writer; readers take a copy.
+ * Log-linear histogram.  Values below 128 have a bucket each; above, every power of two is cut into
+ * 128 equal parts.  One writer; readers take a copy.
  */
 #include "sluice/base/hist.h"
 
@@ -16,7 +16,8 @@ static unsigned bucket_of(uint64_t value)
 	if (value < SUB_COUNT)
 		return (unsigned)value;
 	shift = 63u - (unsigned)__builtin_clzll(value) - SL_HIST_SUB_BITS;
-	/* value >> shift lies in [64,128): its low bits are the part, the 64 counts as one octave.
+	/* value >> shift lies in [128,256): its low bits are the part, the 128 counts as one
+	 * octave.
 	 */
 	return shift * SUB_COUNT + (unsigned)(value >> shift);
 }

@@ -433,6 +433,20 @@ static uint64_t count_huge_bytes(const struct sl_hot *hot)
 	return bytes;
 }
 
+/* Whether the system's policy overrides the mount's. */
+static bool is_denied(void)
+{
+	FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+	char line[128] = "";
+	bool is_denied;
+
+	if (!file)
+		return false;
+	is_denied = fgets(line, sizeof(line), file) && strstr(line, "[deny]");
+	fclose(file);
+	return is_denied;
+}
+
 /* What the machine made of our wish. */
 static void look_at_pages(struct sl_hot *hot)
 {
@@ -444,6 +458,9 @@ static void look_at_pages(struct sl_hot *hot)
 		reason = "small pages were asked for";
 	else if (!is_huge && hot->refused[0])
 		reason = hot->refused;
+	else if (!is_huge && is_denied())
+		reason = "shared memory is denied huge pages: echo never > "
+			 "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 	else if (!is_huge)
 		reason = "the kernel has no huge pages left: echo 1 > /proc/sys/vm/compact_memory";
 	atomic_store_explicit(&hot->is_huge, is_huge, memory_order_relaxed);

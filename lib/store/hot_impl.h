@@ -96,7 +96,7 @@ int hot_layout_init(struct hot_layout *layout, uint64_t bytes, uint32_t slices) 
 /* Reads and checks the header of @fd.  -EPROTO not a tier, or its size is not what it says. */
 int hot_header_read(int fd, struct hot_header *header, struct hot_layout *layout) SL_MUST_CHECK;
 
-/* ---- hot_pool.c ---- */
+/* ---- hot_slice.c ---- */
 
 struct hot_pool_opts {
 	int fd;                 /* borrowed, with the two below, until hot_pool_destroy() */
@@ -106,6 +106,24 @@ struct hot_pool_opts {
 	uint32_t units;
 	uint32_t slot_first;
 };
+/* A slice and its books.  The lane's, but for the two atomics. */
+struct sl_hot_pool {
+	struct hot_buddy buddy;
+	struct hot_pool_opts opts;
+	struct sl_hot_chunk *chunks; /* Owned. By first unit; gen stays when one is made anew. */
+	struct hot_desc *descs_all;  /* by slot */
+	struct sl_hot_pool_ops ops;
+	struct sl_list clean;       /* first to become clean first */
+	struct sl_list quarantined; /* longest without a look first */
+	uint64_t bytes[HOT_KINDS_NR];
+	uint64_t recycled_count;
+	uint64_t quarantined_count;
+	uint64_t punched_count;
+	/* Populating thread -> lane; hints to the lane, so no order is needed. */
+	_Atomic uint64_t populated SL_CACHE_ALIGNED;
+	_Atomic bool is_ended;
+};
+
 int hot_pool_create(struct sl_hot_pool **out, const struct hot_pool_opts *opts) SL_MUST_CHECK;
 void hot_pool_destroy(struct sl_hot_pool *pool);
 /* Bytes at the begin of the slice that have been touched.  Context: the populating thread. */
@@ -113,7 +131,7 @@ void hot_pool_set_populated(struct sl_hot_pool *pool, uint64_t bytes);
 uint64_t hot_pool_populated(const struct sl_hot_pool *pool);
 /* No memory behind what is populated is handed out from now on.  Context: the same. */
 void hot_pool_set_end(struct sl_hot_pool *pool);
-/* What its runs are. */
-struct hot_buddy *hot_pool_buddy(struct sl_hot_pool *pool);
+/* First unit that is not handed out any more. */
+uint32_t hot_pool_units_end(const struct sl_hot_pool *pool);
 
 #endif

@@ -1,119 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One slice of the hot tier: chunks, what may be recycled, and what sockets still read.  Used by
- * its lane alone; the populating thread only moves the two atomics of struct sl_hot_pool.
+ * One slice of the hot tier at work: chunks, what may be recycled, and what sockets still read.
+ * Used by its lane alone; the populating thread only moves the two atomics of struct sl_hot_pool.
  *
  * Pages that a socket may read are exchanged for fresh ones only as whole huge pages: punching a
  * part of one makes the kernel zero that part in place, under the eyes of the socket.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 #include "sluice/base/assert.h"
 
 #include "hot_impl.h"
-
-struct sl_hot_pool {
-	struct hot_buddy buddy;
-	struct hot_pool_opts opts;
-	struct sl_hot_chunk
-		*chunks; /* Owned. By first unit; never zeroed, so that gen only rises. */
-	struct hot_desc *descs_all; /* by slot */
-	struct sl_hot_pool_ops ops;
-	struct sl_list clean;       /* first to become clean first */
-	struct sl_list quarantined; /* longest without a look first */
-	uint64_t bytes[HOT_KINDS_NR];
-	uint64_t recycled_count;
-	uint64_t quarantined_count;
-	uint64_t punched_count;
-	/* Populating thread -> lane; hints to the lane, so no order is needed. */
-	_Atomic uint64_t populated SL_CACHE_ALIGNED;
-	_Atomic bool is_ended;
-};
-
-/* ---- Set-up ---- */
-
-int hot_pool_create(struct sl_hot_pool **out, const struct hot_pool_opts *opts)
-{
-	size_t slice_bytes = (size_t)opts->units * SL_HOT_CHUNK_BYTES_MIN;
-	struct sl_hot_pool *pool;
-	uint32_t order_max = 0;
-	void *chunks;
-	int err;
-
-	SL_ASSERT(slice_bytes >= SL_HOT_BYTES_MIN && slice_bytes % HOT_HUGE_BYTES == 0);
-	pool = aligned_alloc(SL_CACHE_LINE, sizeof(*pool));
-	if (!pool)
-		return -ENOMEM;
-	memset(pool, 0, sizeof(*pool));
-	/* A structure per unit, of which only those are touched where a chunk begins. */
-	chunks = mmap(NULL, opts->units * sizeof(struct sl_hot_chunk), PROT_READ | PROT_WRITE,
-	              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (chunks == MAP_FAILED) {
-		err = -ENOMEM;
-		goto err_free;
-	}
-	while (order_max + 1 < HOT_ORDERS_MAX &&
-	       SL_HOT_CHUNK_BYTES_MIN << (order_max + 1) <= slice_bytes / 4)
-		order_max++;
-	err = hot_buddy_init(&pool->buddy, opts->units, order_max);
-	if (err)
-		goto err_unmap;
-	pool->opts = *opts;
-	pool->chunks = chunks;
-	pool->descs_all = opts->descs - opts->slot_first;
-	pool->bytes[HOT_FREE] = slice_bytes;
-	sl_list_init(&pool->clean);
-	sl_list_init(&pool->quarantined);
-	*out = pool;
-	return 0;
-err_unmap:
-	munmap(chunks, opts->units * sizeof(struct sl_hot_chunk));
-err_free:
-	free(pool);
-	return err;
-}
-
-void hot_pool_destroy(struct sl_hot_pool *pool)
-{
-	if (!pool)
-		return;
-	munmap(pool->chunks, pool->opts.units * sizeof(struct sl_hot_chunk));
-	hot_buddy_fini(&pool->buddy);
-	free(pool);
-}
-
-void hot_pool_set_populated(struct sl_hot_pool *pool, uint64_t bytes)
-{
-	atomic_store_explicit(&pool->populated, bytes, memory_order_relaxed);
-}
-
-uint64_t hot_pool_populated(const struct sl_hot_pool *pool)
-{
-	return atomic_load_explicit(&pool->populated, memory_order_relaxed);
-}
-
-void hot_pool_set_end(struct sl_hot_pool *pool)
-{
-	atomic_store_explicit(&pool->is_ended, true, memory_order_relaxed);
-}
-
-struct hot_buddy *hot_pool_buddy(struct sl_hot_pool *pool)
-{
-	return &pool->buddy;
-}
-
-void sl_hot_pool_set_ops(struct sl_hot_pool *pool, const struct sl_hot_pool_ops *ops)
-{
-	pool->ops = *ops;
-}
-
-int sl_hot_pool_fd(const struct sl_hot_pool *pool)
-{
-	return pool->opts.fd;
-}
 
 /* ---- Places and kinds ---- */
 
@@ -133,14 +31,6 @@ static uint32_t order_of(size_t bytes)
 	size_t units = (bytes + SL_HOT_CHUNK_BYTES_MIN - 1) / SL_HOT_CHUNK_BYTES_MIN;
 
 	return units <= 1 ? 0 : 64 - (uint32_t)__builtin_clzll(units - 1);
-}
-
-/* First unit that is not handed out any more. */
-static uint32_t units_end(const struct sl_hot_pool *pool)
-{
-	if (sl_likely(!atomic_load_explicit(&pool->is_ended, memory_order_relaxed)))
-		return pool->opts.units;
-	return (uint32_t)(hot_pool_populated(pool) / SL_HOT_CHUNK_BYTES_MIN);
 }
 
 /* Between the kinds of chunks; the allocator's own are free and inside. */
@@ -374,7 +264,7 @@ static struct sl_hot_chunk *candidate(struct sl_hot_pool *pool, const struct sea
 static uint32_t take(struct sl_hot_pool *pool, uint32_t order)
 {
 	uint32_t populated = (uint32_t)(hot_pool_populated(pool) / SL_HOT_CHUNK_BYTES_MIN);
-	uint32_t end = units_end(pool);
+	uint32_t end = hot_pool_units_end(pool);
 	uint32_t unit = hot_buddy_take(&pool->buddy, order, SL_MIN(populated, end));
 
 	if (unit == HOT_NO_UNIT && populated < end)
@@ -397,7 +287,7 @@ static uint32_t make_room(struct sl_hot_pool *pool, uint32_t order, uint32_t *bu
 			break;
 		first = unit_of(pool, chunk);
 		around = pool->buddy.runs[first].order;
-		if (first < units_end(pool))
+		if (first < hot_pool_units_end(pool))
 			around = SL_MAX(around, order);
 		first &= ~((1u << around) - 1);
 		if (!can_empty(pool, first, around, *budget, false)) {
@@ -487,7 +377,7 @@ static uint32_t find_unit(struct sl_hot_pool *pool, uint32_t order_min, uint32_t
 static bool can_fit(const struct sl_hot_pool *pool, size_t bytes)
 {
 	return bytes <= SL_HOT_CHUNK_BYTES_MIN << pool->buddy.order_max &&
-	       1u << order_of(bytes) <= units_end(pool);
+	       1u << order_of(bytes) <= hot_pool_units_end(pool);
 }
 
 struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_key *key, void *owner,
@@ -573,39 +463,4 @@ void sl_hot_durable(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk, uint64
 	}
 	if (chunk->durable == chunk->end && sl_list_is_empty(&chunk->age_link))
 		set_kind(pool, chunk, HOT_CLEAN);
-}
-
-/* Free bytes behind the end of a slice that could not be populated; walked in that case only. */
-static uint64_t unreachable_bytes(const struct sl_hot_pool *pool)
-{
-	uint32_t end = units_end(pool);
-	uint64_t lost = 0;
-
-	if (end == pool->opts.units)
-		return 0;
-	for (uint32_t unit = 0; unit < pool->opts.units;) {
-		const struct hot_run *run = &pool->buddy.runs[unit];
-		uint32_t run_end = unit + (1u << run->order);
-
-		if (run->kind == HOT_FREE && run_end > end)
-			lost += run_end - SL_MAX(unit, end);
-		unit = run_end;
-	}
-	return lost * SL_HOT_CHUNK_BYTES_MIN;
-}
-
-void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out)
-{
-	uint64_t lost = unreachable_bytes(pool);
-
-	*out = (struct sl_hot_usage){
-		.total = (uint64_t)pool->opts.units * SL_HOT_CHUNK_BYTES_MIN - lost,
-		.free = pool->bytes[HOT_FREE] - lost,
-		.clean = pool->bytes[HOT_CLEAN],
-		.dirty = pool->bytes[HOT_DIRTY],
-		.quarantined = pool->bytes[HOT_QUARANTINED],
-		.recycled_count = pool->recycled_count,
-		.quarantined_count = pool->quarantined_count,
-		.punched_count = pool->punched_count,
-	};
 }

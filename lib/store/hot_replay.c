@@ -268,6 +268,18 @@ static int write_chunk(struct replay *replay, const struct sl_files *files, int 
 	return 0;
 }
 
+/* As behind every write-out: whatever the file's blocks had in them is not taken for a batch. */
+static int write_margin(const struct sl_files *files, int fd, uint64_t end)
+{
+	static const uint8_t zeros[SL_BATCH_HEADER_BYTES];
+	uint64_t size = 0;
+	int err = files->ops->size(files->ctx, fd, &size);
+
+	if (err || size <= end)
+		return err;
+	return fileio_write_all(files, fd, zeros, (size_t)SL_MIN(size - end, sizeof(zeros)), end);
+}
+
 /* The chunks [first, first + count) of one segment. */
 static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
 {
@@ -299,6 +311,8 @@ static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
 		err = fd;
 	for (uint32_t i = 0; i < count && !err; i++)
 		err = write_chunk(replay, files, fd, &pending[i]);
+	if (!err)
+		err = write_margin(files, fd, pending[count - 1].end);
 	if (fd >= 0) {
 		err_close = files->ops->close(files->ctx, fd);
 		err = err ? err : err_close;

@@ -59,41 +59,6 @@ void sl_batch_set_offset(void *p, int64_t base_offset, int32_t leader_epoch)
 
 /* ---- The CRC after a change of the header, without the records ------------------------------- */
 
-/* CRC-32C's polynomial, and x^(2^n) modulo it; bit 31 is the coefficient of x^0. */
-#define POLY UINT32_C(0x82f63b78)
-
-static const uint32_t x_pow_pow2[32] = {
-	0x40000000, 0x20000000, 0x08000000, 0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c,
-	0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7, 0x88e56f72, 0x74c360a4, 0xe4172b16,
-	0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc, 0xfe7740e6, 0xf946610b,
-	0x3c204f8f, 0x538586e3, 0x59726915, 0x734d5309, 0xbc1ac763, 0x7d0722cc, 0xd289cabe,
-	0xe94ca9bc, 0x05b74f3f, 0xa51e1f42, 0x40000000,
-};
-
-/* a * b modulo the polynomial, over GF(2). */
-static uint32_t mul_mod(uint32_t a, uint32_t b)
-{
-	uint32_t product = 0;
-
-	for (uint32_t bit = UINT32_C(1) << 31; bit; bit >>= 1) {
-		if (a & bit)
-			product ^= b;
-		b = (b >> 1) ^ (b & 1 ? POLY : 0);
-	}
-	return product;
-}
-
-/* The remainder @crc after @n more zero bytes: crc * x^(8n). */
-static uint32_t append_zeros(uint32_t crc, uint64_t n)
-{
-	/* n bytes are 8n bits, so bit 0 of n stands for x^(2^3). */
-	for (unsigned int k = 3; n; n >>= 1, k++) {
-		if (n & 1)
-			crc = mul_mod(crc, x_pow_pow2[k & 31]);
-	}
-	return crc;
-}
-
 /*
  * The CRC is linear: crc(old) ^ crc(new) is the plain remainder of old ^ new, which is zero outside
  * of [attributes, max timestamp].
@@ -110,7 +75,9 @@ static uint32_t crc_after(const uint8_t *old_span, const uint8_t *new_span, size
 	/* sl_crc32c() inverts before and after; the remainder wants neither. */
 	uint32_t remainder = ~sl_crc32c(UINT32_MAX, diff, sizeof(diff));
 
-	return h->crc ^ append_zeros(remainder, sl_batch_bytes(h) - SL_BATCH_POS_PRODUCER_ID);
+	uint32_t power = sl_crc32c_power(sl_batch_bytes(h) - SL_BATCH_POS_PRODUCER_ID);
+
+	return h->crc ^ sl_crc32c_times(remainder, power);
 }
 
 static void set_time(void *p, struct sl_batch_head *h, uint16_t attributes, int64_t max_timestamp)

@@ -412,8 +412,9 @@ struct sl_cursor fx_reply(struct fx *fx, const struct request *req, uint8_t **bl
 		pos = end;
 		if (i == reply->ranges_count)
 			break;
-		cr_assert(pread(rr->range.fd, *block + bytes, rr->range.bytes,
-		                (off_t)rr->range.pos) == (ssize_t)rr->range.bytes);
+		cr_assert(sl_log_range_copy(((const struct partition *)rr->owner)->log, &rr->range,
+		                            *block + bytes,
+		                            rr->range.bytes) == (ssize_t)rr->range.bytes);
 		bytes += rr->range.bytes;
 	}
 	cr_assert(bytes == total && sl_load_be32(*block) == total - 4);

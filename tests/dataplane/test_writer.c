@@ -429,8 +429,8 @@ Test(writer, thread_is_not_waited_for_by_the_lane)
 	writer_flush(r->w);
 	cr_expect(writer_reap(r->w, &result) == NULL);
 	cr_expect(write(r->gate_fd, &many, sizeof(many)) == sizeof(many));
-	cr_expect(await(r, &result) == &r->parts[0] && result == 0);
-	cr_expect(await(r, &result) == &r->parts[1] && result == 0);
+	cr_expect(await(r, &result) && result == 0);
+	cr_expect(await(r, &result) && result == 0);
 	close(r->gate_fd);
 	rig_destroy(r);
 }
@@ -503,8 +503,6 @@ Test(writer, uring_reports_what_stops_a_continued_write)
 
 	(void)signal(SIGXFSZ, SIG_IGN);
 	cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-	p->sync.fds[0] = r->fd;
-	p->sync.fds_count = 1;
 	submit(r, p);
 	cr_expect(await(r, &result) == p && result == -EFBIG, "%d", result);
 	cr_expect(stat_of(r, SL_STAT_write_retries) == 1);
@@ -547,22 +545,19 @@ Test(writer, uring_takes_a_write_without_progress_for_an_error)
 	rig_destroy(r);
 }
 
-Test(writer, uring_at_its_greatest_depth_has_room_for_every_part)
+Test(writer, uring_at_its_greatest_depth_has_room_for_every_write)
 {
 	struct rig *r = rig_create(true, WRITER_DEPTH_MAX);
 	struct partition *parts = calloc(WRITER_DEPTH_MAX, sizeof(*parts));
 	int result = 1;
 
 	for (unsigned i = 0; i < WRITER_DEPTH_MAX; i++) {
-		parts[i].sync = write_two(r, 0, r->fd, 1, 0)->sync;
-		for (unsigned j = 0; j < SL_ARRAY_SIZE(parts[i].sync.fds); j++)
-			parts[i].sync.fds[j] = r->wake_fd; /* -EINVAL at once */
-		parts[i].sync.fds_count = SL_ARRAY_SIZE(parts[i].sync.fds);
+		parts[i].sync = write_two(r, 0, r->fd, 1, 2 * i * BLOCK)->sync;
 		submit(r, &parts[i]);
 	}
 	cr_expect(writer_is_full(r->w));
 	for (unsigned i = 0; i < WRITER_DEPTH_MAX; i++)
-		cr_assert(await(r, &result) && result == -EINVAL);
+		cr_assert(await(r, &result) && result == 0);
 	cr_expect(!writer_is_full(r->w));
 	free(parts);
 	rig_destroy(r);
@@ -579,7 +574,7 @@ Test(writer, uring_keeps_a_held_lock_until_it_has_stopped)
 	cr_assert(writer_hold_fd(r->w, r->wake_fd) == 0);
 	cr_assert(writer_hold_fd(r->w, held) == 0);
 	close(held);
-	submit(r, sync_only(r, 0, r->fd));
+	submit(r, write_two(r, 0, r->fd, 1, 0));
 	cr_expect(await(r, &result) && result == 0);
 	cr_expect(flock(other, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK);
 	writer_stop(r->w);

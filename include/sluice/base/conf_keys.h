@@ -17,13 +17,14 @@ X(listeners, "listeners", STATIC, STRING, "PLAINTEXT://127.0.0.1:9092", 0, 0, ""
 X(advertised_host, "advertised.host", STATIC, STRING, "", 0, 0, "", "Host name put into Metadata; empty: the listener's host") \
 X(lane_port_base, "lane.port.base", STATIC, INT, "0", 0, 65535, "", "Port of lane 0, lane i has this + i; 0: the bootstrap port + 1") \
 X(log_dirs, "log.dirs", STATIC, STRING, "", 0, 0, "", "Folders of partition logs, ',' between; empty: <data>/log") \
+X(log_hot_bytes, "log.hot.bytes", STATIC, INT, "0", -1, 17592186044416, "", "Memory for the newest records, of all lanes together; 0: a quarter of the machine's or the cgroup's; -1: none, records go through the page cache") \
 X(lane_count, "lane.count", STATIC, INT, "0", 0, 64, "", "Data-plane cores; 0: cores - 1, at least 1") \
 X(lane_cpus, "lane.cpus", STATIC, STRING, "", 0, 0, "", "CPU list for the lanes, e.g. 2-5,8; empty: the last lane.count cpus, by NUMA node") \
 X(lane_idle_spin_us, "lane.idle.spin.us", STATIC, INT, "50", -1, 1000000, "", "How long an idle lane polls before it sleeps; -1: never sleeps") \
 X(lane_connections_max, "lane.connections.max", STATIC, INT, "16384", 16, 1000000, "", "Connections one lane holds; more are refused") \
 X(lane_buffer_bytes, "lane.buffer.bytes", STATIC, INT, "268435456", 8388608, 68719476736, "", "Receive and reply buffers of one lane; full: the lane stops reading") \
 X(lane_partitions_max, "lane.partitions.max", STATIC, INT, "20000", 64, 100000, "", "Partitions one lane holds") \
-X(hugepages, "hugepages", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: DPDK memory on huge pages where the system has them") \
+X(hugepages, "hugepages", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: DPDK memory and the hot tier on huge pages where the system has them") \
 X(hugepages_bytes, "hugepages.bytes", STATIC, INT, "67108864", 16777216, 68719476736, "", "DPDK memory of the data plane") \
 X(steer, "steer", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: sk_lookup steering where the kernel and the privilege allow it") \
 X(steer_xdp_iface, "steer.xdp.iface", STATIC, STRING, "", 0, 0, "", "Interface that gets the XDP ingress program; empty: none") \

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Log-linear histogram (HDR style): 64 sub-buckets per power of two, error below 1.6 %. */
+/* Log-linear histogram (HDR style): 128 sub-buckets per power of two, error below 0.8 %. */
 #ifndef SLUICE_BASE_HIST_H
 #define SLUICE_BASE_HIST_H
 
 #include "sluice/base/base.h"
 
-#define SL_HIST_SUB_BITS 6
+#define SL_HIST_SUB_BITS 7
 #define SL_HIST_BUCKETS  ((64 - SL_HIST_SUB_BITS + 1) * (1 << SL_HIST_SUB_BITS))
 
 /* Zeroed memory is a valid empty histogram. */

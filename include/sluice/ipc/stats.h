@@ -40,7 +40,15 @@ X(duplicates, C, "idempotent batches recognised as duplicates") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
-X(uring_calls, C, "io_uring_enter system calls, of group commits") \
+X(uring_calls, C, "io_uring_enter system calls, of writes to the log") \
+X(guard_questions, C, "peers on this host asked what they have read") \
+X(guard_copied, C, "large pieces of memory sent as a copy: the peer cannot be asked, or too much is under way to it") \
+X(guard_held, C, "chunks that a connection still held when they were to be recycled") \
+X(guard_unsettled, C, "of them, those that could not be proved to be free") \
+X(guard_orphaned, C, "chunks held by a connection that closed") \
+X(cold_waits, C, "times a reply waited for the disk") \
+X(cold_reads, C, "windows of a segment file read ahead") \
+X(cold_drops, C, "windows of a segment file dropped behind a reader") \
 X(syncs, C, "group commits") \
 X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \

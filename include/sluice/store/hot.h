@@ -169,7 +169,8 @@ struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_ke
 /* Whether a batch of @bytes may ever find a chunk, wherever in a block it begins. */
 bool sl_hot_fits(const struct sl_hot_pool *pool, size_t bytes);
 /* The chunk now holds bytes up to @end: from here on a crash of this process does not lose them.
- * It is dirty afterwards, also if it was clean.  A lower @end than before cuts it. */
+ * It is dirty afterwards, also if it was clean.  A lower @end than before cuts it; what lies above
+ * may be written again only when the chunk has no holds, else put it and go on in another one. */
 void sl_hot_commit(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk, uint64_t end);
 /* Everything below @pos is on stable storage; the chunk becomes clean when that is all of it. */
 void sl_hot_durable(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk, uint64_t pos);

@@ -16,8 +16,8 @@
 #include "sluice/base/base.h"
 #include "sluice/store/file_ops.h"
 
-struct sl_log;
 struct sl_hot_pool;
+struct sl_log;
 struct sl_hot_chunk;
 struct sl_recycler;
 

@@ -35,7 +35,7 @@ static void expect_within_error(uint64_t v)
 	bound = sl_hist_quantile(&h, 0.5);
 	cr_assert(bound >= v, "value %llu bound %llu", (unsigned long long)v,
 	          (unsigned long long)bound);
-	cr_assert(bound - v <= v / 64, "value %llu bound %llu", (unsigned long long)v,
+	cr_assert(bound - v <= v / 128, "value %llu bound %llu", (unsigned long long)v,
 	          (unsigned long long)bound);
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define BATCH_BYTES_MAX (1u << 20)
@@ -72,6 +73,8 @@ void fixture_fini(struct fixture *f)
 {
 	drop_log(f);
 	sl_hot_destroy(f->hot);
+	if (f->killed_fd)
+		close(f->killed_fd);
 	for (uint32_t i = 0; i < f->batches_count; i++)
 		free(f->batches[i].bytes);
 	simfs_destroy(f->fs);
@@ -111,9 +114,28 @@ void fixture_close(struct fixture *f, bool is_clean)
 	cr_assert_eq(simfs_open_count(f->fs), 1);
 }
 
+/* What another process that has the tier's descriptor is left with. */
+static void keep_tier(struct fixture *f)
+{
+	struct stat st;
+	void *p;
+
+	if (f->killed_fd)
+		close(f->killed_fd);
+	f->killed_fd = memfd_create("killed", MFD_CLOEXEC);
+	cr_assert(f->killed_fd > 0 && fstat(sl_hot_fd(f->hot), &st) == 0);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, sl_hot_fd(f->hot), 0);
+	cr_assert(p != MAP_FAILED);
+	cr_assert_eq(pwrite(f->killed_fd, p, (size_t)st.st_size, 0), (ssize_t)st.st_size);
+	munmap(p, (size_t)st.st_size);
+}
+
 void fixture_kill(struct fixture *f)
 {
 	struct simfs *disk = simfs_copy(f->fs);
+
+	if (f->hot && f->log)
+		keep_tier(f);
 
 	/* The dying process' memory must go somewhere: it is closed on the disk that is left
 	 * behind. */

@@ -26,6 +26,7 @@ struct fixture {
 	struct sl_files files;
 	int dirfd;
 	struct sl_hot *hot; /* Owned; NULL: logs go through the page cache */
+	int killed_fd;      /* Owned; the tier as fixture_kill() left it, 0: none */
 	struct sl_log *log;
 	struct sl_log_opts opts;
 	struct sl_log_recovery report;

@@ -565,7 +565,7 @@ static bool model_settle(void *arg, struct sl_hot_chunk *chunk)
 /* Units belong to one run each, free sets and runs agree, and the sums are right. */
 static void model_check(struct model *m)
 {
-	struct hot_buddy *buddy = hot_pool_buddy(m->w.pool);
+	struct hot_buddy *buddy = &m->w.pool->buddy;
 	uint64_t bytes[HOT_KINDS_NR] = {0};
 	struct sl_hot_usage now = usage(&m->w);
 	uint64_t owned = 0;

@@ -111,7 +111,8 @@ def shows(broker):
     parts = [lane["ratios"][name] for name in ("busy", "idle", "asleep")]
     check(all(part > 0 for part in parts) and abs(sum(parts) - 1) < 1e-6, str(parts))
     checks = {c["name"]: c for c in broker.ctl("doctor")["checks"]}
-    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile"} - set(checks)
+    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile",
+               "hot_tier"} - set(checks)
     check(not missing, f"doctor lacks {missing}")
     for name, found in checks.items():
         check(found["state"] == "ok" or found["fix"], f"no fix for {name}: {json.dumps(found)}")
