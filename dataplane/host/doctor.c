@@ -54,17 +54,22 @@ static void check_hugepages(const struct host *h, json_t *checks)
 	                   fix ? fix + strlen("; fix: ") : ""});
 }
 
-/* Cause and fix of a reason of the hot tier's: "cause; fix". */
+/* @reason: "cause; fix: fix", "cause; fix" or "cause: fix" */
 static void add_tier(json_t *checks, const char *cost, const char *reason)
 {
 	static const char prefix[] = "fix: ";
-	const char *fix = strstr(reason, "; ");
+	const char *end = strstr(reason, "; ");
 	char cause[TIER_REASON_MAX];
+	const char *fix;
 
-	snprintf(cause, sizeof(cause), "%.*s", (int)strcspn(reason, ";"), reason);
-	fix = fix ? fix + 2 : "";
+	if (!end)
+		end = strstr(reason, ": ");
+	if (!end)
+		end = reason + strlen(reason);
+	fix = *end ? end + 2 : end;
 	if (strncmp(fix, prefix, strlen(prefix)) == 0)
 		fix += strlen(prefix);
+	snprintf(cause, sizeof(cause), "%.*s", (int)(end - reason), reason);
 	add(checks, "hot_tier", "warn", &(struct lack){cause, cost, fix});
 }
 
@@ -78,7 +83,7 @@ static void check_tier(const struct host *h, json_t *checks)
 		add_ok(checks, "hot_tier", "not wanted: log.hot.bytes=-1");
 		return;
 	}
-	if (s.bytes < s.wanted) {
+	if (s.bytes < s.wanted || (!s.is_populating && s.populated < s.bytes)) {
 		add_tier(checks, "records go through the page cache, or leave memory sooner",
 		         s.reason);
 		return;

@@ -216,7 +216,8 @@ static bool adopt(struct tier *t, struct node *n, const struct sl_ipc_tiers *off
 		struct sl_hot_opts opts = hot_opts(t, n);
 		int rc;
 
-		if (o->numa_node != n->numa_node || o->bytes_wanted != n->size.wanted)
+		if (o->numa_node != n->numa_node || o->bytes_wanted != n->size.wanted ||
+		    o->is_huge_wanted != t->is_huge_wanted)
 			continue;
 		opts.bytes = o->bytes;
 		rc = sl_hot_adopt(&n->hot, offered->fds[i], &opts);
@@ -317,6 +318,7 @@ void tier_list(const struct tier *t, struct sl_ipc_tiers *out)
 		out->fds[out->count] = sl_hot_fd(n->hot);
 		out->tiers[out->count++] = (struct sl_ipc_tier){
 			.numa_node = n->numa_node,
+			.is_huge_wanted = t->is_huge_wanted,
 			.bytes_wanted = n->size.wanted,
 			.bytes = n->size.bytes,
 		};
@@ -387,6 +389,23 @@ void tier_destroy(struct tier *t)
 
 /* ---- For doctor ---- */
 
+/* What the thread found out about a node with which it has done. */
+static void add_findings(const struct node *n, struct tier_state *out)
+{
+	const uint64_t bytes = sl_hot_bytes(n->hot);
+	const uint64_t populated = sl_hot_populated(n->hot);
+
+	if (!sl_hot_is_huge(n->hot)) {
+		out->is_huge = false;
+		snprintf(out->reason, sizeof(out->reason), "%s", sl_hot_reason(n->hot));
+	}
+	if (populated < bytes)
+		snprintf(out->reason, sizeof(out->reason),
+		         "memory ran out at %" PRIu64 " of %" PRIu64
+		         " MiB; fix: free memory, or a smaller log.hot.bytes, then restart",
+		         populated >> 20, bytes >> 20);
+}
+
 void tier_state(const struct tier *t, struct tier_state *out)
 {
 	*out = (struct tier_state){.wanted = t->size.wanted, .is_huge = true};
@@ -398,12 +417,11 @@ void tier_state(const struct tier *t, struct tier_state *out)
 			continue;
 		out->bytes += sl_hot_bytes(n->hot);
 		out->populated += sl_hot_populated(n->hot);
-		if (!atomic_load_explicit(&n->is_populated, memory_order_acquire)) {
+		/* Acquire: pairs with populate_node(). */
+		if (atomic_load_explicit(&n->is_populated, memory_order_acquire))
+			add_findings(n, out);
+		else
 			out->is_populating = true;
-		} else if (!sl_hot_is_huge(n->hot)) {
-			out->is_huge = false;
-			snprintf(out->reason, sizeof(out->reason), "%s", sl_hot_reason(n->hot));
-		}
 	}
 	out->is_huge &= out->bytes > 0 && !out->is_populating;
 }

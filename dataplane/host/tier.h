@@ -65,8 +65,9 @@ struct tier_state {
 	uint64_t bytes; /* 0: there is none */
 	uint64_t populated;
 	bool is_populating;
-	bool is_huge;                 /* once nothing is populated any more */
-	char reason[TIER_REASON_MAX]; /* why not huge, or why there is none; "" */
+	bool is_huge; /* once nothing is populated any more */
+	/* What is amiss, "cause; fix": too little memory, or small pages; "" */
+	char reason[TIER_REASON_MAX];
 };
 void tier_state(const struct tier *t, struct tier_state *out);
 

@@ -149,8 +149,22 @@ static void advance_recovery_point(struct sl_log *log)
 	SL_COUNT_IF(checkpoint_store(log, false));
 }
 
+/* A file system may take O_DIRECT at open(2) and refuse its writes, before any byte of them: they go
+ * through the page cache from then on, with the sync that ends every write-out. */
+static bool is_direct_refused(struct sl_log *log, const struct sl_log_sync *sync, int result)
+{
+	if (result != -EINVAL || !sync->write_segment || log->is_buffered)
+		return false;
+	sl_log(WARN, store, "write without O_DIRECT part=%s: the file system refuses it",
+	       log->folder);
+	log->is_buffered = true;
+	return true;
+}
+
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 {
+	const bool is_refused = is_direct_refused(log, sync, result);
+
 	SL_ASSERT(log->is_sync_running && result <= 0);
 	log->is_sync_running = false;
 	close_aux(log);
@@ -167,11 +181,11 @@ void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 		hotlog_write_end(log, sync->write_segment, !result && !log->is_sync_void);
 		segment_put(log, sync->write_segment);
 	}
-	if (result) {
+	if (result && !is_refused) {
 		/* The kernel may have dropped the pages it could not write: a second fsync would
 		 * succeed without them.  So the first failure is the last word. */
 		log_fail(log, result, "sync");
-	} else if (!log->is_sync_void) {
+	} else if (!result && !log->is_sync_void) {
 		log->folder_synced = log->sync_folder;
 		log->is_parent_dirty = false;
 		log->flushed = SL_MAX(log->flushed, sync->offset);

@@ -227,6 +227,11 @@ Test(tier, is_made_anew_when_another_one_is_wanted)
 	cr_expect_not(is_held(b, t, 0), "other node");
 	hold(b, t);
 	tier_destroy(t);
+	set(b, "hugepages", "never");
+	t = open_with(b, PLENTY);
+	cr_expect_not(is_held(b, t, 0), "other pages");
+	hold(b, t);
+	tier_destroy(t);
 	b->lanes = 1;
 	t = open_with(b, PLENTY);
 	cr_expect_not(is_held(b, t, 0), "other number of lanes");

@@ -21,9 +21,11 @@ enum status {
 	STATUS_USAGE = 2,
 };
 
-#define PROGRESS_NS UINT64_C(1000000000)
+#define PROGRESS_NS        UINT64_C(1000000000)
+/* Threads' epolls, standard streams, what the main thread asks through. */
+#define DESCRIPTORS_BESIDE 128
 /* How often the main thread looks around. */
-#define LOOK_NS     UINT64_C(10000000)
+#define LOOK_NS            UINT64_C(10000000)
 
 static struct run run;
 
@@ -47,6 +49,16 @@ static void sleep_until(uint64_t at_ns)
 	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 }
 
+/* Whether to ask again after @rc: right after its start a broker may know no leaders and have no
+ * producer ids. */
+static bool try_again(int64_t rc, uint64_t give_up_ns)
+{
+	if (rc != -EAGAIN || sl_mono_ns() >= give_up_ns || run_is_stopping(&run))
+		return false;
+	sleep_until(sl_mono_ns() + LOAD_BACKOFF_NS);
+	return true;
+}
+
 /* Asks until the brokers answer, the topic is there and every partition has a leader. */
 static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes)
 {
@@ -55,21 +67,33 @@ static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes
 
 	do {
 		rc = cluster_load(&run.cluster, o, true, wrong, wrong_bytes);
-		if (rc == -EAGAIN)
-			sleep_until(sl_mono_ns() + LOAD_BACKOFF_NS);
-	} while (rc == -EAGAIN && sl_mono_ns() < give_up_ns && !run_is_stopping(&run));
+	} while (try_again(rc, give_up_ns));
+	return rc;
+}
+
+static int64_t plan_connections(struct worker *workers, char *wrong, size_t wrong_bytes)
+{
+	uint64_t give_up_ns = sl_mono_ns() + LOAD_GIVE_UP_NS / 3;
+	int64_t rc;
+
+	do {
+		rc = plan_workers(&run, workers, wrong, wrong_bytes);
+	} while (try_again(rc, give_up_ns));
 	return rc;
 }
 
 /* A worker has lost its leader: ask again, and publish what the brokers say. */
-static void refresh_cluster(void)
+static void refresh_cluster(uint64_t now_ns)
 {
+	static uint64_t again_ns;
 	uint32_t version = atomic_load_explicit(&run.cluster_version, memory_order_relaxed);
 	struct cluster fresh = {0};
 	char wrong[512];
 
-	if (atomic_load_explicit(&run.stale_version, memory_order_relaxed) != version)
+	if (now_ns < again_ns ||
+	    atomic_load_explicit(&run.stale_version, memory_order_relaxed) != version)
 		return;
+	again_ns = now_ns + LOAD_BACKOFF_NS;
 	/* The old nodes are tried when the bootstrap broker is the one that is gone. */
 	fresh.nodes = calloc((size_t)run.cluster.nodes_count, sizeof(*fresh.nodes));
 	if (!fresh.nodes)
@@ -193,7 +217,7 @@ static void watch(struct worker *workers, struct usage *u)
 		uint64_t now_ns = sl_mono_ns();
 
 		take_usage(u, now_ns, run_is_stopping(&run));
-		refresh_cluster();
+		refresh_cluster(now_ns);
 		if (run.opts->is_progress && progress.sum)
 			run_progress(&progress, workers, now_ns);
 		sleep_until(next_look_ns(now_ns));
@@ -239,8 +263,9 @@ static void print_result(const struct result *sum, const struct usage *u, int64_
 		f.cpu_user_s = result_cpu_s(&u->from.ru_utime, &u->to.ru_utime);
 		f.cpu_system_s = result_cpu_s(&u->from.ru_stime, &u->to.ru_stime);
 	}
-	if (o->mode == LOAD_CONNECTIONS && sum->last_ns > run.start_ns)
-		f.connects_s = (double)sum->opened / ((double)(sum->last_ns - run.start_ns) / 1e9);
+	if (sum->opened_ns > run.start_ns)
+		f.connects_s = (double)sum->opened /
+		               ((double)(sum->opened_ns - run.start_ns) / 1e9);
 	sl_buf_init_grow(&b, 65536);
 	if (o->is_json)
 		result_json(&b, sum, &f);
@@ -297,7 +322,7 @@ static int load(const struct options *o)
 			snprintf(wrong, sizeof(wrong), "cannot set up a thread: %s", strerror(-rc));
 	}
 	if (rc == 0) {
-		connections = plan_workers(&run, workers, wrong, sizeof(wrong));
+		connections = plan_connections(workers, wrong, sizeof(wrong));
 		rc = connections < 0 ? (int)connections : 0;
 	}
 	status = rc == 0 ? run_workers(workers, connections) : die(wrong);
@@ -308,14 +333,24 @@ static int load(const struct options *o)
 	return status;
 }
 
-static void raise_descriptor_limit(void)
+/* Return: 0; -EMFILE so many connections would not be opened. */
+static int raise_descriptor_limit(const struct options *o)
 {
 	struct rlimit limit;
+	uint64_t wanted = (uint64_t)(o->connections * o->fan_out) + DESCRIPTORS_BESIDE;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	fprintf(stderr,
+	        "sluice-load: %lld connections need %llu descriptors, %llu are allowed; fix: ulimit "
+	        "-Hn %llu\n",
+	        (long long)(o->connections * o->fan_out), (unsigned long long)wanted,
+	        (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+	return -EMFILE;
 }
 
 int main(int argc, char **argv)
@@ -339,7 +374,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	raise_descriptor_limit();
+	if (raise_descriptor_limit(&o) != 0)
+		return STATUS_USAGE;
 	run.opts = &o;
 	pthread_mutex_init(&run.lock, NULL);
 	atomic_store_explicit(&run.cluster_version, 1, memory_order_relaxed);

@@ -146,7 +146,7 @@ struct sl_ipc_log_dir {
 /* What the data plane wrote down about a tier; the control process gives it back as it got it. */
 struct sl_ipc_tier {
 	int32_t numa_node; /* of the lanes that use it; -1 any */
-	uint32_t pad;
+	uint32_t is_huge_wanted;
 	uint64_t bytes_wanted; /* by the configuration that its maker had */
 	uint64_t bytes;        /* that its maker asked for, when memory was short */
 };

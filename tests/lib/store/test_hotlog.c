@@ -217,6 +217,23 @@ Test(hotlog, a_failed_write_is_final_and_reads_go_on)
 	fixture_check(f, 5000);
 }
 
+Test(hotlog, goes_on_where_only_direct_writes_are_refused)
+{
+	append_many(10, 300);
+	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
+	cr_assert(write_one());
+	cr_assert_eq(sl_log_error(f->log), 0);
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	check_file();
+	/* The second refusal has another reason. */
+	append_many(10, 300);
+	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
+	cr_assert_eq(fixture_sync(f), -EINVAL);
+	cr_assert_eq(sl_log_error(f->log), -EINVAL);
+}
+
 Test(hotlog, a_full_disk_fails_the_write_out)
 {
 	simfs_set_space(f->fs, 3 * SL_HOT_BLOCK);
