@@ -302,11 +302,14 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 		go_offline(ctx, p);
 }
 
-/* The lane's own reference, once nothing of the log lies in its memory only. */
+/* The lane's own reference, once nothing of the log lies in its memory only.  Memory that somebody
+ * still receives into must not go to another log: partition_unreserve() comes back here. */
 static void let_go(struct ctx *ctx, struct partition *p)
 {
 	SL_ASSERT(p->is_closing && !p->sync_running);
 	sl_list_del(&p->dirty_link);
+	if (p->reservation)
+		return;
 	sl_log_cool(p->log);
 	partition_put(ctx, p);
 }
@@ -481,6 +484,9 @@ void partition_unreserve(struct ctx *ctx, struct reservation *r)
 	if (p->is_place_wanted)
 		ctx_relieve(ctx, CTX_LACK_BUFFERS);
 	p->is_place_wanted = false;
+	/* Else the end of the sync does, which is to come. */
+	if (p->is_closing && !p->sync_running && sl_list_is_empty(&p->dirty_link))
+		let_go(ctx, p);
 	partition_put(ctx, p);
 }
 
