@@ -17,7 +17,7 @@
 struct bench_opts {
 	double seconds; /* measured, after the warm-up */
 	double warmup_seconds;
-	double rate; /* requests per second */
+	double rate; /* requests per second; nats-publish: 0 is flat out */
 	size_t request_bytes;
 	size_t answer_bytes;
 	size_t piece_bytes; /* of one sendfile */
@@ -32,7 +32,7 @@ struct bench_opts {
 	int spin_us;     /* how long the round-trip server polls before it sleeps */
 	const char *dir; /* folder on the disk that is measured; NULL: memory */
 	bool cold;       /* the file is not in the page cache */
-	uint16_t port;   /* of a server to ask */
+	uint16_t port;   /* of a NATS server */
 };
 
 /* One thread of a limit.  Zeroed memory with run, opts set is ready for bench_run(). */
@@ -58,6 +58,10 @@ int bench_direct_write(const struct bench_opts *o);
 int bench_round_trip(const struct bench_opts *o);
 /* Nanoseconds per call of the hot functions, one line each. */
 int bench_micro(const struct bench_opts *o);
+/* JetStream of a NATS server on 127.0.0.1:port, for the comparison of bench/peers. */
+int bench_nats_publish(const struct bench_opts *o);
+int bench_nats_read(const struct bench_opts *o);
+
 /* Makes @count sides, the first @servers of them servers.  Return: the array, to be freed; NULL. */
 struct bench_side *bench_sides(const struct bench_opts *o, int servers, int count);
 /* How many client threads share @o->connections. */

@@ -21,6 +21,10 @@ static const struct {
 	{"durable", bench_durable, "group commit of --producers to a file in --dir"},
 	{"direct-write", bench_direct_write, "O_DIRECT in 1 MiB writes, not waited for"},
 	{"round-trip", bench_round_trip, "there and back at --rate, open loop"},
+	{"nats-publish", bench_nats_publish,
+         "JetStream of a NATS server on --port: publish at --rate"},
+	{"nats-read", bench_nats_read,
+         "JetStream of a NATS server on --port: read again and again"},
 	{"micro", bench_micro, "nanoseconds per call of the hot functions"},
 };
 

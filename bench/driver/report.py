@@ -103,8 +103,20 @@ def target_text(row):
     return f"{sign} {row['target']:g}" + ("" if row["limit"] else f" {row['unit']}")
 
 
+def markdown(head, lines, left):
+    """A table whose columns are of equal width, so that a terminal shows it as well; @left: those whose text
+    begins at the left."""
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+
+    def text(line):
+        return "| " + " | ".join(c.ljust(w) if i in left else c.rjust(w)
+                                 for i, (c, w) in enumerate(zip(line, widths))) + " |"
+
+    rule = "|" + "|".join("-" * (w + 1) + ("-" if i in left else ":") for i, w in enumerate(widths)) + "|"
+    return "\n".join([text(head), rule, *map(text, lines)])
+
+
 def table(result):
-    """Markdown, with columns of equal width so that a terminal shows it as well."""
     head = ["profile", "value", "p50 us", "p99 us", "CPU s/GB", "CPU s/M rec", "limit", "its value", "ratio",
             "per core", "target", ""]
     lines = []
@@ -116,15 +128,7 @@ def table(result):
                       number(row["cpu_s_per_million_records"], ".2f"), row["limit"] or "",
                       number(row["limit_value"]), number(row["ratio"], ".2f"),
                       number(row["ratio_per_core"], ".2f"), target_text(row), row["verdict"]])
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    left = (0, 6)
-
-    def text(line):
-        return "| " + " | ".join(c.ljust(w) if i in left else c.rjust(w)
-                                 for i, (c, w) in enumerate(zip(line, widths))) + " |"
-
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i in left else ":") for i, w in enumerate(widths)) + "|"
-    return "\n".join([text(head), rule, *map(text, lines)])
+    return markdown(head, lines, left=(0, 6))
 
 
 def heading(result):

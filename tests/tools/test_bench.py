@@ -6,6 +6,8 @@ measures one tiny profile, and its verdicts and medians are right.  Says nothing
 
 import json
 import pathlib
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "interop" / "support"))
 sys.path.insert(0, str(ROOT / "bench" / "driver"))
-from sluice import BUILD, check, main, skip  # noqa: E402
+from sluice import BUILD, check, free_ports, main, skip, wait_for  # noqa: E402
 import limits  # noqa: E402
 import report  # noqa: E402
 from profiles import PROFILES, Profile  # noqa: E402
@@ -45,6 +47,27 @@ def wrong_options_are_refused():
                       ["durable", "--block-bytes", "1000"], ["receive", "--in-flight", "100000"]):
         done = subprocess.run([BENCH, *arguments], capture_output=True, text=True, timeout=10, check=False)
         check(done.returncode == 2 and "usage" in done.stderr, f"{arguments}: {done.returncode} {done.stderr}")
+
+
+def a_nats_server_is_written_to_and_read():
+    if not shutil.which("nats-server"):
+        skip("nats-server is not installed")
+    port = free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="sluice-nats-") as folder:
+        server = subprocess.Popen(["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for("nats-server", lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True)
+            common = ["--port", port, "--request-bytes", 500, "--seconds", 0.2, "--warmup", 0.1]
+            flat_out, = limits.sluice_bench(["nats-publish", "--rate", 0, "--in-flight", 100, *common], timeout=30)
+            paced, = limits.sluice_bench(["nats-publish", "--rate", 1000, *common], timeout=30)
+            read, = limits.sluice_bench(["nats-read", *common], timeout=30)
+        finally:
+            server.terminate()
+            server.wait(20)
+    check(flat_out["requests"] > 0 and flat_out["latency_us"]["p50"] > 0, flat_out)
+    check(0 < paced["requests"] <= 201, paced)
+    check(read["requests"] > 0, read)
 
 
 def profiles_name_limits_that_exist():
@@ -103,6 +126,6 @@ def the_driver_measures_and_reports():
         check(not list((BUILD / "bench-data").glob("broker-*")), "the broker's folder is left behind")
 
 
-main(every_limit_prints_its_figures, hot_functions_are_timed, wrong_options_are_refused,
+main(every_limit_prints_its_figures, hot_functions_are_timed, wrong_options_are_refused, a_nats_server_is_written_to_and_read,
      profiles_name_limits_that_exist, medians_are_taken_of_ratios_not_of_sums, several_limits_are_joined,
      the_driver_measures_and_reports)

@@ -5,7 +5,7 @@
 # `make check` and `.ci/run` call it first; when nothing is missing it is one dpkg-query.
 #
 #   bootstrap.sh [--dry-run] [SET...]    SET: build, tests, clients (default: these three),
-#                                        bench (plots of make bench)
+#                                        bench (plots of make bench), peers (make bench-peers)
 #
 # SLUICE_SETUP=0 in the environment skips it, for machines whose libraries come from elsewhere.
 set -euo pipefail
@@ -50,6 +50,9 @@ clients   python3-confluent-kafka  librdkafka from Python
 clients   nodejs                kafkajs and @platformatic/kafka run on it
 clients   npm                   fetches these two, pinned
 bench     gnuplot-nox           plots of the results
+peers     nats-server           a peer where Go cannot build a newer one
+peers     openjdk-17-jre-headless  Apache Kafka runs on it
+peers     maven                 fetches Apache Kafka
 EOF
 )
 
@@ -58,9 +61,9 @@ sets=()
 for arg in "$@"; do
 	case $arg in
 	--dry-run) dry_run=1 ;;
-	build | tests | clients | bench) sets+=("$arg") ;;
+	build | tests | clients | bench | peers) sets+=("$arg") ;;
 	*)
-		echo "bootstrap: unknown argument '$arg' (sets: build tests clients bench; option: --dry-run)" >&2
+		echo "bootstrap: unknown argument '$arg' (sets: build tests clients bench peers; option: --dry-run)" >&2
 		exit 2
 		;;
 	esac
@@ -75,6 +78,8 @@ is_wanted() {
 	case $2 in
 	nodejs) ! command -v node >/dev/null ;;
 	npm) ! command -v npm >/dev/null ;;
+	openjdk-*) ! command -v java >/dev/null ;;
+	maven) ! command -v mvn >/dev/null ;;
 	esac
 }
 

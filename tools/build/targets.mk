@@ -26,7 +26,7 @@ help:
 .PHONY: all
 all: $(ALL_PROGS)
 
-#: setup          install what is missing (Debian 12), say why; SETS="build tests clients bench"
+#: setup          install what is missing (Debian 12), say why; SETS="build tests clients bench peers"
 .PHONY: setup
 setup:
 	$(Q)tools/build/bootstrap.sh $(SETS)
@@ -90,6 +90,14 @@ bench:
 	$(Q)tools/build/bootstrap.sh bench || echo "bench: without plots"
 	$(Q)+$(SUBMAKE) all
 	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/run.py $(ARGS)
+
+#: bench-peers    the same load on Apache Kafka and NATS JetStream, at equal durability; ARGS as for bench
+.PHONY: bench-peers
+bench-peers:
+	$(Q)tools/build/bootstrap.sh build
+	$(Q)tools/build/bootstrap.sh bench peers || echo "bench-peers: what is missing is left out"
+	$(Q)+$(SUBMAKE) all
+	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/peers/run.py $(ARGS)
 
 #: install        DESTDIR= PREFIX=/usr/local
 PREFIX  ?= /usr/local
