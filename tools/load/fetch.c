@@ -241,5 +241,7 @@ int64_t fetch_read(struct fetch *f, const uint8_t *p, size_t bytes, const struct
 		n = (size_t)(c.p - (p + at));
 		at += n;
 		f->frame_left -= n;
+		if (f->skip > f->frame_left)
+			return -EBADMSG;
 	}
 }

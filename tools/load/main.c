@@ -62,14 +62,17 @@ static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes
 }
 
 /* A worker has lost its leader: ask again, and publish what the brokers say. */
-static void refresh_cluster(void)
+static void refresh_cluster(uint64_t now_ns)
 {
+	static uint64_t again_ns;
 	uint32_t version = atomic_load_explicit(&run.cluster_version, memory_order_relaxed);
 	struct cluster fresh = {0};
 	char wrong[512];
 
-	if (atomic_load_explicit(&run.stale_version, memory_order_relaxed) != version)
+	if (now_ns < again_ns ||
+	    atomic_load_explicit(&run.stale_version, memory_order_relaxed) != version)
 		return;
+	again_ns = now_ns + LOAD_BACKOFF_NS;
 	/* The old nodes are tried when the bootstrap broker is the one that is gone. */
 	fresh.nodes = calloc((size_t)run.cluster.nodes_count, sizeof(*fresh.nodes));
 	if (!fresh.nodes)
@@ -193,7 +196,7 @@ static void watch(struct worker *workers, struct usage *u)
 		uint64_t now_ns = sl_mono_ns();
 
 		take_usage(u, now_ns, run_is_stopping(&run));
-		refresh_cluster();
+		refresh_cluster(now_ns);
 		if (run.opts->is_progress && progress.sum)
 			run_progress(&progress, workers, now_ns);
 		sleep_until(next_look_ns(now_ns));

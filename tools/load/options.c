@@ -205,7 +205,7 @@ static const struct row rows[] = {
 	{"connections", "N", KIND_INT, ALL, AT(connections), 1, LOAD_CONNECTIONS_MAX, NULL, "connections, spread over the leaders (as many as partitions, at most 8; 100 in mode connections)"},
 	{"threads", "N", KIND_INT, ALL, AT(threads), 1, LOAD_THREADS_MAX, NULL, "threads, each with connections of its own (1)"},
 	{"rate", "R", KIND_REAL, P | E | N, AT(rate), 0, 1e9, NULL, "records a second in all, each due at its time; 0: flat out (0). Mode connections: opened a second"},
-	{"records", "N", KIND_INT, PCE, AT(records), 1, 1e15, NULL, "end after so many records; no warm-up then"},
+	{"records", "N", KIND_INT, PCE, AT(records), 1, 1e12, NULL, "end after so many records; no warm-up then"},
 	{"duration", "SECONDS", KIND_REAL, ALL, AT(duration_s), 0.01, 1e7, NULL, "end after this time (10)"},
 	{"warmup", "SECONDS", KIND_REAL, PCE, AT(warmup_s), 0, 1e6, NULL, "time before the duration that does not count (1)"},
 	{"record-bytes", "N", KIND_INT, PE, AT(record_bytes), 0, LOAD_BATCH_BYTES_MAX, NULL, "size of a value (1024)"},
@@ -309,7 +309,7 @@ static const char *contradiction(struct options *o)
 static void finish(struct options *o)
 {
 	if (o->warmup_s < 0)
-		o->warmup_s = o->records > 0 ? 0 : 1;
+		o->warmup_s = o->records > 0 || o->mode == LOAD_CONNECTIONS ? 0 : 1;
 	if (o->batch_bytes == 0)
 		o->batch_records = 1;
 	/* --batch-records alone is not cut short by the default of the other. */

@@ -48,7 +48,7 @@ struct options {
 	double rate;     /* records a second in all (connections: opened a second); 0: flat out */
 	int64_t records; /* 0: for duration_s */
 	double duration_s;
-	double warmup_s; /* -1: 1, or 0 when --records is given */
+	double warmup_s; /* 1; 0 when --records is given, and in mode connections */
 	int64_t record_bytes;
 	int64_t key_bytes;
 	enum load_keys keys;

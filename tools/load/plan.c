@@ -130,27 +130,25 @@ static void share_rate(struct run *run, struct worker *workers)
 {
 	const struct options *o = run->opts;
 	int64_t streams = 0, records_left = o->records;
+	int64_t left;
 
 	for (int64_t i = 0; i < o->threads; i++)
 		streams += workers[i].streams_count;
+	left = streams;
 	for (int64_t i = 0; i < o->threads && streams > 0; i++) {
 		struct worker *w = &workers[i];
 		int64_t mine = w->streams_count;
-		int64_t records = o->records / streams * mine +
-		                  o->records % streams * mine / streams;
+		/* Of what is left, so that the last one that writes takes the remainder. */
+		int64_t records = left > 0 ? records_left * mine / left : 0;
 
-		/* What the division leaves over is the last thread's. */
-		if (i == o->threads - 1)
-			records = records_left;
+		left -= mine;
 		records_left -= records;
-		if (o->rate > 0 && mine > 0)
-			w->schedule.interval_ns = 1e9 / o->rate * (double)streams / (double)mine;
 		if (o->records > 0) {
 			w->schedule.records_max = (uint64_t)records;
 			w->budget = (uint64_t)records;
 		}
-		if (mine == 0 || (o->records > 0 && records == 0))
-			w->schedule.interval_ns = 0;
+		if (o->rate > 0 && mine > 0 && w->budget > 0)
+			w->schedule.interval_ns = 1e9 / o->rate * (double)streams / (double)mine;
 	}
 }
 

@@ -131,3 +131,19 @@ Test(crc32c, chosen_implementation_is_the_fast_one_where_it_runs)
 
 	cr_assert(strcmp(sl_crc32c_impl(), expected) == 0);
 }
+
+Test(crc32c, joins_the_sums_of_two_pieces)
+{
+	static uint8_t bytes[70000];
+	uint64_t rng = 11;
+
+	rng_fill(&rng, bytes, sizeof(bytes));
+	for (int i = 0; i < 300; i++) {
+		size_t a = rng_next(&rng) % (i < 100 ? 100 : 30000);
+		size_t b = rng_next(&rng) % (i < 100 ? 100 : 40000);
+		uint32_t joined = sl_crc32c_join(sl_crc32c(0, bytes, a), sl_crc32c(0, bytes + a, b),
+		                                 sl_crc32c_power(b));
+
+		cr_assert(joined == crc_by_bits(0, bytes, a + b), "%zu and %zu", a, b);
+	}
+}
