@@ -11,6 +11,7 @@ import argparse
 import fnmatch
 import pathlib
 import resource
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -45,16 +46,33 @@ def chosen(options):
     return [p for p in PROFILES if p.name in names]
 
 
-def one_round(context, profiles, rows):
-    """Appends to rows[name] one (row of the profile, rows of its limits)."""
+def beside_of(profile, context, seen):
+    """The rows that the profile is compared with: of this round's earlier profiles, or limits measured now."""
+    missing = [name for name in profile.limits if name not in seen and name not in limits.LIMITS]
+    if missing:
+        raise machine.Failed(f"{missing[0]} failed, so there is nothing to compare with")
+    return [seen[name] if name in seen else limits.measure(name, context.seconds, context.warmup)
+            for name in profile.limits]
+
+
+def one_round(context, profiles, rows, failures):
+    """Appends to rows[name] one (row of the profile, rows of its limits).  A profile that fails leaves the others
+    alone, unless it took the broker with it."""
     seen = {}
     for profile in profiles:
         print(f"  {profile.name} ...", end="", flush=True)
-        beside = [seen[name] if name in seen else limits.measure(name, context.seconds, context.warmup)
-                  for name in profile.limits]
-        seen[profile.name] = getattr(scenarios, profile.scenario or "plain")(context, profile)
-        rows[profile.name].append((seen[profile.name], beside))
-        print(f" {report.figure(report.value_of(profile, seen[profile.name]), profile)}", flush=True)
+        try:
+            beside = beside_of(profile, context, seen)
+            row = getattr(scenarios, profile.scenario or "plain")(context, profile)
+        except (machine.Failed, subprocess.TimeoutExpired) as error:
+            print(f" failed: {error}", flush=True)
+            failures.append(f"{profile.name}: {error}")
+            if context.broker.process.poll() is not None:
+                raise machine.Failed(context.broker.tail("the broker ended")) from None
+            continue
+        seen[profile.name] = row
+        rows[profile.name].append((row, beside))
+        print(f" {report.figure(report.value_of(profile, row), profile)}", flush=True)
 
 
 def main():
@@ -75,21 +93,26 @@ def main():
     seconds = options.seconds or (1.0 if options.quick else SECONDS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    rows = {p.name: [] for p in profiles}
+    rows, failures = {p.name: [] for p in profiles}, []
     print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
     with scenarios.BenchBroker() as broker:
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
-            one_round(Context(broker, seconds), profiles, rows)
-    result = report.build(machine.describe(), profiles, rows, rounds, seconds)
-    result["micro"] = limits.micro()
+            one_round(Context(broker, seconds), profiles, rows, failures)
+    measured = [p for p in profiles if rows[p.name]]
+    result = report.build(machine.describe(), measured, rows, rounds, seconds)
+    result.update(micro=limits.micro(), failures=failures)
     path = report.write(result, options.results)
     print(report.table(result))
     if not options.no_plots:
         print(plots.draw(result, options.results))
-    print(f"results: {path}")
-    return 0
+    print("\n".join([f"results: {path}", *(f"failed: {failure}" for failure in failures)]))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except machine.Failed as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

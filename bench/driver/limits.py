@@ -23,6 +23,7 @@ LIMITS = {
     "receive+crc 256 KiB": receive(256 * KIB, 4, 5),
     "receive+crc 1 MiB": receive(MIB, 4, 2),
     "receive+crc 64 x 16 KiB": receive(16 * KIB, 64, 1),
+    "receive+crc 64 x 4 KiB": receive(4 * KIB, 64, 1),
     "receive+crc 8 x 16 KiB": receive(16 * KIB, 8, 5),
     "echo 64 x 200 B": ["echo", "--connections", 64, "--in-flight", 1, "--request-bytes", 200,
                         "--answer-bytes", 60],

@@ -19,6 +19,7 @@ class Profile:
     join: str = "min"     # of several limits: the lowest counts, or their sum
     target: float = None  # for the ratio, or for the figure itself when there is no limit
     core: bool = False    # part of --quick
+    warmup_s: float = 0   # at least so long, where beginning takes time
     scenario: str = ""    # function in scenarios.py; "": one call of sluice-load
 
     @property
@@ -57,15 +58,17 @@ def e2e(rate, acks, **more):
 def partitions(count, **more):
     options = ("produce", "--record-bytes", KIB, "--batch-bytes", 16 * KIB, "--acks", 1, "--connections", 8,
                "--in-flight", 5, "--partitions", count)
-    return Profile(f"{count:,} partitions", "partitions", options,
-                   ("receive+crc 8 x 16 KiB",) if count == 10 else ("10 partitions",), **more)
+    return Profile(f"{count:,} partition{'s' if count > 1 else ''}", "partitions", options,
+                   ("receive+crc 8 x 16 KiB",) if count == 10 else ("10 partitions",), warmup_s=count / 5000,
+                   **more)
 
 
 def connections(count, **more):
-    options = ("produce", "--record-bytes", KIB, "--batch-bytes", 16 * KIB, "--acks", 1, "--connections",
+    options = ("produce", "--record-bytes", KIB, "--batch-bytes", 4 * KIB, "--acks", 1, "--connections",
                count, "--in-flight", 1, "--partitions", 4)
-    return Profile(f"{count:,} connections", "connections", options,
-                   ("receive+crc 64 x 16 KiB",) if count == 64 else ("64 connections",), **more)
+    return Profile(f"{count:,} connection{'s' if count > 1 else ''}", "connections", options,
+                   ("receive+crc 64 x 4 KiB",) if count == 64 else ("64 connections",), warmup_s=count / 3000,
+                   **more)
 
 
 PROFILES = [

@@ -5,6 +5,7 @@ import json
 import statistics
 
 UNITS = {"mb_s": "MB/s", "requests_s": "req/s", "records_s": "rec/s", "mib": "MiB", "ms": "ms", "percent": "%"}
+BUSY_CORES = 0.3
 
 
 def value_of(profile, row):
@@ -40,12 +41,13 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def verdict(profile, ratio, value):
+def verdict(profile, ratio, value, others_cores):
+    """met or missed; "(busy)" where others kept so many cores busy that it may be their doing."""
     if profile.target is None:
         return ""
     reached = ratio if profile.limits else value
     good = reached <= profile.target if profile.smaller_is_better else reached >= profile.target
-    return "met" if good else "missed"
+    return ("met" if good else "missed") + (" (busy)" if (others_cores or 0) > BUSY_CORES else "")
 
 
 def server_cost(row):
@@ -70,17 +72,18 @@ def build_row(profile, pairs):
         core_ratios.append(mine / theirs if mine and theirs else None)
     value = median([value_of(profile, row) for row in measured])
     ratio = median(ratios)
+    others = median([row.get("others_cores") for row in measured])
     latency = [row["latency_us"] for row in measured if "latency_us" in row]
     return {"profile": profile.name, "group": profile.group, "field": profile.field, "unit": unit(profile),
             "value": value, "latency_us": {q: median([one[q] for one in latency]) for q in latency[0]}
             if latency else None,
             "server_cores": median([row.get("server_cores") for row in measured]),
-            "others_cores": median([row.get("others_cores") for row in measured]),
+            "others_cores": others,
             "cpu_s_per_gb": median([gb for gb, _ in costs]),
             "cpu_s_per_million_records": median([m for _, m in costs]),
             "limit": limits[0][1] if limits else None, "limit_value": median([v for v, _ in limits]),
             "ratio": ratio, "ratios": ratios, "ratio_per_core": median(core_ratios), "target": profile.target,
-            "smaller_is_better": profile.smaller_is_better, "verdict": verdict(profile, ratio, value),
+            "smaller_is_better": profile.smaller_is_better, "verdict": verdict(profile, ratio, value, others),
             "rounds": [{"measured": row, "limits": beside} for row, beside in pairs]}
 
 

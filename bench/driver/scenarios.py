@@ -113,7 +113,8 @@ def fill(broker, topic, total_bytes, partitions=1):
 
 def plain(context, profile):
     topic = context.broker.new_topic()
-    row = measure_load(context.broker, profile.load, topic, context.seconds, context.warmup)
+    row = measure_load(context.broker, profile.load, topic, context.seconds,
+                       max(context.warmup, profile.warmup_s))
     context.broker.drop(topic)
     return row
 

@@ -116,7 +116,7 @@ def the_driver_measures_and_reports():
         row, = result["profiles"]
         check(row["profile"] == PROFILE and row["value"] > 0 and row["limit"] == "receive+crc 64 KiB", row)
         check(len(row["ratios"]) == len(row["rounds"]) == result["rounds"] == 2, row)
-        check(row["verdict"] in ("met", "missed") and row["server_cores"] > 0, row)
+        check(row["verdict"].split()[0] in ("met", "missed") and row["server_cores"] > 0, row)
         check({"commit", "kernel", "cpu", "file_system"} <= set(result["machine"]), result["machine"])
         lines = path.with_suffix(".md").read_text().splitlines()
         check(lines[0].startswith(f"# {result['commit']}"), lines[0])
