@@ -158,7 +158,7 @@ void bench_print(const char *limit, struct bench_side *sides, int count, bool fr
 	       (double)bytes / 1e6 / o->seconds);
 	if (latency)
 		print_latency(latency);
-	printf(",\"server_cpu_s\":%.3f,\"client_cpu_s\":%.3f}\n", (double)server_ns / 1e9,
+	printf(",\"server_cpu_s\":%.6f,\"client_cpu_s\":%.6f}\n", (double)server_ns / 1e9,
 	       (double)client_ns / 1e9);
 	fflush(stdout);
 }

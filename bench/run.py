@@ -93,15 +93,19 @@ def main():
     seconds = options.seconds or (1.0 if options.quick else SECONDS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    rows, failures = {p.name: [] for p in profiles}, []
+    rows, failures, alone = {p.name: [] for p in profiles}, [], []
     print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
     with scenarios.BenchBroker() as broker:
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
             one_round(Context(broker, seconds), profiles, rows, failures)
+            if not options.only and not options.quick:
+                used = {name for p in profiles for name in p.limits}
+                alone += [limits.measure(name, seconds, seconds * WARMUP_SHARE) for name in limits.LIMITS
+                          if name not in used]
     measured = [p for p in profiles if rows[p.name]]
     result = report.build(machine.describe(), measured, rows, rounds, seconds)
-    result.update(micro=limits.micro(), failures=failures)
+    result.update(limits=report.limit_rows(rows, alone), micro=limits.micro(), failures=failures)
     path = report.write(result, options.results)
     print(report.table(result))
     if not options.no_plots:

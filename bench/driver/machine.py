@@ -19,6 +19,8 @@ from sluice import BUILD, Failed, children_of  # noqa: E402
 SAMPLE_MARGIN = 0.1
 MIB = 1024 * 1024
 IN_MEMORY = ("tmpfs", "ramfs")
+# How /proc names a nameless file on a tmpfs of its own, or the memfd where that is refused.
+HOT_TIER = re.compile(r"/#\d+ \(deleted\)$|/memfd:sluice-hot\b")
 
 
 def lane_cpu():
@@ -103,14 +105,14 @@ class Sample:
 
 def memory_bytes(pids):
     """Memory of processes beyond the hot tier: proportional set size without the hot tier's file, and
-    huge pages of hugetlbfs.  The hot tier is a nameless file on a tmpfs of its own ("/#12 (deleted)")."""
+    huge pages of hugetlbfs."""
     total = 0
     for pid in pids:
         is_hot = False
         for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
             words = line.split(None, 5)
             if re.match(r"[0-9a-f]+-[0-9a-f]+$", words[0]):
-                is_hot = len(words) > 5 and bool(re.match(r"/#\d+ \(deleted\)$|/hot\b", words[5]))
+                is_hot = len(words) > 5 and bool(HOT_TIER.match(words[5]))
             elif words[0] in ("Pss:", "Private_Hugetlb:", "Shared_Hugetlb:") and not is_hot:
                 total += int(words[1]) * 1024
     return total

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the rows of all rounds to medians, ratios and verdicts; as JSON for programs and as a table."""
 
+import dataclasses
 import json
 import statistics
 
@@ -70,6 +71,10 @@ def build_row(profile, pairs):
         theirs = per_core(profile, beside[0]) if len(beside) == 1 else None
         mine = per_core(profile, row)
         core_ratios.append(mine / theirs if mine and theirs else None)
+    # The middle of a latency tells of the broker where its tail tells of the neighbours.
+    middle = dataclasses.replace(profile, field="p50")
+    halves = [value_of(middle, row) / value for row, value in
+              ((row, limit_of(middle, beside)[0]) for row, beside in pairs if beside and profile.is_latency) if value > 0]
     value = median([value_of(profile, row) for row in measured])
     ratio = median(ratios)
     others = median([row.get("others_cores") for row in measured])
@@ -82,7 +87,7 @@ def build_row(profile, pairs):
             "cpu_s_per_gb": median([gb for gb, _ in costs]),
             "cpu_s_per_million_records": median([m for _, m in costs]),
             "limit": limits[0][1] if limits else None, "limit_value": median([v for v, _ in limits]),
-            "ratio": ratio, "ratios": ratios, "ratio_per_core": median(core_ratios), "target": profile.target,
+            "ratio": ratio, "ratios": ratios, "ratio_p50": median(halves), "ratio_per_core": median(core_ratios), "target": profile.target,
             "smaller_is_better": profile.smaller_is_better, "verdict": verdict(profile, ratio, value, others),
             "rounds": [{"measured": row, "limits": beside} for row, beside in pairs]}
 
@@ -93,6 +98,19 @@ def build(machine, profiles, rows, rounds, seconds):
             row["profile"] = name
     return {"machine": machine, "commit": machine["commit"], "rounds": rounds, "seconds": seconds,
             "profiles": [build_row(p, rows[p.name]) for p in profiles]}
+
+
+def limit_rows(rows, alone):
+    """Medians of every limit that was measured, beside a profile or alone."""
+    seen = {}
+    for row in [one for pairs in rows.values() for _, beside in pairs for one in beside] + alone:
+        if "limit" in row:
+            seen.setdefault(row["name"], []).append(row)
+    return [{"limit": name, "times": len(those),
+             **{field: median([row[field] for row in those]) for field in ("mb_s", "requests_s", "server_cores")},
+             "mb_per_core_s": median([row["mb_s"] / row["server_cores"] for row in those if row["server_cores"] > 0.01]),
+             "latency_us": {q: median([row["latency_us"][q] for row in those]) for q in those[0]["latency_us"]}}
+            for name, those in seen.items()]
 
 
 def number(value, form=",.0f"):
@@ -121,7 +139,7 @@ def markdown(head, lines, left):
 
 def table(result):
     head = ["profile", "value", "p50 us", "p99 us", "CPU s/GB", "CPU s/M rec", "limit", "its value", "ratio",
-            "per core", "target", ""]
+            "at p50", "per core", "target", ""]
     lines = []
     for row in result["profiles"]:
         latency = row["latency_us"] or {}
@@ -130,8 +148,29 @@ def table(result):
                       number(latency.get("p99")), number(row["cpu_s_per_gb"], ".2f"),
                       number(row["cpu_s_per_million_records"], ".2f"), row["limit"] or "",
                       number(row["limit_value"]), number(row["ratio"], ".2f"),
-                      number(row["ratio_per_core"], ".2f"), target_text(row), row["verdict"]])
+                      number(row["ratio_p50"], ".2f"), number(row["ratio_per_core"], ".2f"), target_text(row), row["verdict"]])
     return markdown(head, lines, left=(0, 6))
+
+
+def limits_table(result):
+    head = ["limit", "MB/s", "requests/s", "p50 us", "p99 us", "server cores", "MB per core s", "measured"]
+    lines = [[row["limit"], number(row["mb_s"]), number(row["requests_s"]), number(row["latency_us"]["p50"]),
+              number(row["latency_us"]["p99"]), number(row["server_cores"], ".2f"), number(row["mb_per_core_s"]),
+              str(row["times"])] for row in result["limits"]]
+    return markdown(head, lines, left=(0,))
+
+
+def micro_table(result):
+    lines = [[row["micro"], number(row["ns"], ",.1f"), number(row["mb_s"]) if row["mb_s"] else ""]
+             for row in result["micro"]]
+    return markdown(["function", "ns a call", "MB/s"], lines, left=(0,))
+
+
+def text(result):
+    """All tables, as the .md file has them."""
+    parts = [heading(result), table(result), "\n## Limits\n", limits_table(result), "\n## Hot functions\n",
+             micro_table(result)]
+    return "\n".join(parts + [f"\nFailed: {failure}" for failure in result["failures"]]) + "\n"
 
 
 def heading(result):
@@ -148,5 +187,5 @@ def write(result, folder):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result['commit']}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".md").write_text(f"{heading(result)}\n{table(result)}\n")
+    path.with_suffix(".md").write_text(text(result))
     return path

@@ -29,7 +29,11 @@ def every_limit_prints_its_figures():
     if not BENCH.exists():
         skip("sluice-bench is not built")
     for name in limits.LIMITS:
-        row = limits.measure(name, 0.1, 0.02, *SMALL_FILE)
+        # On a crowded machine it may not have its turn in so short a time; then it gets longer ones.
+        for seconds in (0.1, 0.5, 2.0):
+            row = limits.measure(name, seconds, 0.02, *SMALL_FILE)
+            if row["mb_s"] > 0 and row["server_cpu_s"] > 0:
+                break
         check(row["mb_s"] > 0, f"{name}: nothing was moved: {row}")
         check(row["server_cpu_s"] > 0, f"{name}: the server's CPU time is missing: {row}")
         if row["requests"]:
@@ -81,7 +85,7 @@ def profiles_name_limits_that_exist():
 
 def rows_of(*figures):
     return [({"mb_s": value, "requests_s": 0, "records_s": 1e6, "latency_us": {"p50": 1, "p99": value},
-              "server_cores": 0.5}, [{"name": "a", "mb_s": limit, "latency_us": {"p99": limit}, "server_cores": 1.0}])
+              "server_cores": 0.5}, [{"name": "a", "mb_s": limit, "latency_us": {"p50": 2, "p99": limit}, "server_cores": 1.0}])
             for value, limit in figures]
 
 
@@ -95,7 +99,7 @@ def medians_are_taken_of_ratios_not_of_sums():
     check(row["verdict"] == "missed", row)
     row = report.build_row(Profile("x", "e2e", limits=("a",), field="p99", target=3), rows_of((290, 100), (310, 100),
                                                                                             (301, 100)))
-    check(row["ratio"] == 3.01 and row["verdict"] == "missed", row)
+    check(row["ratio_p50"] == 0.5 and row["ratio"] == 3.01 and row["verdict"] == "missed", row)
 
 
 def several_limits_are_joined():
@@ -121,8 +125,8 @@ def the_driver_measures_and_reports():
         lines = path.with_suffix(".md").read_text().splitlines()
         check(lines[0].startswith(f"# {result['commit']}"), lines[0])
         table = [line for line in lines if line.startswith("|")]
-        check(len(table) == 3 and PROFILE in table[2], table)
-        check(len({line.count("|") for line in table}) == 1, "rows of unequal width")
+        check(PROFILE in table[2] and any(line.startswith("| receive+crc 64 KiB ") for line in table), table)
+        check(len({line.count("|") for line in table[:3]}) == 1, "rows of unequal width")
         check(not list((BUILD / "bench-data").glob("broker-*")), "the broker's folder is left behind")
 
 
