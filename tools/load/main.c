@@ -21,9 +21,11 @@ enum status {
 	STATUS_USAGE = 2,
 };
 
-#define PROGRESS_NS UINT64_C(1000000000)
+#define PROGRESS_NS        UINT64_C(1000000000)
+/* Threads' epolls, standard streams, what the main thread asks through. */
+#define DESCRIPTORS_BESIDE 128
 /* How often the main thread looks around. */
-#define LOOK_NS     UINT64_C(10000000)
+#define LOOK_NS            UINT64_C(10000000)
 
 static struct run run;
 
@@ -242,8 +244,9 @@ static void print_result(const struct result *sum, const struct usage *u, int64_
 		f.cpu_user_s = result_cpu_s(&u->from.ru_utime, &u->to.ru_utime);
 		f.cpu_system_s = result_cpu_s(&u->from.ru_stime, &u->to.ru_stime);
 	}
-	if (o->mode == LOAD_CONNECTIONS && sum->last_ns > run.start_ns)
-		f.connects_s = (double)sum->opened / ((double)(sum->last_ns - run.start_ns) / 1e9);
+	if (sum->opened_ns > run.start_ns)
+		f.connects_s = (double)sum->opened /
+		               ((double)(sum->opened_ns - run.start_ns) / 1e9);
 	sl_buf_init_grow(&b, 65536);
 	if (o->is_json)
 		result_json(&b, sum, &f);
@@ -311,14 +314,24 @@ static int load(const struct options *o)
 	return status;
 }
 
-static void raise_descriptor_limit(void)
+/* Return: 0; -EMFILE so many connections would not be opened. */
+static int raise_descriptor_limit(const struct options *o)
 {
 	struct rlimit limit;
+	uint64_t wanted = (uint64_t)(o->connections * o->fan_out) + DESCRIPTORS_BESIDE;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	fprintf(stderr,
+	        "sluice-load: %lld connections need %llu descriptors, %llu are allowed; fix: ulimit "
+	        "-Hn %llu\n",
+	        (long long)(o->connections * o->fan_out), (unsigned long long)wanted,
+	        (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+	return -EMFILE;
 }
 
 int main(int argc, char **argv)
@@ -342,7 +355,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	raise_descriptor_limit();
+	if (raise_descriptor_limit(&o) != 0)
+		return STATUS_USAGE;
 	run.opts = &o;
 	pthread_mutex_init(&run.lock, NULL);
 	atomic_store_explicit(&run.cluster_version, 1, memory_order_relaxed);

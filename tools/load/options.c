@@ -202,9 +202,11 @@ static const struct row rows[] = {
 	{"partitions", "N", KIND_INT, PCE, AT(partitions), 1, LOAD_PARTITIONS_MAX, NULL, "partitions of the topic when it has to be created (1)"},
 	{"replication", "N", KIND_INT, PCE, AT(replication), 1, 100, NULL, "replicas of the topic when it has to be created (1)"},
 	{"topic-config", "K=V", KIND_SPECIAL, PCE, 0, 0, 0, read_config, "configuration of the topic when it has to be created; repeatable"},
-	{"connections", "N", KIND_INT, ALL, AT(connections), 1, LOAD_CONNECTIONS_MAX, NULL, "connections, spread over the leaders (as many as partitions, at most 8; 100 in mode connections)"},
+	{"connections", "N", KIND_INT, PCE, AT(connections), 1, LOAD_CONNECTIONS_MAX, NULL, "connections, spread over the leaders (as many as partitions, at most 8)"},
+	{"connections", "N", KIND_INT, N, AT(connections), 1, LOAD_CONNECTIONS_MAX, NULL, "connections, spread over the brokers (100)"},
 	{"threads", "N", KIND_INT, ALL, AT(threads), 1, LOAD_THREADS_MAX, NULL, "threads, each with connections of its own (1)"},
-	{"rate", "R", KIND_REAL, P | E | N, AT(rate), 0, 1e9, NULL, "records a second in all, each due at its time; 0: flat out (0). Mode connections: opened a second"},
+	{"rate", "R", KIND_REAL, PE, AT(rate), 0, 1e9, NULL, "records a second in all, each due at its time; 0: flat out (0)"},
+	{"rate", "R", KIND_REAL, N, AT(rate), 0, 1e9, NULL, "connections opened a second; 0: flat out (0)"},
 	{"records", "N", KIND_INT, PCE, AT(records), 1, 1e12, NULL, "end after so many records; no warm-up then"},
 	{"duration", "SECONDS", KIND_REAL, ALL, AT(duration_s), 0.01, 1e7, NULL, "end after this time (10)"},
 	{"warmup", "SECONDS", KIND_REAL, PCE, AT(warmup_s), 0, 1e6, NULL, "time before the duration that does not count (1)"},
@@ -317,10 +319,11 @@ static void finish(struct options *o)
 		o->batch_bytes = o->batch_records > 0 ? LOAD_BATCH_BYTES_MAX : 65536;
 }
 
-static const struct row *find_row(const char *name, size_t name_len)
+static const struct row *find_row(const char *name, size_t name_len, enum load_mode mode)
 {
 	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
-		if (strlen(rows[i].name) == name_len && memcmp(rows[i].name, name, name_len) == 0)
+		if (rows[i].modes & 1u << mode && strlen(rows[i].name) == name_len &&
+		    memcmp(rows[i].name, name, name_len) == 0)
 			return &rows[i];
 	return NULL;
 }
@@ -332,11 +335,12 @@ static int parse_one(struct options *o, int argc, char **argv, int *at, char *wr
 	const char *word = argv[(*at)++];
 	const char *equals = strchr(word, '=');
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
-	const struct row *row = len > 2 && memcmp(word, "--", 2) == 0 ? find_row(word + 2, len - 2)
-	                                                              : NULL;
+	const struct row *row = len > 2 && memcmp(word, "--", 2) == 0
+	                                ? find_row(word + 2, len - 2, o->mode)
+	                                : NULL;
 	const char *text = equals ? equals + 1 : NULL;
 
-	if (!row || !(row->modes & 1u << o->mode)) {
+	if (!row) {
 		snprintf(wrong, wrong_bytes, "%s has no option %.*s; see sluice-load %s --help",
 		         mode_names[o->mode], (int)len, word, mode_names[o->mode]);
 		return -EINVAL;

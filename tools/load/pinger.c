@@ -151,7 +151,7 @@ static void on_opened(struct conn *c, uint64_t now_ns)
 
 	g->pinger->connecting--;
 	w->total.opened++;
-	w->total.last_ns = now_ns;
+	w->total.opened_ns = now_ns;
 	sl_hist_add(&w->total.connect_ns, now_ns - c->began_ns);
 }
 

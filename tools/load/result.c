@@ -17,6 +17,7 @@ void result_merge(struct result *into, const struct result *from)
 	into->opened += from->opened;
 	into->failed += from->failed;
 	into->last_ns = SL_MAX(into->last_ns, from->last_ns);
+	into->opened_ns = SL_MAX(into->opened_ns, from->opened_ns);
 	into->verify.checked += from->verify.checked;
 	into->verify.lost += from->verify.lost;
 	into->verify.duplicated += from->verify.duplicated;

@@ -17,9 +17,10 @@ struct result {
 	uint64_t bytes;  /* of record batches, as on the wire */
 	uint64_t errors; /* of the whole run, as all below: error codes and lost connections */
 	uint64_t retries;
-	uint64_t opened;  /* connections */
-	uint64_t failed;  /* could not be opened */
-	uint64_t last_ns; /* when the last counted answer came */
+	uint64_t opened;    /* connections */
+	uint64_t failed;    /* could not be opened */
+	uint64_t last_ns;   /* when the last counted answer came */
+	uint64_t opened_ns; /* when the last connection stood */
 	struct verify_counts verify;
 	struct sl_hist latency_ns;
 	struct sl_hist connect_ns;
