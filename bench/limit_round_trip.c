@@ -14,22 +14,27 @@
 #include "bench.h"
 #include "sluice/base/clock.h"
 
-#define EVENTS_MAX 16
-#define WAIT_MS    100
+#define EVENTS_MAX  16
+#define ANSWER_MAX  256
+#define REQUEST_MAX 4096 /* always fits into the socket as a whole */
+#define WAIT_MS     100
+#define RETRY_NS    100000 /* when the socket is full, after a stall */
 /* Requests under way when the machine stalls; beyond, the client waits for the server. */
-#define BACKLOG    65536
+#define BACKLOG     65536
+#define DRAIN_NS    UINT64_C(1000000000) /* for the last answers */
 
 struct client {
 	int fd;
 	uint64_t *due_ns; /* ring of BACKLOG */
 	uint64_t sent, answered;
-	size_t part; /* of the answer being received */
+	size_t unsent; /* rest of the request being sent */
+	size_t part;   /* of the answer being received */
 	uint8_t *request;
 };
 
 static int server_run(struct bench_side *side)
 {
-	static const uint8_t answer[256];
+	static const uint8_t answer[ANSWER_MAX];
 	const struct bench_opts *o = side->opts;
 	const struct bench_pair *pair = side->arg;
 	const uint64_t spin_ns = (uint64_t)o->spin_us * 1000;
@@ -45,7 +50,9 @@ static int server_run(struct bench_side *side)
 		bool is_spinning = now - last_ns < spin_ns;
 
 		(void)bench_counts(side, now);
-		if (now >= side->end_ns)
+		/* The client ends it, when it has its last answer: what is slowest must not be cut
+		 * off. */
+		if (now >= side->end_ns + 2 * DRAIN_NS)
 			break;
 		if (epoll_wait(epoll, events, EVENTS_MAX, is_spinning ? 0 : WAIT_MS) <= 0)
 			continue;
@@ -87,46 +94,58 @@ static int take_answers(struct bench_side *side, struct client *c)
 	return 0;
 }
 
-/* Sends all that is due at @now.  Return: 0 or -errno. */
-static int send_due(struct bench_side *side, struct client *c, uint64_t begin_ns, uint64_t now)
+static uint64_t due_at(const struct bench_side *side, const struct client *c, uint64_t begin_ns)
 {
-	const struct bench_opts *o = side->opts;
+	return begin_ns + (uint64_t)((double)c->sent * 1e9 / side->opts->rate);
+}
 
-	while (c->sent - c->answered < BACKLOG) {
-		uint64_t due = begin_ns + (uint64_t)((double)c->sent * 1e9 / o->rate);
+/* Sends all that is due and that the socket takes.  Return: nanoseconds until the next one; -errno.
+ */
+static int64_t send_due(struct bench_side *side, struct client *c, uint64_t begin_ns)
+{
+	const size_t request_bytes = side->opts->request_bytes;
 
-		if (due > now || due >= side->end_ns)
-			break;
-		c->due_ns[c->sent % BACKLOG] = due;
-		if (send(c->fd, c->request, o->request_bytes, MSG_NOSIGNAL) !=
-		    (ssize_t)o->request_bytes)
-			return -EIO;
-		c->sent++;
+	while (c->unsent > 0 || c->sent - c->answered < BACKLOG) {
+		ssize_t n;
+
+		if (c->unsent == 0) {
+			uint64_t due = due_at(side, c, begin_ns);
+			uint64_t now = sl_mono_ns();
+
+			if (due >= side->end_ns)
+				break;
+			if (due > now)
+				return (int64_t)(due - now);
+			c->due_ns[c->sent++ % BACKLOG] = due;
+			c->unsent = request_bytes;
+		}
+		n = send(c->fd, c->request, c->unsent, MSG_NOSIGNAL);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? RETRY_NS : -errno;
+		c->unsent -= (size_t)n;
 	}
-	return 0;
+	return WAIT_MS * 1000000;
 }
 
 static int client_loop(struct bench_side *side, struct client *c, int epoll)
 {
 	const uint64_t begin_ns = sl_mono_ns();
 	struct epoll_event events[EVENTS_MAX];
-	int rc = 0;
 
 	for (;;) {
 		uint64_t now = sl_mono_ns();
-		uint64_t due = begin_ns +
-		               (uint64_t)((double)(c->sent + 1) * 1e9 / side->opts->rate);
+		struct timespec wait = {0};
+		int64_t next_ns;
+		int rc = 0;
 
 		(void)bench_counts(side, now);
-		rc = send_due(side, c, begin_ns, now);
-		if (rc != 0 || (now >= side->end_ns && c->answered == c->sent) ||
-		    now >= side->end_ns + 1000000000)
-			return rc;
-		due = begin_ns + (uint64_t)((double)c->sent * 1e9 / side->opts->rate);
-		now = sl_mono_ns();
-		struct timespec wait = {.tv_nsec = due > now ? (long)SL_MIN(due - now, 100000000u)
-		                                             : 0};
-
+		next_ns = send_due(side, c, begin_ns);
+		if (next_ns < 0)
+			return (int)next_ns;
+		if (now >= side->end_ns &&
+		    (c->answered == c->sent || now >= side->end_ns + DRAIN_NS))
+			return 0;
+		wait.tv_nsec = (long)SL_MIN(next_ns, (int64_t)WAIT_MS * 1000000);
 		if (epoll_pwait2(epoll, events, EVENTS_MAX, &wait, NULL) > 0)
 			rc = take_answers(side, c);
 		if (rc != 0)
@@ -159,7 +178,10 @@ int bench_round_trip(const struct bench_opts *o)
 {
 	struct bench_side *sides = bench_sides(o, 1, 2);
 	struct bench_pair pair;
-	int rc = sides && o->rate > 0 && o->answer_bytes <= 256 ? 0 : -EINVAL;
+	int rc = sides && o->rate > 0 && o->answer_bytes <= ANSWER_MAX &&
+	                         o->request_bytes <= REQUEST_MAX
+	                 ? 0
+	                 : -EINVAL;
 
 	if (rc == 0)
 		rc = bench_pairs_open(&pair, 1);

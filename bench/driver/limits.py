@@ -5,8 +5,8 @@ import json
 import subprocess
 
 from machine import BUILD, Failed, disk_folder
+from profiles import BATCH_64_KIB, KIB, MIB
 
-KIB, MIB = 1024, 1024 * 1024
 PRODUCE_HEAD_BYTES = 120  # of a Produce request before its batch, and of that batch
 
 
@@ -19,7 +19,7 @@ def receive(batch_bytes, connections, in_flight):
 LIMITS = {
     "tcp sink 64 KiB": ["sink", "--request-bytes", 64 * KIB],
     "tcp sink 1 MiB": ["sink", "--request-bytes", MIB],
-    "receive+crc 64 KiB": receive(64 * KIB, 4, 5),
+    "receive+crc 64 KiB": receive(BATCH_64_KIB, 4, 5),
     "receive+crc 256 KiB": receive(256 * KIB, 4, 5),
     "receive+crc 1 MiB": receive(MIB, 4, 2),
     "receive+crc 64 x 16 KiB": receive(16 * KIB, 64, 1),
@@ -27,8 +27,8 @@ LIMITS = {
     "receive+crc 8 x 16 KiB": receive(16 * KIB, 8, 5),
     "echo 64 x 200 B": ["echo", "--connections", 64, "--in-flight", 1, "--request-bytes", 200,
                         "--answer-bytes", 60],
-    "sendfile 64 KiB x 1": ["sendfile", "--connections", 1, "--piece-bytes", 64 * KIB],
-    "sendfile 64 KiB x 8": ["sendfile", "--connections", 8, "--piece-bytes", 64 * KIB],
+    "sendfile 64 KiB x 1": ["sendfile", "--connections", 1, "--piece-bytes", BATCH_64_KIB],
+    "sendfile 64 KiB x 8": ["sendfile", "--connections", 8, "--piece-bytes", BATCH_64_KIB],
     "sendfile 1 MiB x 1": ["sendfile", "--connections", 1, "--piece-bytes", MIB],
     "sendfile 1 MiB x 8": ["sendfile", "--connections", 8, "--piece-bytes", MIB],
     "sendfile page cache": ["sendfile", "--connections", 1, "--piece-bytes", MIB, "--dir", "{disk}"],

@@ -7,6 +7,7 @@ neighbour meets both.  What is more than one call of sluice-load has a function 
 import dataclasses
 
 KIB, MIB = 1024, 1024 * 1024
+BATCH_64_KIB = 66 * KIB  # sluice-load's upper bound; whole records of 1 KiB then fill at least 64 KiB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +73,12 @@ def connections(count, **more):
 
 
 PROFILES = [
-    produce("100 B", 1, 100, 64 * KIB, ("receive+crc 64 KiB",)),
-    produce("1 KiB", 1, KIB, 64 * KIB, ("receive+crc 64 KiB",), target=0.75, core=True),
+    produce("100 B", 1, 100, BATCH_64_KIB, ("receive+crc 64 KiB",)),
+    produce("1 KiB", 1, KIB, BATCH_64_KIB, ("receive+crc 64 KiB",), target=0.75, core=True),
     produce("16 KiB", 1, 16 * KIB, 256 * KIB, ("receive+crc 256 KiB",)),
     produce("1 MiB", 1, MIB, 2 * MIB - 1, ("receive+crc 1 MiB",), in_flight=2),
-    produce("100 B", "all", 100, 64 * KIB, ("receive+crc 64 KiB", "durable 4 x 64 KiB")),
-    produce("1 KiB", "all", KIB, 64 * KIB, ("receive+crc 64 KiB", "durable 4 x 64 KiB")),
+    produce("100 B", "all", 100, BATCH_64_KIB, ("receive+crc 64 KiB", "durable 4 x 64 KiB")),
+    produce("1 KiB", "all", KIB, BATCH_64_KIB, ("receive+crc 64 KiB", "durable 4 x 64 KiB")),
     produce("16 KiB", "all", 16 * KIB, 256 * KIB, ("receive+crc 256 KiB", "durable 4 x 64 KiB")),
     produce("1 MiB", "all", MIB, 2 * MIB - 1, ("receive+crc 1 MiB", "direct write 1 MiB"), in_flight=2),
     produce("64 x 16 KiB", "all", KIB, 16 * KIB, ("receive+crc 64 x 16 KiB", "durable 64 x 16 KiB"),

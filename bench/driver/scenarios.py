@@ -14,6 +14,7 @@ import time
 
 import machine
 from machine import BUILD, MIB, Failed, Sample
+from profiles import BATCH_64_KIB
 from sluice import Broker, run, wait_for
 
 TAIL_BYTES = 512 * MIB   # as the sendfile limit's file: more than the last level cache
@@ -106,7 +107,7 @@ def measure_load(broker, arguments, topic, seconds, warmup):
 
 def fill(broker, topic, total_bytes, partitions=1):
     """Writes a topic of 1 KiB records, flat out."""
-    arguments = ["produce", "--record-bytes", 1024, "--batch-bytes", 65536, "--acks", "all", "--connections", 4,
+    arguments = ["produce", "--record-bytes", 1024, "--batch-bytes", BATCH_64_KIB, "--acks", "all", "--connections", 4,
                  "--partitions", partitions, "--records", total_bytes // 1024]
     finish_load(start_load(broker.bootstrap, arguments, topic), LOAD_GRACE_S)
 
