@@ -67,7 +67,12 @@ struct op {
 
 struct link {
 	struct link_opts opts;
-	char *path;              /* Owned */
+	char *path;               /* Owned */
+	int sock;                 /* Owned; connected, the answer has not come; else -1 */
+	struct loop_fd answer_fd; /* of @sock */
+	/* Owned.  Memory of the data plane's records: it outlives the data plane because it is
+	 * here. */
+	struct sl_ipc_tiers held;
 	struct sl_ipc_link *ipc; /* Owned; NULL while down */
 	struct queue *queues;    /* Owned; one per channel */
 	const char *doom;        /* why the attachment must end; NULL: it is well */
@@ -112,6 +117,7 @@ int link_create(struct link **out, const struct link_opts *opts)
 		free(l);
 		return -ENOMEM;
 	}
+	l->sock = -1;
 	sl_list_init(&l->failed);
 	loop_work_init(&l->poll_work, poll_channels, l);
 	loop_work_init(&l->failed_work, run_failed, l);
@@ -150,6 +156,11 @@ struct sl_shm *link_shm(const struct link *l)
 uint64_t link_attach_count(const struct link *l)
 {
 	return l->attach_count;
+}
+
+const struct sl_ipc_tiers *link_held(const struct link *l)
+{
+	return &l->held;
 }
 
 /* ---- Questions and their ends ---- */
@@ -711,33 +722,80 @@ static void note_failure(struct link *l, int rc)
 		sl_log(ERR, ipc, "fail attach path=%s cause=\"%s\"", l->path, strerror(-rc));
 }
 
-static void try_attach(void *arg)
+static void attempt_failed(struct link *l, int rc)
 {
-	struct link *l = arg;
-	int rc = sl_ipc_connect(&l->ipc, l->path);
+	note_failure(l, rc);
+	retry_later(l);
+}
 
-	if (rc < 0) {
-		l->ipc = NULL;
-		note_failure(l, rc);
-		retry_later(l);
-		return;
-	}
+static void begin(struct link *l)
+{
+	int rc;
+
 	l->lanes_count = l->ipc->lanes_count;
 	rc = watch(l);
 	if (rc < 0) {
-		note_failure(l, rc);
 		detach(l);
-		retry_later(l);
+		attempt_failed(l, rc);
 		return;
 	}
 	l->last_error = 0;
 	l->attach_count++;
 	l->attached_ms = loop_mono_ms(l->opts.loop);
 	count(l, COUNTER_attachments);
-	sl_log(INFO, ipc, "attach dataplane pid=%d lanes=%u incarnation=%016llx", l->ipc->peer_pid,
-	       l->lanes_count, (unsigned long long)l->ipc->incarnation);
+	sl_log(INFO, ipc, "attach dataplane pid=%d lanes=%u incarnation=%016llx tiers=%u",
+	       l->ipc->peer_pid, l->lanes_count, (unsigned long long)l->ipc->incarnation,
+	       l->held.count);
 	l->opts.events.attached(l->opts.events.arg);
 	loop_work_post(l->opts.loop, &l->poll_work);
+}
+
+/* The answer, or the end of a data plane that gave none. */
+static void on_answer(void *arg, uint32_t events)
+{
+	struct link *l = arg;
+	struct sl_ipc_tiers used;
+	int rc;
+
+	(void)events;
+	/* Before the call that may close the descriptor. */
+	loop_fd_del(l->opts.loop, &l->answer_fd);
+	rc = sl_ipc_read_answer(&l->ipc, l->sock, &used);
+	if (rc == -EAGAIN) {
+		rc = loop_fd_add(l->opts.loop, &l->answer_fd, EPOLLIN | EPOLLRDHUP);
+		if (rc == 0)
+			return;
+		close(l->sock);
+	}
+	l->sock = -1;
+	if (rc < 0) {
+		attempt_failed(l, rc);
+		return;
+	}
+	/* Only now: a data plane that died before it answered may not have saved what is in them.
+	 */
+	sl_ipc_tiers_close(&l->held);
+	l->held = used;
+	begin(l);
+}
+
+static void try_attach(void *arg)
+{
+	struct link *l = arg;
+	int rc = sl_ipc_connect(l->path, &l->held);
+
+	if (rc < 0) {
+		attempt_failed(l, rc);
+		return;
+	}
+	l->sock = rc;
+	l->answer_fd = (struct loop_fd){rc, on_answer, l};
+	rc = loop_fd_add(l->opts.loop, &l->answer_fd, EPOLLIN | EPOLLRDHUP);
+	if (rc == 0)
+		return;
+	close(l->sock);
+	l->sock = -1;
+	attempt_failed(l, rc);
 }
 
 void link_destroy(struct link *l)
@@ -745,8 +803,13 @@ void link_destroy(struct link *l)
 	if (!l)
 		return;
 	loop_timer_stop(l->opts.loop, &l->retry_timer);
+	if (l->sock >= 0) {
+		loop_fd_del(l->opts.loop, &l->answer_fd);
+		close(l->sock);
+	}
 	if (l->ipc)
 		detach(l);
+	sl_ipc_tiers_close(&l->held);
 	fail_ops(l);
 	run_failed(l);
 	loop_work_cancel(&l->failed_work);

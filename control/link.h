@@ -55,6 +55,8 @@ uint64_t link_incarnation(const struct link *l);
 struct sl_shm *link_shm(const struct link *l);
 /* Attachments since the start. */
 uint64_t link_attach_count(const struct link *l);
+/* What is kept for the next data plane; while up, what the present one uses. */
+const struct sl_ipc_tiers *link_held(const struct link *l);
 
 /**
  * link_send_host() - one message to the data plane's host thread

@@ -17,11 +17,21 @@
 
 #include "net/pool.h"
 
+struct cold;
+struct guard;
 struct image;
 struct request;
 struct partition;
 struct sl_codec_ctx;
-struct syncer;
+struct sl_hot_pool;
+struct writer;
+
+/* When appended data has to be on stable storage: flush, flush.ms and flush.bytes of a topic. */
+struct flush_policy {
+	bool is_lazy; /* acks=all does not wait for it */
+	int64_t ms;
+	int64_t bytes;
+};
 
 /* Broker configuration as the hot path wants it; constant after start. */
 struct ctx_config {
@@ -79,7 +89,10 @@ struct ctx {
 	struct sl_channel *control;     /* NULL: the control process is away */
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
-	struct syncer *syncer;
+	struct writer *writer;
+	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
+	struct guard *guard;     /* Owned; NULL: nothing is sent by reference but files */
+	struct cold *cold;       /* Owned; what was read ahead for catch-up readers */
 
 	struct ctx_deadlines deadlines;
 	struct request *
@@ -87,6 +100,7 @@ struct ctx {
 	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
 	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
 	struct sl_list partitions; /* struct partition.lane_link */
+	int64_t point_ms;          /* not before: next checkpoint of any partition */
 	struct ctx_dirs dirs;
 	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list

@@ -131,6 +131,9 @@ static void replace_cluster(struct image *image, char *id, struct image_node *no
 	image->cluster_id = id;
 	image->nodes = nodes;
 	image->nodes_count = nodes_count;
+	image->host_bytes_max = 0;
+	for (uint32_t i = 0; i < nodes_count; i++)
+		image->host_bytes_max = SL_MAX(image->host_bytes_max, strlen(nodes[i].host) + 1);
 }
 
 int image_set_cluster(struct image *image, const struct sl_image_broker *rec)

@@ -11,6 +11,8 @@
 #include "sluice/base/hash.h"
 #include "sluice/store/log.h"
 
+#include "ctx.h"
+
 struct partition;
 struct sl_image_broker;
 struct sl_image_topic;
@@ -37,8 +39,7 @@ struct topic_config {
 	int32_t min_insync_replicas;
 	bool is_compact;
 	bool is_log_append_time;
-	bool is_flush_lazy;
-	int64_t flush_ms;
+	struct flush_policy flush;
 	int64_t timestamp_before_max_ms;
 	int64_t timestamp_after_max_ms;
 	struct sl_log_config log;
@@ -63,6 +64,7 @@ struct image {
 	bool auto_create_topics;
 	uint32_t nodes_count;
 	struct image_node *nodes;
+	size_t host_bytes_max; /* the longest host of a node, with its NUL */
 	struct sl_map by_name; /* name -> struct topic */
 	struct sl_map by_id;   /* id -> struct topic */
 };

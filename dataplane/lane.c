@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +22,15 @@
 #include <rte_ring.h>
 
 #include "image.h"
+#include "net/guard.h"
 #include "partition/partition.h"
+#include "partition/writer.h"
+#include "reply/cold.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
+#include "sluice/store/hot.h"
 #include "sluice/wire/compress.h"
 
 #define LANE_EVENTS_MAX      256
@@ -37,7 +42,7 @@
 #define LANE_OUT_BYTES       ((size_t)64 << 20)
 #define LANE_SLEEP_MS_MAX    1000
 #define LANE_DRAIN_MS        3000
-#define LANE_SYNCS           4096
+#define LANE_SYNCS           1024 /* group commits under way */
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {
@@ -53,7 +58,7 @@ struct lane {
 	struct rte_ring *inbox;    /* Owned; host -> lane */
 	struct rte_ring *outbox;   /* Owned; lane -> host */
 	int epoll_fd;
-	int wake_fd; /* the host and the group commit thread write it */
+	int wake_fd; /* the host and the writer write it */
 	int control_wake_fd;
 	int host_wake_fd;
 	int listen_fds[2];
@@ -66,6 +71,8 @@ struct lane {
 	struct lane_msg *stop_msg;
 	struct sl_list detach_msgs; /* DETACH messages under way: struct lane_msg.link */
 	uint64_t idle_since_ns;
+	uint64_t turn_tsc;      /* when this iteration began */
+	uint64_t asleep_cycles; /* of this iteration */
 };
 
 static int watch(const struct lane *lane, int fd, uint64_t tag)
@@ -127,6 +134,15 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->control_parked = calloc(conns, sizeof(struct request *));
 	if (!ctx->out.holes || !ctx->deadlines.heap || !ctx->control_parked)
 		return -ENOMEM;
+	rc = guard_create(&ctx->guard, ctx);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc != 0)
+		sl_log(WARN, lane, "open netlink lane=%u: %s: memory is sent by copy only",
+		       ctx->index, strerror(-rc));
+	rc = cold_create(&ctx->cold);
+	if (rc != 0)
+		return rc;
 	return sl_codec_ctx_create(&ctx->codec, NULL);
 }
 
@@ -141,6 +157,16 @@ static int create_rings(struct lane *lane)
 	lane->outbox = rte_ring_create(name, LANE_MESSAGES, SOCKET_ID_ANY,
 	                               RING_F_SP_ENQ | RING_F_SC_DEQ);
 	return lane->inbox && lane->outbox ? 0 : -ENOMEM;
+}
+
+static int create_writer(struct lane *lane, const struct lane_opts *o)
+{
+	const struct writer_opts wo = {.files = *o->files,
+	                               .wake_fd = lane->wake_fd,
+	                               .depth = LANE_SYNCS,
+	                               .stats = o->stats};
+
+	return writer_create(&lane->ctx.writer, &wo);
 }
 
 int lane_create(struct lane **out, const struct lane_opts *o)
@@ -162,7 +188,7 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	if (rc == 0)
 		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : create_rings(lane);
 	if (rc == 0)
-		rc = syncer_create(&lane->ctx.syncer, o->files, lane->wake_fd, LANE_SYNCS);
+		rc = create_writer(lane, o);
 	if (rc == 0)
 		rc = sessions_create(&lane->sessions, &lane->ctx, lane->epoll_fd);
 	for (unsigned i = LANE_FD_BOOTSTRAP; i <= LANE_FD_LANE; i++)
@@ -178,14 +204,21 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	return 0;
 }
 
+struct writer *lane_writer(const struct lane *lane)
+{
+	return lane->ctx.writer;
+}
+
 void lane_destroy(struct lane *lane)
 {
 	if (!lane)
 		return;
 	sessions_destroy(lane->sessions);
-	syncer_destroy(lane->ctx.syncer);
+	writer_destroy(lane->ctx.writer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
+	guard_destroy(lane->ctx.guard);
+	cold_destroy(lane->ctx.cold);
 	sl_codec_ctx_destroy(lane->ctx.codec);
 	free(lane->ctx.control_parked);
 	free(lane->ctx.deadlines.heap);
@@ -270,6 +303,21 @@ static void forget_listeners(struct lane *lane)
 		(void)epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, lane->listen_fds[i], NULL);
 }
 
+/* Chunks belong to logs, and sockets may still show their pages: the pool asks both. */
+static void set_hot(struct ctx *ctx, struct sl_hot_pool *hot)
+{
+	const struct sl_hot_pool_ops ops = {
+		.forget = sl_log_forget,
+		.settle = guard_settle,
+		.settle_arg = ctx->guard,
+	};
+
+	SL_ASSERT(sl_list_is_empty(&ctx->partitions));
+	ctx->hot = hot;
+	if (hot)
+		sl_hot_pool_set_ops(hot, &ops);
+}
+
 /* Return: true when the message is done with and goes back. */
 static bool obey(struct lane *lane, struct lane_msg *msg)
 {
@@ -290,11 +338,13 @@ static bool obey(struct lane *lane, struct lane_msg *msg)
 		partition_detach(ctx, msg->partition);
 		return false;
 	case LANE_MSG_CONFIG:
-		partition_configure(ctx, msg->partition, msg->log_config, msg->is_flush_lazy,
-		                    msg->flush_ms);
+		partition_configure(ctx, msg->partition, msg->log_config, &msg->flush);
 		return true;
 	case LANE_MSG_DIR_OFFLINE:
 		partition_dir_offline(ctx, msg->log_dir, msg->error);
+		return true;
+	case LANE_MSG_HOT:
+		set_hot(ctx, msg->hot);
 		return true;
 	case LANE_MSG_CONTROL:
 		set_control(lane, msg);
@@ -394,13 +444,23 @@ static void drain_eventfd(int fd)
 		sl_log(ERR, lane, "read eventfd: %s", strerror(errno));
 }
 
+static void woke(struct lane *lane)
+{
+	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	writer_wake(lane->ctx.writer);
+}
+
 static unsigned poll_events(struct lane *lane, int timeout_ms)
 {
 	struct epoll_event events[LANE_EVENTS_MAX];
+	uint64_t began = timeout_ms != 0 ? rte_rdtsc() : 0;
 	int n = epoll_wait(lane->epoll_fd, events, LANE_EVENTS_MAX, timeout_ms);
 
-	if (timeout_ms != 0)
-		atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	if (timeout_ms != 0) {
+		woke(lane);
+		lane->asleep_cycles = rte_rdtsc() - began;
+	}
+	ctx_count(&lane->ctx, SL_STAT_epoll_events, n > 0 ? (uint64_t)n : 0);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = events[i].data.u64;
 
@@ -431,10 +491,10 @@ static bool may_sleep(struct lane *lane)
 	atomic_store_explicit(&lane->is_asleep, true, memory_order_relaxed);
 	/* Pairs with lane_post(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (rte_ring_empty(lane->inbox) &&
+	if (rte_ring_empty(lane->inbox) && writer_sleep(lane->ctx.writer) &&
 	    (!lane->ctx.control || sl_channel_sleep(lane->ctx.control)))
 		return true;
-	atomic_store_explicit(&lane->is_asleep, false, memory_order_relaxed);
+	woke(lane);
 	return false;
 }
 
@@ -463,10 +523,38 @@ static int idle_timeout(struct lane *lane, unsigned work)
 	return (int)ms;
 }
 
+/* Where this iteration's time went.  The next one begins where this one ended, so that no cycle of
+ * the lane's life is left out or counted twice. */
+static void count_turn(struct lane *lane, unsigned work)
+{
+	struct ctx *ctx = &lane->ctx;
+	uint64_t now = rte_rdtsc();
+
+	ctx_count(ctx, SL_STAT_polls, 1);
+	ctx_count(ctx, SL_STAT_polls_busy, work ? 1 : 0);
+	ctx_count(ctx, SL_STAT_epoll_calls, 1);
+	ctx_count(ctx, SL_STAT_epoll_calls_busy, work ? 1 : 0);
+	ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
+	          now - lane->turn_tsc - lane->asleep_cycles);
+	ctx_count(ctx, SL_STAT_cycles_asleep, lane->asleep_cycles);
+	lane->turn_tsc = now;
+	lane->asleep_cycles = 0;
+}
+
 static bool is_finished(struct lane *lane)
 {
 	return lane->is_stopping &&
 	       (sessions_drained(lane->sessions) || lane->ctx.now_ms >= lane->stop_ms);
+}
+
+/* For ps -T, top -H and perf. */
+static void name_thread(uint32_t index)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "lane-%u", index);
+	/* Fails only for names that are too long. */
+	(void)pthread_setname_np(pthread_self(), name);
 }
 
 int lane_main(void *arg)
@@ -475,15 +563,14 @@ int lane_main(void *arg)
 	struct ctx *ctx = &lane->ctx;
 	unsigned work = 1;
 
+	name_thread(ctx->index);
 	read_clocks(ctx);
-	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d", ctx->index, ctx->node_id,
-	       sched_getcpu());
+	sl_log(INFO, lane, "start lane=%u node=%d cpu=%d writer=%s", ctx->index, ctx->node_id,
+	       sched_getcpu(), writer_name(ctx->writer));
+	writer_wake(ctx->writer);
+	lane->turn_tsc = rte_rdtsc();
 	while (!is_finished(lane)) {
-		uint64_t begin;
-		int timeout_ms = idle_timeout(lane, work);
-
-		work = poll_events(lane, timeout_ms);
-		begin = rte_rdtsc();
+		work = poll_events(lane, idle_timeout(lane, work));
 		read_clocks(ctx);
 		if (lane->accept_ms && ctx->now_ms >= lane->accept_ms)
 			serve(lane);
@@ -493,10 +580,7 @@ int lane_main(void *arg)
 		work += partition_poll(ctx);
 		work += partition_tick(ctx);
 		work += release(lane);
-		ctx_count(ctx, SL_STAT_polls, 1);
-		ctx_count(ctx, work ? SL_STAT_polls_busy : SL_STAT_polls, work ? 1 : 0);
-		ctx_count(ctx, work ? SL_STAT_cycles_busy : SL_STAT_cycles_idle,
-		          rte_rdtsc() - begin);
+		count_turn(lane, work);
 		sl_stat_set(ctx->stats, SL_STAT_buffer_bytes_used, ctx->pool.used);
 	}
 	sessions_destroy(lane->sessions);

@@ -10,7 +10,9 @@
 
 struct lane;
 struct sl_files;
+struct sl_hot_pool;
 struct sl_log_config;
+struct writer;
 
 struct lane_opts {
 	uint32_t index;
@@ -22,7 +24,7 @@ struct lane_opts {
 	uint32_t partitions_max;
 	struct sl_lane_stats *stats;
 	const struct image *image;    /* the empty image to start with */
-	const struct sl_files *files; /* for the group commit thread */
+	const struct sl_files *files; /* for the writer */
 	int bootstrap_fd, lane_fd;    /* listening sockets; owned by the host */
 	int host_wake_fd;             /* written when a message goes back; owned by the host */
 };
@@ -34,6 +36,7 @@ enum lane_msg_type {
 	LANE_MSG_DETACH,      /* stop serving it; back = nobody refers to it any more */
 	LANE_MSG_CONFIG,      /* msg->partition has a new configuration */
 	LANE_MSG_DIR_OFFLINE, /* msg->log_dir failed: no appends to its partitions any more */
+	LANE_MSG_HOT,         /* msg->hot is the lane's; once, before its first partition */
 	LANE_MSG_CONTROL, /* use msg->channel (NULL: none); back = the old one is not used any more
 	                   */
 	LANE_MSG_CONNECTIONS, /* fill msg->text with JSON objects, one per connection, ',' between
@@ -48,11 +51,11 @@ struct lane_msg {
 	struct sl_list link; /* the lane's own */
 	union {
 		const struct image *image;
+		struct sl_hot_pool *hot; /* NULL: there is none */
 		struct {
 			struct partition *partition;
 			const struct sl_log_config *log_config; /* with CONFIG */
-			bool is_flush_lazy;
-			int64_t flush_ms;
+			struct flush_policy flush;
 		};
 		struct {
 			uint32_t log_dir;
@@ -72,6 +75,8 @@ struct lane_msg {
 
 /* Cold: allocates everything the lane will ever use.  Context: host thread. */
 int lane_create(struct lane **out, const struct lane_opts *opts) SL_MUST_CHECK;
+/* To be prepared before lane_main(), and asked for its name at any time. */
+struct writer *lane_writer(const struct lane *lane);
 /* After its thread ended. */
 void lane_destroy(struct lane *lane);
 /* The thread's function (lcore_function_t): returns 0 after LANE_MSG_STOP. */

@@ -135,22 +135,39 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int run(const struct host_opts *opts, char error[SL_CONF_ERROR_MAX])
+/* The lanes and the host thread, until the end. */
+static int serve(struct host *host, const struct eal_plan *plan, char error[SL_CONF_ERROR_MAX])
+{
+	const struct host_memory memory = {plan->is_huge, plan->huge_reason};
+	int rc = host_create_lanes(host, &memory, error);
+
+	for (uint32_t i = 0; rc == 0 && i < plan->lanes_count; i++)
+		rc = rte_eal_remote_launch(lane_main, host_lane(host, i), i + 1);
+	if (rc == 0) {
+		telemetry_start(host);
+		rc = host_run(host);
+	}
+	rte_eal_mp_wait_lcore();
+	telemetry_stop();
+	return rc;
+}
+
+static int run(const struct host_opts *opts, struct eal_plan *plan, char error[SL_CONF_ERROR_MAX])
 {
 	struct host *host;
+	bool is_started;
 	int rc = host_create(&host, opts, error);
 
 	if (rc != 0)
 		return rc;
-	for (uint32_t i = 0; rc == 0 && i < opts->lanes_count; i++)
-		rc = rte_eal_remote_launch(lane_main, host_lane(host, i), i + 1);
-	telemetry_start(host);
-	if (rc == 0)
-		rc = host_run(host);
-	rte_eal_mp_wait_lcore();
-	telemetry_stop();
+	rc = eal_start(plan, opts->conf, error);
+	is_started = rc == 0;
+	if (is_started)
+		rc = serve(host, plan, error);
 	host_destroy(host);
-	if (rc != 0)
+	if (is_started)
+		eal_stop();
+	if (rc != 0 && !*error)
 		snprintf(error, SL_CONF_ERROR_MAX, "run data plane: %s", strerror(-rc));
 	return rc;
 }
@@ -183,13 +200,7 @@ int main(int argc, char **argv)
 	}
 	if (rc == 0) {
 		raise_nofile(&conf, plan.lanes_count);
-		rc = eal_start(&plan, &conf, error);
-	}
-	if (rc == 0) {
-		opts.is_huge = plan.is_huge;
-		opts.huge_reason = plan.huge_reason;
-		rc = run(&opts, error);
-		eal_stop();
+		rc = run(&opts, &plan, error);
 	}
 	if (rc != 0)
 		sl_log(ERR, main, "%s", *error ? error : strerror(-rc));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Samples of the lanes' busy cycles in a ring, taken by a timer, so that any number of readers get
- * the same answer.  A lane that sleeps counts no cycles, so idle is what is not busy.
+ * the same answer.  A sleep is counted when it ends, so idle is what is not busy.
  */
 #include "busy.h"
 

@@ -75,6 +75,25 @@ static void check_hugepages(json_t **list, struct control *c)
 	checks_add(list, "hugepages", &t);
 }
 
+/* While the data plane is away: what is kept for it.  It knows more itself. */
+static void check_tier(json_t **list, struct control *c)
+{
+	const struct sl_ipc_tiers *held = link_held(c->link);
+	struct check_text t = {"ok", NULL, NULL, NULL};
+	unsigned long long bytes = 0;
+	char cause[TEXT_MAX];
+
+	for (uint32_t i = 0; i < held->count; i++)
+		bytes += held->tiers[i].bytes;
+	t.cause = cause;
+	if (held->count)
+		snprintf(cause, sizeof(cause), "%llu MiB of records are kept for the data plane",
+		         bytes >> 20);
+	else
+		snprintf(cause, sizeof(cause), "none is kept for the data plane");
+	checks_add(list, "hot_tier", &t);
+}
+
 /* A limit of the data plane; of this process, which the same parent started, when that is hidden.
  */
 static unsigned long long limit_of(struct control *c, int what)
@@ -191,6 +210,7 @@ static void check_clock(json_t **list)
 void checks_machine(json_t **list, struct control *c)
 {
 	check_hugepages(list, c);
+	check_tier(list, c);
 	check_memlock(list, c);
 	check_nofile(list, c);
 	check_io_uring(list);

@@ -270,6 +270,11 @@ int apply_destroy(struct apply *a)
 	return rc;
 }
 
+void apply_set_hot(struct apply *a, struct sl_hot_pool *const *by_lane)
+{
+	a->table.hot = by_lane;
+}
+
 const struct image *apply_image(const struct apply *a)
 {
 	return a->next ? a->next : a->current;
@@ -337,8 +342,7 @@ static void send_config(struct apply *a, struct hosted *h)
 {
 	h->msg.partition = &h->p;
 	h->msg.log_config = &h->config.log;
-	h->msg.is_flush_lazy = h->config.is_flush_lazy;
-	h->msg.flush_ms = h->config.flush_ms;
+	h->msg.flush = h->config.flush;
 	post(a, &h->msg, LANE_MSG_CONFIG, (uint32_t)h->p.lane);
 }
 

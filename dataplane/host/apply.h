@@ -35,6 +35,10 @@ int apply_create(struct apply **out, const struct apply_opts *opts) SL_MUST_CHEC
 /* After every lane has ended: closes all logs.  Return: 0 or the first -errno of a close. */
 int apply_destroy(struct apply *a);
 
+/* The lanes' parts of the hot tier, for logs.  @by_lane: Borrowed as long as @a; before the first
+ * message. */
+void apply_set_hot(struct apply *a, struct sl_hot_pool *const *by_lane);
+
 /* What the lanes serve, or are just about to: for a lane that is being created. */
 const struct image *apply_image(const struct apply *a);
 const struct hosted_table *apply_table(const struct apply *a);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attachment.  The rings stay mapped until every lane has said that it does not use its channel any
- * more; until then a new control process waits in the listen queue.
+ * Attachment.  The control process speaks first, since what it holds decides what it is answered.
+ * The rings stay mapped until every lane has said that it does not use its channel any more; until
+ * then a new control process waits in the listen queue.
  */
 #include "attach.h"
 
@@ -20,6 +21,7 @@
 /* X(name) */
 #define ATTACH_STATES(X)                                                                       \
 	X(NONE)    /* nobody; the next connection moves it on */                               \
+	X(HEARING) /* somebody has connected; its hello, its end or another one moves it on */ \
 	X(UP)      /* lanes have, or are about to get, their channels; the peer's end moves it \
 	              on */                                                                    \
 	X(CLOSING) /* lanes are giving their channels back; moved on when all have */
@@ -42,7 +44,8 @@ struct attach {
 	uint32_t lanes_count;
 	int listen_fd;
 	enum attach_state state;
-	struct sl_ipc_link *link;   /* Owned; NULL in NONE */
+	int sock;                   /* Owned; in HEARING, else -1 */
+	struct sl_ipc_link *link;   /* Owned; in UP and CLOSING, else NULL */
 	struct lane_msg *give_msgs; /* Owned; per lane: the channel */
 	struct lane_msg *take_msgs; /* Owned; per lane: no channel */
 	uint32_t awaited;           /* of both that lanes still have */
@@ -70,6 +73,7 @@ int attach_create(struct attach **out, const struct attach_opts *opts)
 	a->opts = *opts;
 	a->lanes_count = opts->shm->lanes_count;
 	a->listen_fd = -1;
+	a->sock = -1;
 	sl_list_init(&a->queue);
 	a->give_msgs = calloc(a->lanes_count, sizeof(*a->give_msgs));
 	a->take_msgs = calloc(a->lanes_count, sizeof(*a->take_msgs));
@@ -106,6 +110,8 @@ void attach_destroy(struct attach *a)
 		return;
 	sl_ipc_close(a->link);
 	drop_queue(a);
+	if (a->sock >= 0)
+		close(a->sock);
 	if (a->listen_fd >= 0) {
 		close(a->listen_fd);
 		(void)unlink(a->opts.path);
@@ -192,23 +198,13 @@ static bool is_peer_gone(const struct attach *a)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-static void accept_peer(struct attach *a)
+static void begin(struct attach *a)
 {
-	int rc = sl_ipc_accept(&a->link, a->listen_fd, a->opts.shm, a->opts.shm_bytes,
-	                       a->opts.shm_fd);
+	int rc;
 
-	if (rc == -EAGAIN)
-		return;
-	if (rc != 0) {
-		sl_log(WARN, host, "refuse control: %s", strerror(-rc));
-		return;
-	}
 	a->state = ATTACH_UP;
 	a->generation++;
-	rc = watch(a, EPOLL_CTL_ADD, a->link->sock, ATTACH_FD_SOCK, EPOLLIN | EPOLLRDHUP);
-	if (rc == 0)
-		rc = watch(a, EPOLL_CTL_ADD, a->link->channel_wake_fds[0], ATTACH_FD_CHANNEL,
-		           EPOLLIN);
+	rc = watch(a, EPOLL_CTL_ADD, a->link->channel_wake_fds[0], ATTACH_FD_CHANNEL, EPOLLIN);
 	sl_log(INFO, host, "attach control pid=%d", a->link->peer_pid);
 	post_all(a, a->give_msgs, a->link);
 	a->opts.attached(a->opts.arg);
@@ -216,19 +212,104 @@ static void accept_peer(struct attach *a)
 		attach_drop(a, "its descriptors cannot be watched");
 }
 
+/* What it holds is dealt with before it is answered: as long as it is not, it keeps that. */
+static void answer(struct attach *a, const struct sl_ipc_tiers *offered)
+{
+	struct sl_ipc_tiers used = {0};
+	int sock = a->sock;
+	int rc = a->opts.greeted(a->opts.arg, offered, &used);
+
+	a->sock = -1;
+	if (rc == 0)
+		rc = sl_ipc_answer(&a->link, sock, a->opts.shm, a->opts.shm_bytes, a->opts.shm_fd,
+		                   &used);
+	else
+		close(sock);
+	if (rc == 0)
+		begin(a);
+	else
+		sl_log(WARN, host, "refuse control: %s", strerror(-rc));
+}
+
+/* Its hello, if it has come. */
+static void hear(struct attach *a)
+{
+	struct sl_ipc_tiers offered;
+	int rc = sl_ipc_read_offer(a->sock, &offered);
+
+	if (rc == -EAGAIN)
+		return;
+	a->state = ATTACH_NONE;
+	if (rc == 0) {
+		answer(a, &offered);
+		sl_ipc_tiers_close(&offered);
+		return;
+	}
+	sl_log(WARN, host, "refuse control: %s",
+	       rc == -EPROTO ? "its hello is not of this version" : strerror(-rc));
+	sl_ipc_refuse(a->sock);
+	a->sock = -1;
+}
+
+static void accept_peer(struct attach *a)
+{
+	int rc = sl_ipc_accept(a->listen_fd);
+
+	if (rc == -EAGAIN)
+		return;
+	if (rc >= 0) {
+		a->sock = rc;
+		rc = watch(a, EPOLL_CTL_ADD, a->sock, ATTACH_FD_SOCK, EPOLLIN | EPOLLRDHUP);
+	}
+	if (rc == 0) {
+		a->state = ATTACH_HEARING;
+		hear(a);
+		return;
+	}
+	sl_log(WARN, host, "refuse control: %s", strerror(-rc));
+	if (a->sock >= 0)
+		close(a->sock);
+	a->sock = -1;
+}
+
+static void refuse_second(struct attach *a)
+{
+	int sock = sl_ipc_accept(a->listen_fd);
+
+	if (sock == -EAGAIN)
+		return;
+	sl_log(WARN, host, "refuse second control: %s, pid=%d is attached",
+	       sock < 0 ? strerror(-sock) : "one is enough", a->link->peer_pid);
+	if (sock >= 0)
+		sl_ipc_refuse(sock);
+}
+
+/* Who says nothing does not keep out one that may have something to say. */
+static void give_up_silent(struct attach *a)
+{
+	sl_log(WARN, host, "refuse control: it connected and said nothing");
+	sl_ipc_refuse(a->sock);
+	a->sock = -1;
+	a->state = ATTACH_NONE;
+}
+
 static void on_listen(struct attach *a)
 {
-	/* Its end may be in the same burst of events, behind this one. */
+	/* Its end or its hello may be in the same burst of events, behind this one. */
 	if (a->state == ATTACH_UP && is_peer_gone(a))
 		attach_drop(a, "it is gone");
+	if (a->state == ATTACH_HEARING)
+		hear(a);
 	switch (a->state) {
+	case ATTACH_HEARING:
+		give_up_silent(a);
+		accept_peer(a);
+		break;
 	case ATTACH_NONE:
 		accept_peer(a);
 		break;
 	case ATTACH_UP:
-		if (sl_ipc_refuse(a->listen_fd) == 0)
-			sl_log(WARN, host, "refuse second control: pid=%d is attached",
-			       a->link->peer_pid);
+		refuse_second(a);
 		break;
 	case ATTACH_CLOSING:
 		/* It waits in the queue; finish_closing() looks again. */
@@ -243,6 +324,8 @@ void attach_event(struct attach *a, enum attach_fd fd)
 {
 	if (fd == ATTACH_FD_LISTEN) {
 		on_listen(a);
+	} else if (a->state == ATTACH_HEARING) {
+		hear(a);
 	} else if (a->state != ATTACH_UP) {
 		return; /* of before attach_drop(), in the same burst */
 	} else if (fd == ATTACH_FD_CHANNEL) {

@@ -27,6 +27,14 @@ struct attach_opts {
 	int epoll_fd;
 	/* To lane msg->lane; comes back through attach_returned(). */
 	void (*post)(void *arg, struct lane_msg *msg);
+	/**
+	 * greeted() - a control process told what it holds, and is about to be answered
+	 * @offered: memory of a data plane before this one; borrowed
+	 * @used: to be filled: what this one uses, which the control process keeps instead;
+	 * descriptors are borrowed during the call that follows
+	 * Return: 0; -errno it is not answered, and keeps what it holds.
+	 */
+	int (*greeted)(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used);
 	void (*attached)(void *arg);
 	void (*lost)(void *arg);
 	/* One message of channel 0, in private memory.  Return: 0; -errno ends the attachment. */

@@ -6,8 +6,10 @@
 #include <numa.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "host_impl.h"
+#include "partition/writer.h"
 #include "sluice/kern/loader.h"
 
 #define MEMLOCK_BYTES_MIN (UINT64_C(64) << 20)
@@ -34,11 +36,11 @@ static void add(json_t *checks, const char *name, const char *state, const struc
 
 static void check_hugepages(const struct host *h, json_t *checks)
 {
-	const char *reason = h->opts.huge_reason ? h->opts.huge_reason : "";
+	const char *reason = h->memory.reason ? h->memory.reason : "";
 	const char *fix = strstr(reason, "; fix: ");
 	char cause[256];
 
-	if (h->opts.is_huge) {
+	if (h->memory.is_huge) {
 		add_ok(checks, "hugepages", "DPDK memory is on huge pages");
 		return;
 	}
@@ -50,6 +52,55 @@ static void check_hugepages(const struct host *h, json_t *checks)
 	add(checks, "hugepages", "warn",
 	    &(struct lack){cause, "DPDK memory lies on small pages: more TLB misses per request",
 	                   fix ? fix + strlen("; fix: ") : ""});
+}
+
+/* @reason: "cause; fix: fix", "cause; fix" or "cause: fix" */
+static void add_tier(json_t *checks, const char *cost, const char *reason)
+{
+	static const char prefix[] = "fix: ";
+	const char *end = strstr(reason, "; ");
+	char cause[TIER_REASON_MAX];
+	const char *fix;
+
+	if (!end)
+		end = strstr(reason, ": ");
+	if (!end)
+		end = reason + strlen(reason);
+	fix = *end ? end + 2 : end;
+	if (strncmp(fix, prefix, strlen(prefix)) == 0)
+		fix += strlen(prefix);
+	snprintf(cause, sizeof(cause), "%.*s", (int)(end - reason), reason);
+	add(checks, "hot_tier", "warn", &(struct lack){cause, cost, fix});
+}
+
+static void check_tier(const struct host *h, json_t *checks)
+{
+	struct tier_state s;
+	char text[160];
+
+	tier_state(h->tier, &s);
+	if (s.wanted == 0) {
+		add_ok(checks, "hot_tier", "not wanted: log.hot.bytes=-1");
+		return;
+	}
+	if (s.bytes < s.wanted || (!s.is_populating && s.populated < s.bytes)) {
+		add_tier(checks, "records go through the page cache, or leave memory sooner",
+		         s.reason);
+		return;
+	}
+	if (!s.is_populating && !s.is_huge &&
+	    strcmp(sl_conf_str(h->opts.conf, SL_CK_hugepages), "never") != 0) {
+		add_tier(checks, "records lie on small pages: more work for each MiB in and out",
+		         s.reason);
+		return;
+	}
+	if (s.is_populating)
+		snprintf(text, sizeof(text), "%" PRIu64 " MiB, %" PRIu64 " MiB populated so far",
+		         s.bytes >> 20, s.populated >> 20);
+	else
+		snprintf(text, sizeof(text), "%" PRIu64 " MiB on %s pages, all populated",
+		         s.bytes >> 20, s.is_huge ? "huge" : "small");
+	add_ok(checks, "hot_tier", text);
 }
 
 static const char *cost_without(enum sl_kern_feature feature)
@@ -151,8 +202,10 @@ static void check_nofile(const struct host *h, json_t *checks)
 		                   fix});
 }
 
-static void check_memlock(json_t *checks)
+static void check_memlock(const struct host *h, json_t *checks)
 {
+	uint64_t want = MEMLOCK_BYTES_MIN;
+	struct tier_state tier;
 	struct rlimit rl;
 	char text[96];
 
@@ -163,13 +216,31 @@ static void check_memlock(json_t *checks)
 		return;
 	}
 	snprintf(text, sizeof(text), "limit=%" PRIu64 " bytes", (uint64_t)rl.rlim_cur);
-	if (rl.rlim_cur >= MEMLOCK_BYTES_MIN)
+	tier_state(h->tier, &tier);
+	/* The limit does not bind root. */
+	if (geteuid() != 0)
+		want = SL_MAX(want, tier.bytes);
+	if (rl.rlim_cur >= want)
 		add_ok(checks, "memlock", text);
 	else
 		add(checks, "memlock", "warn",
 		    &(struct lack){text,
-		                   "memory cannot be pinned, for the kernel to use without copying",
+		                   "records in memory may be swapped out, nothing can be pinned",
 		                   "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit"});
+}
+
+static void check_writer(const struct host *h, json_t *checks)
+{
+	const struct writer *w = lane_writer(h->lanes[0].lane);
+
+	if (!*writer_reason(w))
+		add_ok(checks, "io_uring", "the hot tier is written through it");
+	else
+		add(checks, "io_uring", "warn",
+		    &(struct lack){writer_reason(w),
+		                   "a thread writes the partitions of a lane one after the "
+		                   "other: with many of them acks=all waits longer",
+		                   writer_fix(w)});
 }
 
 static void check_dirs(const struct host *h, json_t *checks)
@@ -196,11 +267,13 @@ json_t *doctor_describe(const struct host *h)
 	if (!checks)
 		return NULL;
 	check_hugepages(h, checks);
+	check_tier(h, checks);
 	check_kernel(checks);
 	check_programs(h, checks);
 	check_numa(h, checks);
 	check_nofile(h, checks);
-	check_memlock(checks);
+	check_memlock(h, checks);
+	check_writer(h, checks);
 	check_dirs(h, checks);
 	return json_pack("{s:o}", "checks", checks);
 }

@@ -17,6 +17,7 @@
 #include <rte_launch.h>
 
 #include "host_impl.h"
+#include "partition/writer.h"
 #include "query.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -73,6 +74,8 @@ static void dispatch_returned(struct host *h, struct lane_msg *msg)
 	case LANE_MSG_CONNECTIONS:
 		query_returned(h, msg);
 		break;
+	case LANE_MSG_HOT:
+		break;
 	case LANE_MSG_STOP:
 		SL_ASSERT(h->stops_left > 0);
 		h->stops_left--;
@@ -108,7 +111,33 @@ static unsigned reap_lanes(struct host *h)
 	return done;
 }
 
-static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
+/* A lane's writes may outlive the process that is killed, and its locks must outlive them. */
+static int hold_locks(struct host *h, struct writer *w)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < logdirs_count(h->dirs); i++) {
+		int fd = logdirs_lock_fd(h->dirs, i);
+
+		if (fd >= 0)
+			rc = writer_hold_fd(w, fd);
+	}
+	return rc;
+}
+
+/* All lanes have the same kind: what refuses io_uring refuses it to the process. */
+static void log_writer(const struct host *h)
+{
+	const struct writer *w = lane_writer(h->lanes[0].lane);
+
+	if (*writer_reason(w))
+		sl_log(INFO, host, "io_uring off: %s", writer_reason(w));
+	else
+		sl_log(INFO, host, "io_uring on");
+}
+
+int host_create_lanes(struct host *h, const struct host_memory *memory,
+                      char error[SL_CONF_ERROR_MAX])
 {
 	const struct sl_conf *conf = h->opts.conf;
 	struct lane_opts o = {
@@ -122,6 +151,7 @@ static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.host_wake_fd = h->wake_fd,
 	};
 
+	h->memory = *memory;
 	for (uint32_t i = 0; i < o.lanes_count; i++) {
 		int rc;
 
@@ -132,12 +162,15 @@ static int create_lanes(struct host *h, char error[SL_CONF_ERROR_MAX])
 		o.lane_fd = steer_lane_fd(h->steer, i);
 		rc = lane_create(&h->lanes[i].lane, &o);
 		if (rc == 0)
+			rc = hold_locks(h, lane_writer(h->lanes[i].lane));
+		if (rc == 0)
 			continue;
 		snprintf(error, SL_CONF_ERROR_MAX,
 		         "create lane %u: %s; lane.buffer.bytes=%zu or hugepages.bytes may not fit",
 		         i, strerror(-rc), o.buffer_bytes);
 		return rc;
 	}
+	log_writer(h);
 	return 0;
 }
 
@@ -153,6 +186,58 @@ static void on_tell(void *arg, enum sl_ipc_type type, const void *head, size_t b
 	struct host *h = arg;
 
 	attach_send(h->attach, type, (struct sl_bytes){head, (int32_t)bytes}, (struct sl_bytes){0});
+}
+
+static void stop(struct host *h)
+{
+	h->is_stopping = true;
+	steer_stop(h->steer);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->stop_msgs[i].type = LANE_MSG_STOP;
+		h->stop_msgs[i].lane = i;
+		sl_list_init(&h->stop_msgs[i].link);
+		h->stops_left++;
+		host_post(h, &h->stop_msgs[i]);
+	}
+}
+
+/* Before any log is opened, since what was left in a tier belongs into the files first. */
+static int open_tier(struct host *h, const struct sl_ipc_tiers *offered)
+{
+	struct sl_hot_pool *const *pools = tier_pools(h->tier);
+	struct memory memory;
+	int rc;
+
+	memory_read(&memory);
+	rc = tier_open(h->tier, &memory, offered, h->dirs);
+	if (rc != 0) {
+		sl_log(ERR, host, "replay hot tier: %s; the control process keeps it%s",
+		       strerror(-rc),
+		       rc == -ENOSPC || rc == -EDQUOT ? "; fix: make room in the log dirs" : "");
+		h->error = rc;
+		stop(h);
+		return rc;
+	}
+	apply_set_hot(h->apply, pools);
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+		h->hot_msgs[i] = (struct lane_msg){.type = LANE_MSG_HOT, .lane = i};
+		h->hot_msgs[i].hot = pools[i];
+		sl_list_init(&h->hot_msgs[i].link);
+		host_post(h, &h->hot_msgs[i]);
+	}
+	return 0;
+}
+
+static int on_greeted(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used)
+{
+	struct host *h = arg;
+	int rc = h->is_stopping ? -ESHUTDOWN : 0;
+
+	if (rc == 0 && !tier_is_open(h->tier))
+		rc = open_tier(h, offered);
+	if (rc == 0)
+		tier_list(h->tier, used);
+	return rc;
 }
 
 static void on_attached(void *arg)
@@ -256,6 +341,17 @@ static int create_apply(struct host *h)
 	return apply_create(&h->apply, &o);
 }
 
+static int create_tier(struct host *h)
+{
+	const struct tier_opts o = {
+		.conf = h->opts.conf,
+		.lanes_count = h->opts.lanes_count,
+		.numa_nodes = h->opts.numa_nodes,
+	};
+
+	return tier_create(&h->tier, &o);
+}
+
 static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 {
 	struct attach_opts o = {
@@ -264,6 +360,7 @@ static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 		.shm_fd = h->shm_fd,
 		.epoll_fd = h->epoll_fd,
 		.post = on_post,
+		.greeted = on_greeted,
 		.attached = on_attached,
 		.lost = on_lost,
 		.message = on_message,
@@ -300,9 +397,9 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 	if (rc == 0)
 		rc = create_steer(h, error);
 	if (rc == 0)
-		rc = create_apply(h);
+		rc = create_tier(h);
 	if (rc == 0)
-		rc = create_lanes(h, error);
+		rc = create_apply(h);
 	return rc == 0 ? create_attach(h, error) : rc;
 }
 
@@ -346,15 +443,7 @@ static void begin_stop(struct host *h)
 	if (n != (ssize_t)sizeof(info) || h->is_stopping)
 		return;
 	sl_log(INFO, host, "stop signal=%u pid=%u", info.ssi_signo, info.ssi_pid);
-	h->is_stopping = true;
-	steer_stop(h->steer);
-	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
-		h->stop_msgs[i].type = LANE_MSG_STOP;
-		h->stop_msgs[i].lane = i;
-		sl_list_init(&h->stop_msgs[i].link);
-		h->stops_left++;
-		host_post(h, &h->stop_msgs[i]);
-	}
+	stop(h);
 }
 
 static void housekeep(struct host *h, int64_t now_ms)
@@ -443,7 +532,7 @@ int host_run(struct host *h)
 	rc = rc ? rc : dirs_rc;
 	sl_log(INFO, host, "closed all logs clean=%s ms=%lld", rc ? "no" : "yes",
 	       (long long)(sl_mono_ms() - begun_ms));
-	return rc;
+	return h->error ? h->error : rc;
 }
 
 void host_destroy(struct host *h)
@@ -459,6 +548,7 @@ void host_destroy(struct host *h)
 	rc = rc ? rc : logdirs_destroy(h->dirs);
 	if (rc != 0)
 		sl_log(ERR, host, "close logs: %s", strerror(-rc));
+	tier_destroy(h->tier);
 	steer_destroy(h->steer);
 	sl_ipc_shm_destroy(h->shm, h->shm_bytes, h->shm_fd);
 	if (h->signal_fd >= 0)

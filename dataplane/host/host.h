@@ -24,17 +24,27 @@ struct host_opts {
 	uint16_t lane_port_base;        /* port of lane 0 */
 	int numa_nodes[HOST_LANES_MAX]; /* of each lane, -1 any */
 	int cpus[HOST_LANES_MAX];       /* of each lane */
-	bool is_huge;                   /* DPDK memory is on huge pages */
-	const char *huge_reason;        /* why not, and the fix; NULL none */
 };
 
 /**
- * host_create() - open log dirs, listening sockets, shared memory, steering; create the lanes
+ * host_create() - open log dirs, listening sockets, shared memory, steering
  * @error: on failure, one line for the operator: what, why, what to do
+ *
+ * Needs nothing of DPDK, so it comes before DPDK's slow start: what refuses the start does so at
+ * once, and the control process can connect meanwhile.
+ *
  * Return: 0 or -errno.
  */
 int host_create(struct host **out, const struct host_opts *opts,
                 char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+/* What DPDK's memory lies on. */
+struct host_memory {
+	bool is_huge;       /* huge pages */
+	const char *reason; /* why not, and the fix; NULL none; borrowed for ever */
+};
+/* The rest, with DPDK's memory.  Return and @error as above. */
+int host_create_lanes(struct host *host, const struct host_memory *memory,
+                      char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 struct lane *host_lane(struct host *host, uint32_t index);
 /* Runs until SIGTERM or SIGINT (signalfd), then stops the lanes and closes every log cleanly.
  * Return: 0, or -errno when a log could not be closed cleanly. */

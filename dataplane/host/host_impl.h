@@ -8,6 +8,7 @@
 #include "host.h"
 #include "logdirs.h"
 #include "steer.h"
+#include "tier.h"
 
 struct host_lane {
 	struct lane *lane;      /* Owned */
@@ -17,9 +18,11 @@ struct host_lane {
 
 struct host {
 	struct host_opts opts;
+	struct host_memory memory;
 	struct ctx_config config;
 	struct sl_files files;
 	struct logdirs *dirs; /* Owned */
+	struct tier *tier;    /* Owned */
 	struct sl_shm *shm;   /* Owned */
 	size_t shm_bytes;
 	int shm_fd;
@@ -33,9 +36,11 @@ struct host {
 	int wake_fd;            /* lanes write it */
 	struct sl_list queries; /* of struct query, Owned: waiting for lanes */
 	uint32_t queries_count;
+	struct lane_msg hot_msgs[HOST_LANES_MAX];
 	struct lane_msg stop_msgs[HOST_LANES_MAX];
 	uint32_t stops_left; /* lanes that have not ended */
 	bool is_stopping;
+	int error;            /* -errno: why it ends by itself; 0 */
 	int64_t housekeep_ms; /* when to look at disks and deleted folders next */
 };
 

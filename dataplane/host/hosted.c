@@ -137,8 +137,7 @@ static void fill(struct hosted *h, const struct hosted_want *want)
 	h->p.index = want->index;
 	h->p.lane = want->lane;
 	h->p.leader_epoch = want->leader_epoch;
-	h->p.is_flush_lazy = h->config.is_flush_lazy;
-	h->p.flush_ms = h->config.flush_ms;
+	h->p.flush = h->config.flush;
 }
 
 /* READY when the folder is free, and then it is taken. */
@@ -223,6 +222,7 @@ static int open_log(struct hosted_table *t, struct hosted *h)
 		.partition = h->key.index,
 		.topic_id = h->key.topic_id,
 		.config = h->config.log,
+		.hot = t->hot ? t->hot[h->p.lane] : NULL,
 		.was_clean = h->folder->is_clean,
 		.now_ms = sl_wall_ms(),
 	};

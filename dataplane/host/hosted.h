@@ -55,6 +55,8 @@ struct hosted {
 struct hosted_table {
 	struct logdirs *dirs; /* Borrowed */
 	struct sl_shm *shm;   /* Borrowed */
+	/* Borrowed; by lane, for the logs opened from now on; NULL: none */
+	struct sl_hot_pool *const *hot;
 	uint32_t lanes_count;
 	uint32_t lane_max;     /* partitions a lane may have */
 	uint32_t *lane_counts; /* Owned; by lane */

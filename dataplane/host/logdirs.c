@@ -312,6 +312,17 @@ int logdirs_fd(const struct logdirs *d, uint32_t dir)
 	return d->dirs[dir].log_dir ? sl_log_dir_fd(d->dirs[dir].log_dir) : -1;
 }
 
+int logdirs_lock_fd(const struct logdirs *d, uint32_t dir)
+{
+	return d->dirs[dir].log_dir ? sl_log_dir_lock_fd(d->dirs[dir].log_dir) : -1;
+}
+
+struct sl_log_dir *logdirs_handle(const struct logdirs *d, uint32_t dir)
+{
+	SL_ASSERT(dir < d->count);
+	return d->dirs[dir].error ? NULL : d->dirs[dir].log_dir;
+}
+
 struct sl_files logdirs_files(const struct logdirs *d)
 {
 	return d->files;

@@ -54,6 +54,10 @@ uint32_t logdirs_folders(const struct logdirs *dirs, uint32_t dir);
 bool logdirs_set_offline(struct logdirs *dirs, uint32_t dir, int error);
 /* The dir's descriptor; -1 offline from the start. */
 int logdirs_fd(const struct logdirs *dirs, uint32_t dir);
+/* That of its lock; -1 likewise. */
+int logdirs_lock_fd(const struct logdirs *dirs, uint32_t dir);
+/* NULL while the dir is offline.  Borrowed. */
+struct sl_log_dir *logdirs_handle(const struct logdirs *dirs, uint32_t dir);
 struct sl_files logdirs_files(const struct logdirs *dirs);
 
 /**

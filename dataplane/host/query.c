@@ -201,8 +201,8 @@ static void ask_info(struct host *h, uint64_t cookie, const json_t *args)
 	                      SL_VERSION, "pid", (json_int_t)h->shm->pid, "incarnation",
 	                      incarnation, "started_ms", (json_int_t)h->shm->started_ms, "revision",
 	                      (json_int_t)image->revision, "topics", (json_int_t)image->by_id.count,
-	                      "hugepages", h->opts.is_huge, "lanes", describe_lanes(h), "log_dirs",
-	                      describe_dirs(h), "partitions", describe_partitions(h)));
+	                      "hugepages", h->memory.is_huge, "lanes", describe_lanes(h),
+	                      "log_dirs", describe_dirs(h), "partitions", describe_partitions(h)));
 }
 
 /* ---- The small ones ---- */

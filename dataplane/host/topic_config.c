@@ -76,8 +76,12 @@ void topic_config_make(struct topic_config *out, const struct sl_conf *conf,
 		.min_insync_replicas = (int32_t)v.i[SL_CT_min_insync_replicas],
 		.is_compact = has_word(v.s[SL_CT_cleanup_policy], "compact"),
 		.is_log_append_time = has_word(v.s[SL_CT_message_timestamp_type], "LogAppendTime"),
-		.is_flush_lazy = has_word(v.s[SL_CT_flush], "lazy"),
-		.flush_ms = v.i[SL_CT_flush_ms],
+		.flush =
+			{
+				.is_lazy = has_word(v.s[SL_CT_flush], "lazy"),
+				.ms = v.i[SL_CT_flush_ms],
+				.bytes = v.i[SL_CT_flush_bytes],
+			},
 		.timestamp_before_max_ms = v.i[SL_CT_message_timestamp_before_max_ms],
 		.timestamp_after_max_ms = v.i[SL_CT_message_timestamp_after_max_ms],
 		.log =
@@ -101,8 +105,9 @@ bool topic_config_is_log_equal(const struct topic_config *a, const struct topic_
 	const struct sl_log_config *x = &a->log;
 	const struct sl_log_config *y = &b->log;
 
-	return a->is_flush_lazy == b->is_flush_lazy && a->flush_ms == b->flush_ms &&
-	       x->segment_bytes == y->segment_bytes && x->segment_ms == y->segment_ms &&
+	return a->flush.is_lazy == b->flush.is_lazy && a->flush.ms == b->flush.ms &&
+	       a->flush.bytes == b->flush.bytes && x->segment_bytes == y->segment_bytes &&
+	       x->segment_ms == y->segment_ms &&
 	       x->index_interval_bytes == y->index_interval_bytes &&
 	       x->retention_ms == y->retention_ms && x->retention_bytes == y->retention_bytes &&
 	       x->file_delete_delay_ms == y->file_delete_delay_ms &&

@@ -12,11 +12,17 @@
 
 #include "sluice/base/assert.h"
 
-#define POOL_FREE      0x80u /* flag in orders[]: the run is free */
+/* Flags in orders[]. */
+#define POOL_FREE      0x80u /* the run is free */
+#define POOL_KEPT      0x40u /* the block is kept; its buddy must not take it for free */
 #define POOL_NODES_MAX 1024
 #define POOL_TOP_ORDER \
 	23 /* runs the region is cut into at start: 8 MiB, merged upwards where aligned */
 #define POOL_UNIT_BYTES ((size_t)1 << POOL_TOP_ORDER)
+
+struct pool_kept_block {
+	struct pool_kept_block *next;
+};
 
 static size_t index_of(const struct pool *pool, const void *p)
 {
@@ -92,13 +98,11 @@ void pool_fini(struct pool *pool)
 	memset(pool, 0, sizeof(*pool));
 }
 
+/* Above POOL_ORDER_MAX for what no block holds. */
 static unsigned order_of(size_t bytes)
 {
-	unsigned order = POOL_ORDER_MIN;
-
-	while (order <= POOL_ORDER_MAX && ((size_t)1 << order) < bytes)
-		order++;
-	return order;
+	return bytes <= (size_t)1 << POOL_ORDER_MIN ? POOL_ORDER_MIN
+	                                            : 64 - (unsigned)__builtin_clzl(bytes - 1);
 }
 
 size_t pool_block_bytes(size_t bytes)
@@ -108,14 +112,60 @@ size_t pool_block_bytes(size_t bytes)
 	return order <= POOL_ORDER_MAX ? (size_t)1 << order : SIZE_MAX;
 }
 
-void *pool_get(struct pool *pool, size_t bytes, size_t *cap)
-{
-	unsigned order = order_of(bytes);
-	unsigned found;
+/* ---- Kept blocks ---- */
 
-	for (found = order; found <= POOL_ORDER_MAX; found++)
-		if (!sl_list_is_empty(&pool->free[found]))
-			break;
+static void *take_kept(struct pool *pool, unsigned order)
+{
+	struct pool_kept *kept = &pool->kept[order - POOL_ORDER_MIN];
+	struct pool_kept_block *block = kept->first;
+
+	SL_ASSERT(pool->orders[index_of(pool, block)] == (order | POOL_KEPT));
+	kept->first = block->next;
+	kept->count--;
+	return block;
+}
+
+static bool keep(struct pool *pool, void *p, unsigned order)
+{
+	struct pool_kept_block *block = p;
+	struct pool_kept *kept;
+
+	if (order > POOL_KEPT_ORDER_MAX)
+		return false;
+	kept = &pool->kept[order - POOL_ORDER_MIN];
+	if (kept->count == POOL_KEPT_BLOCKS)
+		return false;
+	pool->orders[index_of(pool, p)] = (uint8_t)(order | POOL_KEPT);
+	block->next = kept->first;
+	kept->first = block;
+	kept->count++;
+	return true;
+}
+
+/* When nothing else is large enough: what is kept may be the halves of what is wanted. */
+static void merge_kept(struct pool *pool)
+{
+	for (unsigned order = POOL_ORDER_MIN; order <= POOL_KEPT_ORDER_MAX; order++)
+		while (pool->kept[order - POOL_ORDER_MIN].first)
+			give_back(pool, take_kept(pool, order), order);
+}
+
+/* The smallest free run for a block of @order.  Return: above POOL_ORDER_MAX: there is none. */
+static unsigned find_run(const struct pool *pool, unsigned order)
+{
+	while (order <= POOL_ORDER_MAX && sl_list_is_empty(&pool->free[order]))
+		order++;
+	return order;
+}
+
+static void *take_run(struct pool *pool, unsigned order)
+{
+	unsigned found = find_run(pool, order);
+
+	if (found > POOL_ORDER_MAX) {
+		merge_kept(pool);
+		found = find_run(pool, order);
+	}
 	if (found > POOL_ORDER_MAX)
 		return NULL;
 
@@ -127,6 +177,20 @@ void *pool_get(struct pool *pool, size_t bytes, size_t *cap)
 		found--;
 		push_free(pool, p + ((size_t)1 << found), found);
 	}
+	return p;
+}
+
+void *pool_get(struct pool *pool, size_t bytes, size_t *cap)
+{
+	unsigned order = order_of(bytes);
+	void *p;
+
+	if (order <= POOL_KEPT_ORDER_MAX && pool->kept[order - POOL_ORDER_MIN].first)
+		p = take_kept(pool, order);
+	else
+		p = take_run(pool, order);
+	if (!p)
+		return NULL;
 	pool->orders[index_of(pool, p)] = (uint8_t)order;
 	pool->used += (size_t)1 << order;
 	*cap = (size_t)1 << order;
@@ -144,5 +208,6 @@ void pool_put(struct pool *pool, void *block)
 	SL_ASSERT(order >= POOL_ORDER_MIN && order <= POOL_ORDER_MAX);
 	SL_ASSERT(pool->used >= (size_t)1 << order);
 	pool->used -= (size_t)1 << order;
-	give_back(pool, block, order);
+	if (!keep(pool, block, order))
+		give_back(pool, block, order);
 }

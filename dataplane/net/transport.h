@@ -11,7 +11,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "sluice/base/base.h"
+#include "net/guard.h"
 
 struct net_io;
 
@@ -28,6 +28,8 @@ struct transport_ops {
 struct net_io {
 	const struct transport_ops *ops;
 	int fd;
+	uint64_t sent; /* bytes of the stream that the transport has taken: reply.c counts them */
+	struct guard_sock guard;
 };
 
 /* Kernel TCP. */

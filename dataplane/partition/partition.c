@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Partitions of one lane: append, high watermark, waiters, group commit, retention.  Everything
- * belongs to the lane's core; only fdatasync(2) runs elsewhere (syncer.c).
+ * belongs to the lane's core; only writing and syncing run elsewhere (writer.c).
  *
  * Waiters are never woken from inside partition_append() for anything but new data, so that a
  * handler that appends is not entered by the end of another request's wait.
@@ -9,20 +9,26 @@
 #include "partition/partition.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <unistd.h>
 
+#include "partition/writer.h"
 #include "reply/reply.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 #include "sluice/wire/batch.h"
 
-#define PARTITION_REAPS_MAX   256   /* finished syncs taken in one poll */
-#define PARTITION_STARTS_MAX  256   /* syncs begun in one poll */
-#define PARTITION_LOOKS_MAX   64    /* partitions looked at in one tick */
-#define PARTITION_TICKS_MAX   4     /* of them, with retention work (disk) */
-#define PARTITION_LOOK_MS     1000  /* flush.ms and segment ages are kept this exactly */
-#define PARTITION_RETRY_MS    10    /* a sync that found no descriptor or no room */
-#define PARTITION_TICK_MS_MIN 30000 /* first retention after start, as Kafka's initial delay */
+#define PARTITION_REAPS_MAX    256  /* finished syncs taken in one poll */
+#define PARTITION_STARTS_MAX   256  /* syncs begun in one poll */
+#define PARTITION_LOOKS_MAX    64   /* partitions looked at in one tick */
+#define PARTITION_TICKS_MAX    4    /* of them, with retention work (disk) */
+#define PARTITION_LOOK_MS      1000 /* flush.ms and segment ages are kept this exactly */
+#define PARTITION_RETRY_MS     10   /* a sync that found no descriptor or no room */
+#define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
+#define PARTITION_WRITE_MS     1000  /* what nobody asks for is written after this long */
+#define PARTITION_POINT_MS     5000  /* between two checkpoints of a partition */
+#define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
+#define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 
 /* ---- References ---- */
 
@@ -39,6 +45,13 @@ void partition_put(struct ctx *ctx, struct partition *p)
 		return;
 	SL_ASSERT(p->is_closing && !p->sync_running);
 	sl_list_push_back(&ctx->released, &p->lane_link);
+}
+
+int partition_range_piece(const struct reply_range *range, uint32_t done, struct sl_log_piece *out)
+{
+	const struct partition *p = range->owner;
+
+	return sl_log_range_piece(p->log, &range->range, done, out);
 }
 
 void partition_range_put(struct ctx *ctx, struct reply_range *range)
@@ -104,6 +117,17 @@ void partition_unwait(struct waiter *w)
 	w->partition = NULL;
 }
 
+/* More was accepted into memory than should wait there for somebody to ask for it. */
+static bool is_write_due(const struct partition *p)
+{
+	const uint64_t unwritten = sl_log_unwritten(p->log);
+
+	if (p->is_closing)
+		return unwritten > 0;
+	return unwritten >= PARTITION_WRITE_BYTES ||
+	       SL_MAX(unwritten, p->unsynced_bytes) >= (uint64_t)p->flush.bytes;
+}
+
 static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
 {
 	partition_unwait(w);
@@ -143,7 +167,7 @@ bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
 {
 	struct sl_list *after = p->sync_waiters.prev;
 
-	if (p->is_flush_lazy || sl_log_flushed(p->log) >= w->offset)
+	if (p->flush.is_lazy || sl_log_flushed(p->log) >= w->offset)
 		return false;
 	/* Appends come in order; only the duplicate of an earlier batch looks further ahead. */
 	while (after != &p->sync_waiters &&
@@ -253,9 +277,11 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->refs = 1;
 	p->is_closing = p->is_offline = p->sync_running = false;
 	p->appended_ms = 0;
+	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
+	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->fetch_waiters);
 	sl_list_init(&p->sync_waiters);
@@ -265,6 +291,15 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	/* The host may have opened it before it heard of the failure. */
 	if (ctx->dirs.offline & dir_bit(p->log_dir))
 		go_offline(ctx, p);
+}
+
+/* The lane's own reference, once nothing of the log lies in its memory only. */
+static void let_go(struct ctx *ctx, struct partition *p)
+{
+	SL_ASSERT(p->is_closing && !p->sync_running);
+	sl_list_del(&p->dirty_link);
+	sl_log_cool(p->log);
+	partition_put(ctx, p);
 }
 
 void partition_detach(struct ctx *ctx, struct partition *p)
@@ -279,15 +314,18 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	if (p->is_offline)
 		ctx_gauge_add(ctx, SL_STAT_partitions_offline, -1);
 	set_slot_state(p, SL_SLOT_FREE);
-	partition_put(ctx, p);
+	/* Whoever opens the folder next must find all of it in the files. */
+	if (is_write_due(p) && !p->is_offline)
+		mark_dirty(ctx, p);
+	else if (!p->sync_running)
+		let_go(ctx, p);
 }
 
 void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
-                         bool is_flush_lazy, int64_t flush_ms)
+                         const struct flush_policy *flush)
 {
 	sl_log_set_config(p->log, config);
-	p->is_flush_lazy = is_flush_lazy;
-	p->flush_ms = flush_ms;
+	p->flush = *flush;
 	/* A shorter retention should be seen to work soon, not at the next round. */
 	p->tick_ms = ctx->now_ms;
 }
@@ -335,6 +373,9 @@ enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch,
 	ctx_count(ctx, SL_STAT_messages_in,
 	          sl_load_be32((const uint8_t *)batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
+	p->unsynced_bytes += bytes;
+	if (is_write_due(p))
+		mark_dirty(ctx, p);
 	partition_publish(p);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
 	return SL_KERR_NONE;
@@ -348,18 +389,20 @@ static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
 	wake_all(ctx, &p->sync_waiters, SL_KERR_KAFKA_STORAGE_ERROR);
 }
 
-/* Hands everything appended so far to the group commit thread.  Return: false when it has to be
+/* Hands everything appended so far to the writer.  Return: false when it has to be
  * tried again. */
 static bool begin_sync(struct ctx *ctx, struct partition *p)
 {
-	SL_ASSERT(!p->sync_running && !p->is_closing);
+	SL_ASSERT(!p->sync_running);
 	partition_check(ctx, p);
-	if (p->is_offline) {
+	if (sl_log_error(p->log) || p->is_offline) {
 		fail_sync_waiters(ctx, p);
 		p->appended_ms = 0;
+		if (p->is_closing)
+			let_go(ctx, p);
 		return true;
 	}
-	if (syncer_is_full(ctx->syncer))
+	if (writer_is_full(ctx->writer))
 		return false;
 	if (sl_log_sync_begin(p->log, &p->sync) == 0) {
 		wake_durable(ctx, p);
@@ -373,9 +416,14 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	sl_list_del(&p->dirty_link);
 	partition_get(p);
 	p->sync_running = true;
+	p->unsynced_bytes = 0;
 	p->sync_started_ns = ctx->now_ns;
 	p->appended_ms = 0;
-	SL_ASSERT(syncer_submit(ctx->syncer, p));
+	if (p->sync.iov_count > 0) {
+		ctx_count(ctx, SL_STAT_writes, 1);
+		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
+	}
+	SL_ASSERT(writer_submit(ctx->writer, p));
 	return true;
 }
 
@@ -393,13 +441,17 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		wake_durable(ctx, p);
 		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
-		} else if (!sl_list_is_empty(&p->sync_waiters)) {
+		} else if (!sl_list_is_empty(&p->sync_waiters) || is_write_due(p)) {
 			mark_dirty(ctx, p);
 		}
 		/* Appended meanwhile, or more segments than one sync takes. */
 		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
 			p->appended_ms = ctx->now_ms;
 		partition_publish(p);
+	} else if (is_write_due(p) && !sl_log_error(p->log)) {
+		mark_dirty(ctx, p);
+	} else {
+		let_go(ctx, p);
 	}
 	partition_put(ctx, p);
 }
@@ -412,26 +464,50 @@ unsigned partition_poll(struct ctx *ctx)
 	struct partition *p;
 	int result;
 
-	while (reaped < PARTITION_REAPS_MAX && (p = syncer_reap(ctx->syncer, &result))) {
+	while (reaped < PARTITION_REAPS_MAX && (p = writer_reap(ctx->writer, &result))) {
 		end_sync(ctx, p, result);
 		reaped++;
 	}
 	sl_list_for_each_safe(pos, tmp, &ctx->dirty) {
-		if (begun >= PARTITION_STARTS_MAX || syncer_is_full(ctx->syncer))
+		if (begun >= PARTITION_STARTS_MAX || writer_is_full(ctx->writer))
 			break;
 		begun += begin_sync(ctx, sl_list_entry(pos, struct partition, dirty_link));
 	}
+	writer_flush(ctx->writer);
 	return reaped + begun;
+}
+
+/* Begins what is left to write.  Return: whether there is anything left to wait for. */
+static bool drain(struct ctx *ctx)
+{
+	bool is_busy = !sl_list_is_empty(&ctx->dirty);
+	struct sl_list *pos;
+
+	sl_list_for_each(pos, &ctx->partitions) {
+		struct partition *p = sl_list_entry(pos, struct partition, lane_link);
+
+		if (!p->sync_running && !p->is_offline && sl_log_unwritten(p->log) > 0)
+			mark_dirty(ctx, p);
+		is_busy |= p->sync_running || !sl_list_is_empty(&p->dirty_link);
+	}
+	return is_busy;
 }
 
 void partition_stop(struct ctx *ctx)
 {
+	struct sl_list *pos;
 	struct partition *p;
 	int result;
 
-	syncer_stop(ctx->syncer);
-	while ((p = syncer_reap(ctx->syncer, &result)))
+	/* The memory that the tier lends is the lane's: when it is gone the logs are the host's. */
+	while (drain(ctx))
+		if (partition_poll(ctx) == 0)
+			sched_yield();
+	writer_stop(ctx->writer);
+	while ((p = writer_reap(ctx->writer, &result)))
 		end_sync(ctx, p, result);
+	sl_list_for_each(pos, &ctx->partitions)
+		sl_log_cool(sl_list_entry(pos, struct partition, lane_link)->log);
 }
 
 /* ---- Retention and flush.ms ---- */
@@ -455,8 +531,28 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 /* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
 static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 {
+	const int64_t due_ms = sl_log_unwritten(p->log) > 0
+	                               ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
+	                               : p->flush.ms;
+
 	return p->appended_ms != 0 && !p->sync_running && !p->is_offline &&
-	       ctx->now_ms - p->appended_ms >= p->flush_ms;
+	       ctx->now_ms - p->appended_ms >= due_ms;
+}
+
+/* Bounds what a crash makes the next start read.  Return: work done. */
+static unsigned checkpoint(struct ctx *ctx, struct partition *p)
+{
+	int rc;
+
+	if (p->is_offline || ctx->now_ms < p->point_ms || ctx->now_ms < ctx->point_ms)
+		return 0;
+	rc = sl_log_checkpoint(p->log);
+	if (rc == 0)
+		return 0;
+	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
+	ctx->point_ms = ctx->now_ms + PARTITION_POINT_GAP_MS;
+	partition_check(ctx, p);
+	return 1;
 }
 
 unsigned partition_tick(struct ctx *ctx)
@@ -479,8 +575,11 @@ unsigned partition_tick(struct ctx *ctx)
 		}
 		if (is_flush_due(ctx, p))
 			flushes += begin_sync(ctx, p);
+		ticks += checkpoint(ctx, p);
 		looks++;
 	}
+	if (flushes > 0)
+		writer_flush(ctx->writer);
 	/* A look alone is no work: it must not keep the lane from sleeping. */
 	return ticks + flushes;
 }

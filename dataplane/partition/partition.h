@@ -37,14 +37,15 @@ struct partition {
 	int32_t lane;  /* that owns it */
 	uint32_t log_dir;
 	int32_t leader_epoch;
-	uint32_t refs;      /* replies holding ranges, syncs under way, the lane itself */
-	bool is_flush_lazy; /* of the topic's configuration */
-	int64_t flush_ms;
-	int64_t appended_ms; /* monotonic: when the oldest unsynced append came; 0 none */
-	int64_t tick_ms;     /* next sl_log_tick() */
-	int64_t look_ms;     /* next look of partition_tick(); ctx->partitions is in its order */
-	bool is_closing;     /* detached: fail new work */
-	bool is_offline;     /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
+	uint32_t refs;             /* replies holding ranges, syncs under way, the lane itself */
+	struct flush_policy flush; /* of the topic's configuration */
+	uint64_t unsynced_bytes;   /* appended since the last sync began */
+	int64_t appended_ms;       /* monotonic: when the oldest unsynced append came; 0 none */
+	int64_t tick_ms;           /* next sl_log_tick() */
+	int64_t point_ms;          /* not before: next sl_log_checkpoint() */
+	int64_t look_ms; /* next look of partition_tick(); ctx->partitions is in its order */
+	bool is_closing; /* detached: fail new work */
+	bool is_offline; /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	uint64_t sync_started_ns;
 	int64_t high_watermark;
@@ -58,12 +59,14 @@ struct partition {
 void partition_get(struct partition *p);
 void partition_put(struct ctx *ctx, struct partition *p);
 
-/* For struct reply_range.put: returns the range and the reference that a fetch took. */
+/* For struct reply_range.piece and .put; the latter returns the range and the reference that a
+ * fetch took. */
+int partition_range_piece(const struct reply_range *range, uint32_t done, struct sl_log_piece *out);
 void partition_range_put(struct ctx *ctx, struct reply_range *range);
 
 /*
  * Adopted by / taken from its lane.  The host fills in log, slot, topic_id, index, lane, log_dir,
- * leader_epoch, is_flush_lazy, flush_ms and name; attach sets all the rest and opens the slot.
+ * leader_epoch, flush and name; attach sets all the rest and opens the slot.
  * Detach fails every waiter with NOT_LEADER_OR_FOLLOWER and frees the slot.
  */
 void partition_attach(struct ctx *ctx, struct partition *p);
@@ -101,26 +104,11 @@ unsigned partition_tick(struct ctx *ctx);
 int64_t partition_next_ms(const struct ctx *ctx);
 /* New topic configuration. */
 void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_log_config *config,
-                         bool is_flush_lazy, int64_t flush_ms);
+                         const struct flush_policy *flush);
 /* At the end of a lane, before any log is closed: waits for group commits under way and takes their
  * results.  Sleeps. */
 void partition_stop(struct ctx *ctx);
 /* Publishes offsets and sizes in the slot. */
 void partition_publish(struct partition *p);
-
-/* ---- Group commit threads: one per lane, runs fdatasync off the lane's core ---- */
-struct syncer;
-/* @wake_fd: eventfd, written when a result is there; borrowed.  @depth: syncs under way at most. */
-int syncer_create(struct syncer **out, const struct sl_files *files, int wake_fd,
-                  uint32_t depth) SL_MUST_CHECK;
-/* After syncer_stop() and the last syncer_reap(), or without any work under way. */
-void syncer_destroy(struct syncer *s);
-/* Ends the thread when it has done what was submitted; results are still to be reaped.  Sleeps. */
-void syncer_stop(struct syncer *s);
-bool syncer_is_full(const struct syncer *s);
-/* Return: false when the queue is full. */
-bool syncer_submit(struct syncer *s, struct partition *p);
-/* A finished one, NULL none; *result of sl_log_sync_run(). */
-struct partition *syncer_reap(struct syncer *s, int *result);
 
 #endif

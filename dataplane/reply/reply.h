@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A reply on its way to the client: encoded bytes and, between them, ranges of log files that go
- * out by sendfile.  Built from ctx->out, which handlers encode into.
+ * A reply on its way to the client: encoded bytes and, between them, ranges of logs that go out by
+ * sendfile from memory or from the file.  Built from ctx->out, which handlers encode into.
  */
 #ifndef DATAPLANE_REPLY_REPLY_H
 #define DATAPLANE_REPLY_REPLY_H
@@ -17,6 +17,8 @@ struct reply_range {
 	uint32_t pos; /* place in the bytes before which the range belongs */
 	struct sl_log_range range;
 	void *owner; /* what keeps the log alive while the range is out */
+	/* Where its bytes from @done on lie now: sl_log_range_piece(). */
+	int (*piece)(const struct reply_range *range, uint32_t done, struct sl_log_piece *out);
 	void (*put)(struct ctx *ctx, struct reply_range *range);
 };
 
@@ -47,7 +49,8 @@ void reply_free(struct ctx *ctx, struct reply *reply);
  * reply_send() - send from the head of a queue until it is empty, the socket is full or @budget is
  * used
  * @queue: struct reply.link; finished replies are freed
- * Return: 0 all sent; -EAGAIN the socket is full; -EINPROGRESS the budget is used; -errno: close.
+ * Return: 0 all sent; -EAGAIN the socket is full; -EINPROGRESS the budget is used, or the share of
+ * what comes from files; -EBUSY the disk is being read: again in a millisecond; -errno: close.
  */
 int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue,
                size_t budget) SL_MUST_CHECK;

@@ -259,8 +259,8 @@ static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 	return true;
 }
 
-static enum sl_kerr read_batches(struct ctx *ctx, struct partition *p,
-                                 const struct sl_ipc_read *head, uint8_t *to, size_t *bytes)
+static enum sl_kerr read_batches(struct partition *p, const struct sl_ipc_read *head, uint8_t *to,
+                                 size_t *bytes)
 {
 	struct sl_log_range range = {0};
 	enum sl_kerr kerr = SL_KERR_NONE;
@@ -272,18 +272,16 @@ static enum sl_kerr read_batches(struct ctx *ctx, struct partition *p,
 		*bytes = 0;
 		return rc == -ERANGE ? SL_KERR_OFFSET_OUT_OF_RANGE : SL_KERR_KAFKA_STORAGE_ERROR;
 	}
-	while (got < range.bytes) {
-		ssize_t n = pread(range.fd, to + got, range.bytes - got, (off_t)(range.pos + got));
+	if (range.bytes > 0) {
+		/* copy: into the ring, for a process that has no part in the log's memory */
+		ssize_t n = sl_log_range_copy(p->log, &range, to, *bytes);
 
-		if (n <= 0) {
+		if (n == (ssize_t)range.bytes)
+			got = (size_t)n;
+		else
 			kerr = SL_KERR_KAFKA_STORAGE_ERROR;
-			got = 0;
-			break;
-		}
-		got += (size_t)n;
 	}
 	sl_log_range_put(p->log, &range);
-	(void)ctx;
 	*bytes = got;
 	return kerr;
 }
@@ -309,7 +307,7 @@ static bool take_read(struct ctx *ctx, const void *p, size_t bytes)
 	done.kerr = SL_KERR_NOT_LEADER_OR_FOLLOWER;
 	if (part) {
 		got = head.bytes_max;
-		done.kerr = read_batches(ctx, part, &head, room + sizeof(done), &got);
+		done.kerr = read_batches(part, &head, room + sizeof(done), &got);
 		done.log_start = sl_log_start(part->log);
 		done.log_end = sl_log_end(part->log);
 	}

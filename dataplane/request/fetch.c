@@ -109,7 +109,10 @@ static enum sl_kerr read_log(struct fetch *run, struct partition *p,
 	out->records = (struct sl_records){
 		.len = (int32_t)range.bytes, .external = true, .tag = run->ranges_count};
 	rr = &run->ranges[run->ranges_count++];
-	*rr = (struct reply_range){.range = range, .owner = p, .put = partition_range_put};
+	*rr = (struct reply_range){.range = range,
+	                           .owner = p,
+	                           .piece = partition_range_piece,
+	                           .put = partition_range_put};
 	partition_get(p);
 	run->bytes += range.bytes;
 	run->bytes_left -= SL_MIN(run->bytes_left, range.bytes);

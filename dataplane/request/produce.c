@@ -62,8 +62,7 @@ static size_t mem_bytes(const struct produce *run)
 	         room(1, sizeof(struct sl_produce_resp_response_partition_response_record_error));
 	bytes += room(partitions, sizeof(struct waiter));
 	bytes += room(image->nodes_count, sizeof(struct sl_produce_resp_node_endpoint));
-	for (uint32_t i = 0; i < image->nodes_count; i++)
-		bytes += room(1, strlen(image->nodes[i].host) + 1);
+	bytes += image->nodes_count * room(1, image->host_bytes_max);
 	return bytes;
 }
 

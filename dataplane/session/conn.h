@@ -17,7 +17,9 @@ struct conn {
 	struct sl_list idle_link;  /* sessions.idle: by active_ms */
 	struct sl_list
 		frame_link; /* sessions.frames: a frame has begun to arrive, by frame_started_ms */
-	bool is_readable;   /* edge-triggered: nothing says so twice */
+	struct sl_list cold_link; /* sessions.cold: what it is to be sent comes from the disk */
+	int64_t cold_ms;          /* when to look whether it has come */
+	bool is_readable;         /* edge-triggered: nothing says so twice */
 	bool is_writable;
 	bool is_hup; /* the peer has shut down its side; data may still be unread */
 	bool is_eof; /* and all of it was read */
@@ -49,7 +51,7 @@ struct sessions {
 	struct request *requests; /* Owned */
 	uint32_t requests_max;
 	struct sl_list free_conns, free_requests;
-	struct sl_list ready, idle, frames;
+	struct sl_list ready, idle, frames, cold;
 	int64_t sweep_ms; /* next look at time-outs */
 	/* Receive buffers stop here: what they hold only goes away when replies find room. */
 	size_t rx_used_max;       /* of ctx->pool.used */
@@ -60,6 +62,8 @@ struct sessions {
 void conn_close(struct sessions *s, struct conn *c, enum sl_stat why);
 /* Queues it for conn_serve(). */
 void conn_ready(struct sessions *s, struct conn *c);
+/* Its send goes on in a millisecond: nothing tells when the disk has answered. */
+void conn_cold(struct sessions *s, struct conn *c);
 /* It did something: moves to the end of sessions.idle. */
 void conn_active(struct sessions *s, struct conn *c);
 /* Sends, reads and runs what can be, within one turn's limits. */

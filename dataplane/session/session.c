@@ -18,8 +18,10 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 
-#define SESSION_POLL_CONNS     64   /* connections served in one poll */
-#define SESSION_POLL_REQUESTS  256  /* woken or finished requests taken in one poll */
+#define SESSION_POLL_CONNS     64  /* connections served in one poll */
+#define SESSION_POLL_REQUESTS  256 /* woken or finished requests taken in one poll */
+#define SESSION_POLL_COLD      64  /* of those that wait for the disk, tried in one poll */
+#define SESSION_COLD_MS        1
 #define SESSION_SWEEP_MS       100  /* how often time-outs are looked at */
 #define SESSION_EXTRA_REQUESTS 8192 /* beyond one per connection: for pipelined produces */
 #define SESSION_REPLY_SHARE    8    /* 1/8 of the pool is not for receiving */
@@ -65,6 +67,7 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 	sl_list_init(&s->ready);
 	sl_list_init(&s->idle);
 	sl_list_init(&s->frames);
+	sl_list_init(&s->cold);
 	sl_list_init(&s->free_conns);
 	sl_list_init(&s->free_requests);
 	for (uint32_t i = 0; i < conns; i++) {
@@ -173,6 +176,7 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	memcpy(c->peer, peer, sizeof(c->peer));
 	sl_list_init(&c->ready_link);
 	sl_list_init(&c->frame_link);
+	sl_list_init(&c->cold_link);
 	sl_list_init(&c->requests);
 	sl_list_init(&c->tx);
 	sl_list_push_back(&s->idle, &c->idle_link);
@@ -196,9 +200,11 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 	c->rx = NULL;
 	c->rx_cap = c->rx_head = c->rx_tail = 0;
 	c->holder = NULL;
+	guard_leave(s->ctx->guard, &c->io);
 	c->io.ops->close(&c->io); /* leaves the epoll set with its last descriptor */
 	sl_list_del(&c->idle_link);
 	sl_list_del(&c->frame_link);
+	sl_list_del(&c->cold_link);
 	sl_list_del(&c->ready_link);
 	sl_list_push_back(&s->free_conns, &c->ready_link);
 	ctx_gauge_add(s->ctx, SL_STAT_connections, -1);
@@ -208,6 +214,13 @@ void conn_ready(struct sessions *s, struct conn *c)
 {
 	if (sl_list_is_empty(&c->ready_link))
 		sl_list_push_back(&s->ready, &c->ready_link);
+}
+
+void conn_cold(struct sessions *s, struct conn *c)
+{
+	sl_list_del(&c->cold_link);
+	c->cold_ms = s->ctx->now_ms + SESSION_COLD_MS;
+	sl_list_push_back(&s->cold, &c->cold_link);
 }
 
 void sessions_event(struct sessions *s, uint32_t index, uint32_t events)
@@ -299,9 +312,24 @@ static unsigned take_requests(struct sessions *s)
 	return done;
 }
 
+/* Those whose millisecond is over go on; the list is in its order. */
+static unsigned take_cold(struct sessions *s)
+{
+	unsigned done = 0;
+	struct conn *c;
+
+	while (done < SESSION_POLL_COLD && (c = sl_list_first(&s->cold, struct conn, cold_link)) &&
+	       c->cold_ms <= s->ctx->now_ms) {
+		sl_list_del(&c->cold_link);
+		conn_ready(s, c);
+		done++;
+	}
+	return done;
+}
+
 unsigned sessions_poll(struct sessions *s)
 {
-	unsigned done = take_requests(s) + sweep(s);
+	unsigned done = take_requests(s) + sweep(s) + take_cold(s);
 	struct sl_list batch;
 
 	/* Take what is ready now; a connection that is still ready afterwards gets its next turn in
@@ -331,6 +359,9 @@ int64_t sessions_next_ms(const struct sessions *s)
 	if (!sl_list_is_empty(&s->ready) || !sl_list_is_empty(&s->ctx->runnable) ||
 	    !sl_list_is_empty(&s->ctx->done))
 		return s->ctx->now_ms;
+	c = sl_list_first(&s->cold, struct conn, cold_link);
+	if (c)
+		next = SL_MIN(next, c->cold_ms);
 	c = sl_list_first(&s->frames, struct conn, frame_link);
 	if (c)
 		next = SL_MIN(next,

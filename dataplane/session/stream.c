@@ -17,7 +17,7 @@
 #define STREAM_TX_BYTES_MAX  ((size_t)8 << 20) /* unsent replies above which nothing more is run */
 #define STREAM_TURN_REQUESTS 32                /* run in one turn */
 #define STREAM_TURN_RECV     ((size_t)2 << 20) /* bytes received in one turn */
-#define STREAM_TURN_SEND     ((size_t)4 << 20) /* bytes sent in one turn */
+#define STREAM_TURN_SEND     ((size_t)1 << 20) /* bytes sent in one turn: some 0.1 ms */
 #define STREAM_FRAME_MIN     10                /* key, version, correlation id, client id length */
 
 void conn_active(struct sessions *s, struct conn *c)
@@ -71,13 +71,15 @@ static bool send_queue(struct sessions *s, struct conn *c)
 {
 	int rc;
 
-	if (sl_list_is_empty(&c->tx) || !c->is_writable)
+	if (sl_list_is_empty(&c->tx) || !c->is_writable || !sl_list_is_empty(&c->cold_link))
 		return true;
 	rc = reply_send(s->ctx, &c->io, &c->tx, STREAM_TURN_SEND);
 	if (rc == -EAGAIN)
 		c->is_writable = false;
 	else if (rc == -EINPROGRESS)
 		conn_ready(s, c);
+	else if (rc == -EBUSY)
+		conn_cold(s, c);
 	else if (rc < 0) {
 		conn_close(s, c,
 		           rc == -EPIPE || rc == -ECONNRESET ? SL_STAT_closed_by_peer

@@ -12,5 +12,8 @@ uint32_t crc32c_table(uint32_t crc, const void *p, size_t len);
 /* Three interleaved streams of the crc32 instruction.  Only where crc32c_has_sse42(). */
 uint32_t crc32c_sse42x3(uint32_t crc, const void *p, size_t len);
 bool crc32c_has_sse42(void);
+/* Carry-less products in registers of 64 bytes.  Only where crc32c_has_vpclmul512(). */
+uint32_t crc32c_vpclmul512(uint32_t crc, const void *p, size_t len);
+bool crc32c_has_vpclmul512(void);
 
 #endif

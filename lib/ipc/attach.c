@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -27,26 +26,10 @@
 #include "sluice/ipc/msg.h"
 #include "sluice/ipc/shm.h"
 
-/* Order of the descriptors in a hello; the channels' eventfds follow from HELLO_FD_CHANNELS on. */
-enum hello_fd {
-	HELLO_FD_SHM = 0,
-	HELLO_FD_RINGS,
-	HELLO_FD_CONTROL_WAKE,
-	HELLO_FD_CHANNELS
-};
+#include "hello.h"
 
-#define HELLO_FDS_MAX (HELLO_FD_CHANNELS + SL_SHM_LANES_MAX + 1)
-#define BACKLOG       4
-#define SEALS         (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-
-_Static_assert(HELLO_FDS_MAX <= 253, "the kernel passes at most SCM_MAX_FD descriptors at once");
-_Static_assert(sizeof(struct sl_ipc_hello) == 24, "both sides agree on the hello");
-
-/* Ancillary data of one hello. */
-union hello_control {
-	struct cmsghdr align;
-	char bytes[CMSG_SPACE(sizeof(int) * HELLO_FDS_MAX)];
-};
+#define BACKLOG 4
+#define SEALS   (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static void close_fd(int *fd)
 {
@@ -285,30 +268,6 @@ static int accept_one(int listen_fd)
 	return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
 }
 
-static int send_hello(int sock, const struct sl_ipc_hello *hello, const int *fds, size_t fds_count)
-{
-	union hello_control control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)hello, .iov_len = sizeof(*hello)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	SL_ASSERT(fds_count <= HELLO_FDS_MAX);
-	if (fds_count) {
-		struct cmsghdr *cmsg = &control.align;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * fds_count);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * fds_count);
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * fds_count);
-	}
-	n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)sizeof(*hello) ? 0 : -EIO;
-}
-
 /* Fresh rings, eventfds and channels of the data plane's side.  *rings_fd is for the peer. */
 static int link_create_memory(struct sl_ipc_link *link, int *rings_fd)
 {
@@ -327,9 +286,10 @@ static int link_create_memory(struct sl_ipc_link *link, int *rings_fd)
 	return link_create_channels(link, SL_CHANNEL_DATAPLANE, SL_IPC_RING_BYTES);
 }
 
-static int link_send_hello(const struct sl_ipc_link *link, int shm_fd, int rings_fd)
+static int link_send_hello(const struct sl_ipc_link *link, int shm_fd, int rings_fd,
+                           const struct sl_ipc_tiers *tiers)
 {
-	struct sl_ipc_hello hello = {
+	struct sl_ipc_hello head = {
 		.version = SL_IPC_VERSION,
 		.lanes_count = link->lanes_count,
 		.ring_bytes = SL_IPC_RING_BYTES,
@@ -343,26 +303,49 @@ static int link_send_hello(const struct sl_ipc_link *link, int shm_fd, int rings
 	fds[HELLO_FD_CONTROL_WAKE] = link->control_wake_fd;
 	memcpy(&fds[HELLO_FD_CHANNELS], link->channel_wake_fds,
 	       sizeof(int) * (link->lanes_count + 1));
-	return send_hello(link->sock, &hello, fds, HELLO_FD_CHANNELS + link->lanes_count + 1);
+	return hello_send(link->sock, &head, fds, HELLO_FD_CHANNELS + link->lanes_count + 1, tiers);
 }
 
-int sl_ipc_accept(struct sl_ipc_link **out, int listen_fd, struct sl_shm *shm, size_t shm_bytes,
-                  int shm_fd)
+int sl_ipc_accept(int listen_fd)
 {
-	struct sl_ipc_link *link;
-	int rings_fd = -1;
-	int rc, sock;
+	int32_t pid;
+	int sock = accept_one(listen_fd);
+	int rc;
 
-	rc = sl_shm_check(shm, shm_bytes);
-	if (rc < 0)
-		return rc;
-	sock = accept_one(listen_fd);
 	if (sock < 0)
 		return sock;
-	link = link_new(shm->lanes_count);
+	rc = check_peer(sock, &pid);
+	if (rc < 0)
+		close(sock);
+	return rc < 0 ? rc : sock;
+}
+
+int sl_ipc_read_offer(int sock, struct sl_ipc_tiers *offered)
+{
+	struct hello hello;
+	int rc = hello_recv(sock, &hello);
+
+	if (rc < 0)
+		return rc;
+	rc = hello_check(&hello, 0);
+	if (rc == 0)
+		hello_move_tiers(&hello, offered);
+	hello_close(&hello);
+	return rc;
+}
+
+int sl_ipc_answer(struct sl_ipc_link **out, int sock, struct sl_shm *shm, size_t shm_bytes,
+                  int shm_fd, const struct sl_ipc_tiers *tiers)
+{
+	struct sl_ipc_link *link = NULL;
+	int rings_fd = -1;
+	int rc = sl_shm_check(shm, shm_bytes);
+
+	if (rc == 0)
+		link = link_new(shm->lanes_count);
 	if (!link) {
 		close(sock);
-		return -ENOMEM;
+		return rc < 0 ? rc : -ENOMEM;
 	}
 	link->sock = sock;
 	link->shm = shm;
@@ -372,115 +355,69 @@ int sl_ipc_accept(struct sl_ipc_link **out, int listen_fd, struct sl_shm *shm, s
 	if (rc == 0)
 		rc = link_create_memory(link, &rings_fd);
 	if (rc == 0)
-		rc = link_send_hello(link, shm_fd, rings_fd);
+		rc = link_send_hello(link, shm_fd, rings_fd, tiers);
 	close_fd(&rings_fd); /* the mapping and the message in flight keep the memory */
 	if (rc < 0) {
 		sl_ipc_close(link);
-		/* -EAGAIN would read as "nobody waits", but somebody was accepted and is now gone.
-		 */
-		return rc == -EAGAIN ? -EIO : rc;
+		return rc;
 	}
 	*out = link;
 	return 0;
 }
 
-int sl_ipc_refuse(int listen_fd)
+void sl_ipc_refuse(int sock)
 {
-	const struct sl_ipc_hello hello = {.version = SL_IPC_VERSION, .pid = (int32_t)getpid()};
-	int sock = accept_one(listen_fd);
-	int rc;
+	const struct sl_ipc_hello head = {.version = SL_IPC_VERSION, .pid = (int32_t)getpid()};
+	char byte;
 
-	if (sock < 0)
-		return sock;
-	rc = send_hello(sock, &hello, NULL, 0);
-	close(sock);
+	/* What is closed with something unread resets the peer, which would then not see the
+	 * answer.  Nothing can come any more after shutdown(2). */
+	(void)shutdown(sock, SHUT_RD);
+	while (recv(sock, &byte, sizeof(byte), MSG_DONTWAIT) > 0)
+		;
 	/* One that left by itself is turned away as well. */
-	return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
+	(void)SL_COUNT_IF(hello_send(sock, &head, NULL, 0, NULL) < 0);
+	close(sock);
 }
 
-/* Connected to @path with bounded waiting in connect(2) and recvmsg(2), or -errno. */
+/* Connected to @path, non-blocking, or -errno. */
 static int connect_socket(const char *path)
 {
-	const struct timeval limit = {.tv_sec = SL_IPC_HELLO_TIMEOUT_MS / 1000,
-	                              .tv_usec = SL_IPC_HELLO_TIMEOUT_MS % 1000 * 1000};
 	struct sockaddr_un addr;
 	int rc = fill_address(&addr, path);
 	int fd;
 
 	if (rc < 0)
 		return rc;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
-	    connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		rc = errno == EAGAIN || errno == EINPROGRESS ? -ETIMEDOUT : -errno;
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		rc = -errno;
 		close(fd);
 		return rc;
 	}
 	return fd;
 }
 
-/* Takes the descriptors out of a message; closes what does not fit in @fds. */
-static size_t take_fds(struct msghdr *msg, int fds[HELLO_FDS_MAX])
+int sl_ipc_connect(const char *path, const struct sl_ipc_tiers *held)
 {
-	size_t count = 0;
+	const struct sl_ipc_hello head = {.version = SL_IPC_VERSION, .pid = (int32_t)getpid()};
+	int sock = connect_socket(path);
+	int32_t pid;
+	int rc;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (count < HELLO_FDS_MAX)
-				fds[count++] = fd;
-			else
-				close(fd);
-		}
-	}
-	return count;
-}
-
-/* Return: number of descriptors in @fds, theirs to close; -errno, none. */
-static int recv_hello(int sock, struct sl_ipc_hello *hello, int fds[HELLO_FDS_MAX])
-{
-	union hello_control control = {0};
-	struct iovec iov = {.iov_base = hello, .iov_len = sizeof(*hello)};
-	struct msghdr msg = {.msg_iov = &iov,
-	                     .msg_iovlen = 1,
-	                     .msg_control = &control,
-	                     .msg_controllen = sizeof(control)};
-	size_t count;
-	ssize_t n;
-
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : errno == ECONNRESET ? -ECONNREFUSED : -errno;
-	if (n == 0)
-		return -ECONNREFUSED;
-	count = take_fds(&msg, fds);
-	if (n == (ssize_t)sizeof(*hello) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		return (int)count;
-	while (count > 0)
-		close_fd(&fds[--count]);
-	return -EPROTO;
-}
-
-static int check_hello(const struct sl_ipc_hello *hello, size_t fds_count)
-{
-	if (hello->version != SL_IPC_VERSION)
-		return -EPROTO;
-	if (hello->lanes_count == 0)
-		return -EBUSY;
-	if (hello->lanes_count > SL_SHM_LANES_MAX || hello->ring_bytes != SL_IPC_RING_BYTES)
-		return -EPROTO;
-	return fds_count == HELLO_FD_CHANNELS + hello->lanes_count + 1 ? 0 : -EPROTO;
+	if (sock < 0)
+		return sock;
+	rc = check_peer(sock, &pid); /* before it gets anything */
+	if (rc == 0)
+		rc = hello_send(sock, &head, NULL, 0, held);
+	/* Refused before it heard us: what it said is there to be read, or its end. */
+	if (rc == -EPIPE)
+		rc = 0;
+	if (rc < 0)
+		close(sock);
+	return rc < 0 ? rc : sock;
 }
 
 /* Maps a memfd that its maker can neither shrink nor grow any more. */
@@ -566,12 +503,12 @@ static int link_take_wake_fds(struct sl_ipc_link *link, int *fds)
 	return 0;
 }
 
-/* Builds the control side's link from a checked hello.  Ownership: takes @sock, and those of @fds
- * that it sets to -1, also on failure. */
-static int link_from_hello(struct sl_ipc_link **out, int sock, const struct sl_ipc_hello *hello,
-                           int *fds, int32_t peer_pid)
+/* Builds the control side's link from a checked hello.  Ownership: takes @sock, and those of the
+ * hello's descriptors that it sets to -1, also on failure. */
+static int link_from_hello(struct sl_ipc_link **out, int sock, struct hello *hello)
 {
-	struct sl_ipc_link *link = link_new(hello->lanes_count);
+	const size_t ring_bytes = hello->head.ring_bytes;
+	struct sl_ipc_link *link = link_new(hello->head.lanes_count);
 	int rc;
 
 	if (!link) {
@@ -579,17 +516,16 @@ static int link_from_hello(struct sl_ipc_link **out, int sock, const struct sl_i
 		return -ENOMEM;
 	}
 	link->sock = sock;
-	link->incarnation = hello->incarnation;
-	link->peer_pid = peer_pid;
-	rc = link_map_shm(link, fds[HELLO_FD_SHM]);
+	link->incarnation = hello->head.incarnation;
+	rc = check_peer(sock, &link->peer_pid);
 	if (rc == 0)
-		rc = link_map_rings(link, fds[HELLO_FD_RINGS], hello->ring_bytes);
+		rc = link_map_shm(link, hello->fds[HELLO_FD_SHM]);
 	if (rc == 0)
-		rc = link_take_wake_fds(link, fds);
+		rc = link_map_rings(link, hello->fds[HELLO_FD_RINGS], ring_bytes);
 	if (rc == 0)
-		rc = link_create_channels(link, SL_CHANNEL_CONTROL, hello->ring_bytes);
-	if (rc == 0 && fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
-		rc = -errno;
+		rc = link_take_wake_fds(link, hello->fds);
+	if (rc == 0)
+		rc = link_create_channels(link, SL_CHANNEL_CONTROL, ring_bytes);
 	if (rc < 0) {
 		sl_ipc_close(link);
 		return rc;
@@ -598,28 +534,38 @@ static int link_from_hello(struct sl_ipc_link **out, int sock, const struct sl_i
 	return 0;
 }
 
-int sl_ipc_connect(struct sl_ipc_link **out, const char *path)
+/* What the hello of a data plane must be like. */
+static int check_answer(const struct hello *hello)
 {
-	struct sl_ipc_hello hello;
-	int fds[HELLO_FDS_MAX];
-	int32_t pid;
-	int sock, count, rc;
+	const struct sl_ipc_hello *head = &hello->head;
 
-	sock = connect_socket(path);
-	if (sock < 0)
-		return sock;
-	rc = check_peer(sock, &pid); /* before anything it says is read */
-	count = rc < 0 ? rc : recv_hello(sock, &hello, fds);
-	if (count < 0) {
-		close(sock);
-		return count;
+	if (head->version != SL_IPC_VERSION)
+		return -EPROTO;
+	if (head->lanes_count == 0)
+		return -EBUSY;
+	if (head->lanes_count > SL_SHM_LANES_MAX || head->ring_bytes != SL_IPC_RING_BYTES)
+		return -EPROTO;
+	return hello_check(hello, HELLO_FD_CHANNELS + head->lanes_count + 1);
+}
+
+int sl_ipc_read_answer(struct sl_ipc_link **out, int sock, struct sl_ipc_tiers *used)
+{
+	struct hello hello;
+	int rc = hello_recv(sock, &hello);
+
+	if (rc < 0) {
+		if (rc != -EAGAIN)
+			close(sock);
+		return rc;
 	}
-	rc = check_hello(&hello, (size_t)count);
+	rc = check_answer(&hello);
 	if (rc < 0)
 		close(sock);
 	else
-		rc = link_from_hello(out, sock, &hello, fds, pid);
-	for (int i = 0; i < count; i++)
-		close_fd(&fds[i]);
-	return rc;
+		rc = link_from_hello(out, sock, &hello);
+	if (rc == 0)
+		hello_move_tiers(&hello, used);
+	hello_close(&hello);
+	/* -EAGAIN would read as "not yet", but the socket is gone. */
+	return rc == -EAGAIN ? -EIO : rc;
 }

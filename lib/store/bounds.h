@@ -30,6 +30,18 @@
 #define STORE_PRODUCER_WINDOW   5u /* KIP-98: batches a producer may have in flight */
 #define STORE_EPOCHS_MAX        (1u << 16)
 
+/* Hot tier: work of one sl_hot_get(). */
+#define STORE_HOT_SLICE_MAX     (UINT64_C(1) << 44)
+#define STORE_HOT_EVICTS        64u /* chunks recycled for the sake of a large one */
+#define STORE_HOT_PLACES        4u  /* places looked at for each size */
+/* Clean chunks passed over for each place. */
+#define STORE_HOT_LOOKS         128u
+#define STORE_HOT_SETTLES       4u /* chunks in quarantine asked after */
+#define STORE_HOT_HELD_SHARE    8u /* above 1/8 of the slice pages are exchanged */
+/* Steps of populating: short enough for the slices to grow evenly. */
+#define STORE_HOT_POPULATE_STEP ((uint64_t)16 << 20)
+#define STORE_HOT_REPLAY_STEP   (1u << 20)
+
 _Static_assert((STORE_TAIL_BATCHES & (STORE_TAIL_BATCHES - 1)) == 0, "ring index is a mask");
 _Static_assert(STORE_PATH_MAX >= 2 * STORE_NAME_MAX + 2, "folder, slash, name, NUL");
 

@@ -195,9 +195,19 @@ err_free:
 	return err;
 }
 
+const struct sl_files *dir_files(const struct sl_log_dir *dir)
+{
+	return &dir->files;
+}
+
 int sl_log_dir_fd(const struct sl_log_dir *dir)
 {
 	return dir->fd;
+}
+
+int sl_log_dir_lock_fd(const struct sl_log_dir *dir)
+{
+	return dir->lock_fd;
 }
 
 const char *sl_log_dir_path(const struct sl_log_dir *dir)

@@ -62,6 +62,16 @@ static int plain_truncate(void *ctx SL_UNUSED, int fd, uint64_t len)
 	return ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
 }
 
+static int plain_allocate(void *ctx SL_UNUSED, int fd, uint64_t pos, uint64_t len)
+{
+	int rc;
+
+	do
+		rc = fallocate(fd, 0, (off_t)pos, (off_t)len);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
 static int plain_size(void *ctx SL_UNUSED, int fd, uint64_t *len)
 {
 	struct stat st;
@@ -149,6 +159,7 @@ const struct sl_file_ops sl_file_ops_plain = {
 	.pread = plain_pread,
 	.sync = plain_sync,
 	.truncate = plain_truncate,
+	.allocate = plain_allocate,
 	.size = plain_size,
 	.rename = plain_rename,
 	.unlink = plain_unlink,

@@ -158,6 +158,18 @@ bool index_time_last(const struct index *index, int64_t *time_ms, uint32_t *rela
 	return true;
 }
 
+void index_offset_cut(struct index *index, uint64_t pos)
+{
+	while (index->count > 0 && pos_at(index, index->count - 1) >= pos)
+		index->count--;
+}
+
+void index_time_cut(struct index *index, uint32_t relative)
+{
+	while (index->count > 0 && time_offset_at(index, index->count - 1) >= relative)
+		index->count--;
+}
+
 static int load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                 uint32_t entry_bytes)
 {

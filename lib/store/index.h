@@ -44,6 +44,9 @@ int index_offset_load(struct index *index, const struct sl_files *files, int dir
                       uint64_t relative_end) SL_MUST_CHECK;
 int index_time_load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                     uint64_t relative_end) SL_MUST_CHECK;
+/* Drops the entries from log position @pos on, or from relative offset @relative on. */
+void index_offset_cut(struct index *index, uint64_t pos);
+void index_time_cut(struct index *index, uint32_t relative);
 int index_offset_store(const struct index *index, const struct sl_files *files, int dirfd,
                        const char *path) SL_MUST_CHECK;
 int index_time_store(const struct index *index, const struct sl_files *files, int dirfd,

@@ -99,6 +99,9 @@ static struct sl_log *log_alloc(const struct sl_log_opts *opts)
 	log->dirfd = opts->dirfd;
 	log->config = opts->config;
 	log->now_ms = opts->now_ms;
+	log->hot = opts->hot;
+	log->recycler = opts->recycler;
+	log->file_end = -1;
 	sl_list_init(&log->opened);
 	sl_list_init(&log->doomed);
 	return log;
@@ -203,6 +206,8 @@ static int close_clean(struct sl_log *log)
 		err = snapshot_store(log);
 	if (!err && log->active->bytes > 0)
 		err = segment_seal(log, log->active);
+	if (!err)
+		err = segment_trim(log, log->active);
 	/* So that an epoch which falls is refused by the next life too. */
 	if (!err && log->is_epochs_unsaved)
 		err = log_store_epochs(log);
@@ -216,7 +221,9 @@ int sl_log_close(struct sl_log *log, bool is_clean)
 {
 	int err = 0;
 
-	SL_ASSERT(!log->is_sync_running);
+	SL_ASSERT(!log->is_sync_running && (!log->hot || log->unwritten == 0));
+	/* It is the lane's, which works for other logs while this one is closed elsewhere. */
+	log->recycler = NULL;
 	if (is_clean)
 		err = log->error ? log->error : close_clean(log);
 	/* What an earlier clean close wrote must not vouch for this log again. */
@@ -272,8 +279,8 @@ static bool is_roll_due(const struct sl_log *log, const struct sl_batch_head *he
 	return log->end + head->last_offset_delta - seg->base_offset > INT32_MAX;
 }
 
-/* Writes a batch behind the last good byte.  What a failed write left there is cut at the next
- * open; no reader looks at it. */
+/* Page-cache mode: writes a batch behind the last good byte.  What a failed write left there is cut
+ * at the next open; no reader looks at it. */
 static int write_batch(struct sl_log *log, const void *batch, size_t batch_bytes)
 {
 	const uint8_t *from = batch;
@@ -329,18 +336,6 @@ static int prepare_append(struct sl_log *log, const struct sl_batch_head *head, 
 	return log->is_epochs_unsaved ? log_store_epochs(log) : 0;
 }
 
-int sl_log_reserve(struct sl_log *log, size_t bytes, void **out)
-{
-	(void)bytes;
-	(void)out;
-	return log->error ? log->error : -ENOTSUP;
-}
-
-void sl_log_unreserve(struct sl_log *log)
-{
-	(void)log;
-}
-
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
 {
 	struct producers_claim claim;
@@ -362,9 +357,12 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 	if (err)
 		return err;
 	sl_batch_set_offset(batch, log->end, io->leader_epoch);
-	err = write_batch(log, batch, batch_bytes);
+	err = log->hot ? hotlog_append(log, batch, batch_bytes)
+	               : write_batch(log, batch, batch_bytes);
 	if (err)
 		return err;
+	if (batch == log->reserved_at)
+		sl_log_unreserve(log);
 	log->now_ms = io->now_ms;
 	if (log->active->bytes == 0)
 		log->active->since_ms = io->now_ms;
@@ -372,6 +370,8 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 	took.bytes = (uint32_t)batch_bytes;
 	log->active->is_dirty = true;
 	log_took(log, &took);
+	if (log->hot)
+		hotlog_took(log);
 	if (sl_batch_has_producer(&took.head))
 		producers_update(&log->producers, &claim, io->now_ms);
 	io->base_offset = took.head.base_offset;

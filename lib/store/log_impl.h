@@ -8,6 +8,7 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/list.h"
 #include "sluice/base/log.h"
+#include "sluice/store/hot.h"
 #include "sluice/store/log.h"
 
 #include "bounds.h"
@@ -38,11 +39,17 @@ struct segment {
 	int64_t max_time_offset; /* last offset of the batch that brought max_time_ms */
 	int64_t since_ms;        /* wall clock of its first append; 0: empty */
 	int64_t doomed_ms;       /* when the files may be unlinked */
+	/* With a hot tier: the newest bytes, struct sl_hot_chunk.link by pos.  What no chunk holds
+	 * is in the file, durable. */
+	struct sl_list hot;
+	uint64_t written;   /* the file holds everything below, durable */
+	uint64_t allocated; /* size of the file: blocks ahead of what is written */
 	struct index offsets;
 	struct index times;       /* of the active segment only */
 	uint64_t index_gap_bytes; /* appended since the last index entry */
 	uint32_t refs;            /* ranges and syncs; all of the owner's core */
 	int fd;                   /* -1: closed */
+	int direct_fd;            /* O_DIRECT, for write-out; -1: closed */
 	int parked_fd;            /* read-only descriptor that references still use; -1: none */
 	bool is_writable;         /* fd was opened for writing */
 	bool is_sealed;
@@ -79,10 +86,25 @@ struct sl_log {
 	struct producers producers;
 	uint64_t bytes;
 	int64_t now_ms;         /* latest wall clock the caller told */
-	int64_t recovery_point; /* sealed segments that end at or below it are on stable storage */
+	int64_t recovery_point; /* everything below it is on stable storage */
+	uint64_t recovery_pos;  /* its position, in the segment that contains it; 0: at its base */
 	struct sl_list opened;
 	uint32_t opened_count;
 	struct sl_list doomed;
+	/* Hot tier. */
+	struct sl_recycler *recycler;    /* Borrowed; NULL: none */
+	struct sl_hot_pool *hot;         /* NULL: through the page cache */
+	struct sl_hot_chunk *tail_chunk; /* of the active segment, takes appends; NULL: none */
+	size_t chunk_bytes;              /* size of the last one */
+	struct sl_hot_chunk *reserved;   /* holds the reservation; NULL: none */
+	struct segment *reserved_segment;
+	uint8_t *reserved_at;
+	size_t reserved_bytes;
+	struct sl_hot_chunk *writing; /* of the running write-out; NULL: it has none */
+	uint64_t writing_end;         /* what will be durable of its segment */
+	uint64_t unwritten;
+	int64_t file_end; /* log end that recovery found in files that no sync has covered; -1 */
+	bool is_buffered; /* the file system refuses O_DIRECT */
 	/* Group commit. */
 	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */
 	uint32_t sync_aux_count;
@@ -101,6 +123,11 @@ struct sl_log {
 	uint32_t topic_len; /* of folder */
 	char folder[];      /* "<topic>-<partition>" */
 };
+
+/* ---- dir.c ---- */
+
+/* The door to the disk that holds the log dir. */
+const struct sl_files *dir_files(const struct sl_log_dir *dir);
 
 /* ---- log.c ---- */
 
@@ -123,6 +150,11 @@ const char *segment_path(const struct sl_log *log, int64_t base_offset, const ch
 /* Adds a segment to the end of the array; it is sealed and closed until the caller says otherwise.
  * -ENOMEM. */
 int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out) SL_MUST_CHECK;
+/* A walk over the batches of @seg, wherever they lie. */
+void segment_walk(const struct sl_log *log, struct segment *seg, struct walk *walk, uint8_t *window,
+                  size_t window_bytes);
+/* Cuts what was allocated ahead off a sealed segment that is written. */
+int segment_trim(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 /* Creates the file of a new, empty, active segment at @base_offset. */
 int segment_create(struct sl_log *log, int64_t base_offset) SL_MUST_CHECK;
 /* Accounts for one batch at the end of @seg, feeding its indexes. */
@@ -163,11 +195,44 @@ uint32_t lookup_segment(const struct sl_log *log, int64_t offset);
 int lookup_batch(struct sl_log *log, struct segment *seg, int64_t offset,
                  struct log_place *out) SL_MUST_CHECK;
 
+/* ---- hotlog.c ---- */
+
+/* Memory for @bytes behind the last batch of the active segment.  -EAGAIN the tier is full of dirty
+ * bytes; -EFBIG; -errno of reading the block that the segment ends in. */
+int hotlog_room(struct sl_log *log, size_t bytes, uint8_t **to) SL_MUST_CHECK;
+/* The batch of @bytes at @batch is in memory made by hotlog_room() or is copied there, and is part
+ * of the log from now on. */
+int hotlog_append(struct sl_log *log, const void *batch, size_t bytes) SL_MUST_CHECK;
+/* The log's end after that batch. */
+void hotlog_took(struct sl_log *log);
+/* Reads what may lie in chunks, in the file, or in both. */
+int hotlog_read(const struct sl_files *files, int fd, const struct sl_list *hot, void *p,
+                size_t len, uint64_t pos, size_t *got) SL_MUST_CHECK;
+/* The piece of @seg at @pos, at most @bytes. */
+void hotlog_piece(const struct sl_log *log, const struct segment *seg, int fd, uint64_t pos,
+                  uint32_t bytes, struct sl_log_piece *out);
+/* Fills in the write part for the oldest unwritten chunk.  1 done; 0 nothing is unwritten; -errno.
+ */
+int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync) SL_MUST_CHECK;
+void hotlog_write_end(struct sl_log *log, struct segment *seg, bool is_good);
+/* Gives back the chunks of @seg, but for those that something still refers to. */
+void hotlog_drop(struct sl_log *log, struct segment *seg);
+
+/* ---- recycle.c ---- */
+
+/* Takes over the file at @path, which belongs to no segment any more.  False: it is still there. */
+bool recycle_give(struct sl_recycler *r, const char *path, uint64_t bytes);
+/* Puts a kept file at @path, over what is there.  False: there is none. */
+bool recycle_take(struct sl_recycler *r, const char *path, uint64_t *bytes);
+/* Removes one, for its space.  False: there is none. */
+bool recycle_drop(struct sl_recycler *r);
+
 /* ---- checkpoint.c ---- */
 
 struct checkpoint {
 	int64_t log_start;
 	int64_t recovery_point;
+	int64_t recovery_pos;
 	int64_t clean_end;   /* log end of a clean close; -1: the log was in use */
 	int64_t clean_bytes; /* size of the active segment then */
 };

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "fileio.h"
 #include "log_impl.h"
 
 uint32_t lookup_segment(const struct sl_log *log, int64_t offset)
@@ -72,7 +71,7 @@ static int lookup_walk(struct sl_log *log, struct segment *seg, int64_t offset,
 	                                     &relative, &pos);
 	int err;
 
-	walk_init(&walk, &log->files, seg->fd, window, sizeof(window));
+	segment_walk(log, seg, &walk, window, sizeof(window));
 	walk_seek(&walk, is_indexed ? pos : 0, seg->bytes);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		int64_t last_offset = sl_batch_last_offset(&batch.head);
@@ -190,23 +189,22 @@ int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t
 int sl_log_range_piece(struct sl_log *log, const struct sl_log_range *range, uint32_t done,
                        struct sl_log_piece *out)
 {
-	(void)log;
-	SL_ASSERT(done < range->bytes);
-	*out = (struct sl_log_piece){
-		.fd = range->fd,
-		.pos = range->pos + done,
-		.bytes = range->bytes - done,
-	};
+	SL_ASSERT(done < range->bytes && range->segment);
+	hotlog_piece(log, range->segment, range->fd, range->pos + done, range->bytes - done, out);
 	return 0;
 }
 
 ssize_t sl_log_range_copy(struct sl_log *log, const struct sl_log_range *range, void *to,
                           size_t bytes_max)
 {
+	const struct segment *seg = range->segment;
 	size_t want = SL_MIN((size_t)range->bytes, bytes_max);
 	size_t got = 0;
-	int err = fileio_read(&log->files, range->fd, to, want, range->pos, &got);
+	int err;
 
+	if (want == 0)
+		return 0;
+	err = hotlog_read(&log->files, range->fd, &seg->hot, to, want, range->pos, &got);
 	if (err)
 		return err;
 	return got == want ? (ssize_t)got : -EIO;

@@ -34,7 +34,11 @@ struct recover {
 	bool is_clean;
 	bool is_epochs_lost;
 	bool was_scanned;
+	bool is_point_good; /* the active segment was taken over up to the recovery point */
 };
+
+/* The file was allocated ahead of what was written: nothing is lost. */
+static const char zero_tail[] = "zero-filled tail";
 
 /* ---- What the folder holds ---- */
 
@@ -213,6 +217,7 @@ static int add_segments(struct recover *r)
 		if (err)
 			return err;
 		log->bytes += seg->bytes;
+		seg->allocated = seg->bytes;
 		if (i > 0)
 			log->segments[i - 1]->end_offset = seg->base_offset;
 	}
@@ -266,7 +271,7 @@ static const char *explain(const struct sl_log *log, const struct segment *seg, 
 	for (size_t i = 0; i < got; i++)
 		is_zero &= header[i] == 0;
 	if (is_zero)
-		return "zero-filled tail";
+		return zero_tail;
 	if (got < sizeof(header))
 		return "incomplete batch header";
 	if (sl_batch_peek(header, got, &head) == -EBADMSG)
@@ -298,8 +303,7 @@ static int take_epoch(struct sl_log *log, const struct sl_batch_head *head)
 	return err == -ENOMEM ? err : 0;
 }
 
-/* Reads the whole segment.  @reason is set where it is cut.  The segment is left open for writing.
- */
+/* Reads the segment from its accounted end on.  @reason is set where it is cut. */
 static int scan_batches(struct recover *r, struct segment *seg, uint64_t size, const char **reason)
 {
 	struct sl_log *log = r->log;
@@ -307,8 +311,8 @@ static int scan_batches(struct recover *r, struct segment *seg, uint64_t size, c
 	struct walk walk;
 	int err;
 
-	walk_init(&walk, &log->files, seg->fd, r->buffer, STORE_SCAN_WINDOW_BYTES);
-	walk_seek(&walk, 0, size);
+	segment_walk(log, seg, &walk, r->buffer, STORE_SCAN_WINDOW_BYTES);
+	walk_seek(&walk, seg->bytes, size);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		bool is_good = false;
 
@@ -349,41 +353,6 @@ static void report_cut(struct recover *r, int64_t offset, uint64_t bytes, const 
 	       r->log->folder, offset, bytes, reason);
 }
 
-/* Return: 1 the segment was cut; 0 whole; -errno. */
-static int scan_segment(struct recover *r, struct segment *seg)
-{
-	struct sl_log *log = r->log;
-	uint64_t size = seg->bytes;
-	const char *reason = NULL;
-	int err;
-
-	if (!r->buffer) {
-		r->buffer = malloc(2 * (size_t)STORE_SCAN_WINDOW_BYTES);
-		if (!r->buffer)
-			return -ENOMEM;
-	}
-	err = seg->is_sealed ? segment_unseal(log, seg) : 0;
-	if (err)
-		return err;
-	segment_reset(seg);
-	log->bytes -= size;
-	log->active = seg;
-	log->end = seg->base_offset;
-	log_tail_clear(log);
-	seg->has_offsets = true;
-	seg->is_dirty = true;
-	r->was_scanned = true;
-	err = scan_batches(r, seg, size, &reason);
-	if (err)
-		return err;
-	r->report->scanned_bytes += size;
-	if (!reason)
-		return 0;
-	report_cut(r, seg->end_offset, size - seg->bytes, reason);
-	err = log->files.ops->truncate(log->files.ctx, seg->fd, seg->bytes);
-	return err ? err : 1;
-}
-
 /* ---- Segments that are trusted ---- */
 
 /* Walks from the last index entry to the end; true when it ends exactly there, below @end_max. */
@@ -406,6 +375,22 @@ static int check_tail(struct sl_log *log, struct segment *seg, int64_t end_max, 
 	return err == -EBADMSG ? 0 : err;
 }
 
+/* The cut of what was allocated ahead did not survive the crash. */
+static int cut_file(struct sl_log *log, struct segment *seg)
+{
+	char path[STORE_PATH_MAX];
+	int err;
+	int fd = log->files.ops->open(log->files.ctx, log->dirfd,
+	                              segment_path(log, seg->base_offset, ".log", path), O_RDWR, 0);
+
+	if (fd < 0)
+		return fd;
+	err = log->files.ops->truncate(log->files.ctx, fd, seg->bytes);
+	log->files.ops->close(log->files.ctx, fd);
+	seg->allocated = seg->bytes;
+	return err;
+}
+
 /*
  * A sealed segment below the recovery point: its bytes were synced, so an index that fits them is
  * enough.  If the bytes are damaged all the same, what was acknowledged behind them must not go:
@@ -426,53 +411,74 @@ static int check_sealed(struct recover *r, struct segment *seg, int64_t next_bas
 		if (err == -EBADMSG || seg->end_offset > next_base)
 			err = 0;
 	}
-	if (!err && seg->bytes < size)
-		report_cut(r, seg->end_offset, size - seg->bytes, "damage inside a sealed segment");
 	segment_close_unused(log, 0, NULL);
-	return err;
+	if (err || seg->bytes == size)
+		return err;
+	if (seg->end_offset == next_base)
+		return cut_file(log, seg);
+	report_cut(r, seg->end_offset, size - seg->bytes, "damage inside a sealed segment");
+	return 0;
 }
 
-/* Loads what a clean close wrote about the active segment.  Return: 1 it all fits; 0 scan; -errno.
+/* Empties what is known of @seg and makes it the active one. */
+static void begin_segment(struct sl_log *log, struct segment *seg)
+{
+	log->bytes -= seg->bytes;
+	segment_reset(seg);
+	log->active = seg;
+	log->end = seg->base_offset;
+	log_tail_clear(log);
+	seg->has_offsets = true;
+	seg->is_dirty = true;
+}
+
+static int load_indexes(struct sl_log *log, struct segment *seg, int64_t end, uint64_t pos_end)
+{
+	uint64_t relative_end = (uint64_t)(end - seg->base_offset);
+	char path[STORE_PATH_MAX];
+	int err;
+
+	err = index_offset_load(&seg->offsets, &log->files, log->dirfd,
+	                        segment_path(log, seg->base_offset, ".index", path), INT64_MAX,
+	                        INT32_MAX);
+	if (!err)
+		err = index_time_load(&seg->times, &log->files, log->dirfd,
+		                      segment_path(log, seg->base_offset, ".timeindex", path),
+		                      INT32_MAX);
+	if (err)
+		return err;
+	/* They were stored while more was in memory than on disk. */
+	index_offset_cut(&seg->offsets, pos_end);
+	index_time_cut(&seg->times, (uint32_t)SL_MIN(relative_end, (uint64_t)UINT32_MAX));
+	return 0;
+}
+
+/*
+ * Takes over what was written down about @seg: both indexes, and a walk behind the last entry that
+ * has to end at @pos_end with the offset @end.  Return: 1 it all fits; 0 it does not; -errno.
  */
-static int load_clean(struct recover *r, struct segment *seg)
+static int load_trusted(struct recover *r, struct segment *seg, int64_t end, uint64_t pos_end)
 {
 	struct sl_log *log = r->log;
 	uint8_t window[STORE_WALK_WINDOW_BYTES];
-	uint64_t relative_end = (uint64_t)(r->checkpoint.clean_end - seg->base_offset);
-	char path[STORE_PATH_MAX];
 	struct walk_batch batch;
 	struct walk walk;
 	uint32_t relative = 0;
 	uint32_t pos = 0;
 	int err;
 
-	if (r->checkpoint.clean_end < seg->base_offset ||
-	    seg->bytes != (uint64_t)r->checkpoint.clean_bytes)
-		return 0;
-	err = segment_unseal(log, seg);
-	if (err)
-		return err;
-	log->active = seg;
-	log->end = seg->base_offset;
-	seg->has_offsets = true;
-	seg->max_time_ms = SEGMENT_TIME_NONE;
-	if (seg->bytes == 0)
-		return r->checkpoint.clean_end == seg->base_offset;
-	err = index_offset_load(&seg->offsets, &log->files, log->dirfd,
-	                        segment_path(log, seg->base_offset, ".index", path), seg->bytes,
-	                        relative_end);
-	if (!err)
-		err = index_time_load(&seg->times, &log->files, log->dirfd,
-		                      segment_path(log, seg->base_offset, ".timeindex", path),
-		                      relative_end);
+	begin_segment(log, seg);
+	if (pos_end == 0)
+		return end == seg->base_offset;
+	err = load_indexes(log, seg, end, pos_end);
 	if (err)
 		return err == -EBADMSG || err == -ENOENT ? 0 : err;
 	index_offset_last(&seg->offsets, &relative, &pos);
 	if (index_time_last(&seg->times, &seg->max_time_ms, &relative))
 		seg->max_time_offset = seg->base_offset + relative;
-	walk_init(&walk, &log->files, seg->fd, window, sizeof(window));
-	walk_seek(&walk, pos, seg->bytes);
-	log->bytes -= seg->bytes - pos;
+	segment_walk(log, seg, &walk, window, sizeof(window));
+	walk_seek(&walk, pos, pos_end);
+	log->bytes += pos;
 	seg->bytes = pos;
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		if (check_order(seg, &batch.head))
@@ -482,7 +488,75 @@ static int load_clean(struct recover *r, struct segment *seg)
 	if (err)
 		return err == -EBADMSG ? 0 : err;
 	seg->since_ms = seg->max_time_ms > 0 ? SL_MIN(r->now_ms, seg->max_time_ms) : r->now_ms;
-	return log->end == r->checkpoint.clean_end;
+	seg->written = seg->bytes;
+	return log->end == end;
+}
+
+/* The recovery point, when it lies in @seg: what is before it need not be read.  The segment is
+ * empty afterwards, or ends there.  Return: 0 or -errno. */
+static int load_point(struct recover *r, struct segment *seg, uint64_t size)
+{
+	const struct checkpoint *c = &r->checkpoint;
+	int rc = 0;
+
+	if (r->log->hot && c->recovery_pos > 0 && (uint64_t)c->recovery_pos <= size &&
+	    c->recovery_point > seg->base_offset &&
+	    c->recovery_point - seg->base_offset < INT32_MAX)
+		rc = load_trusted(r, seg, c->recovery_point, (uint64_t)c->recovery_pos);
+	if (rc <= 0)
+		begin_segment(r->log, seg);
+	r->is_point_good = rc > 0;
+	return rc < 0 ? rc : 0;
+}
+
+/* Loads what a clean close wrote about the active segment.  Return: 1 it all fits; 0 scan; -errno.
+ */
+static int load_clean(struct recover *r, struct segment *seg)
+{
+	int err;
+
+	if (r->checkpoint.clean_end < seg->base_offset ||
+	    seg->bytes != (uint64_t)r->checkpoint.clean_bytes)
+		return 0;
+	err = segment_unseal(r->log, seg);
+	return err ? err : load_trusted(r, seg, r->checkpoint.clean_end, seg->bytes);
+}
+
+/* Return: 1 the segment was cut; 0 whole; -errno. */
+static int scan_segment(struct recover *r, struct segment *seg)
+{
+	struct sl_log *log = r->log;
+	uint64_t size = seg->bytes;
+	const char *reason = NULL;
+	uint64_t begin;
+	int err;
+
+	if (!r->buffer) {
+		r->buffer = malloc(2 * (size_t)STORE_SCAN_WINDOW_BYTES);
+		if (!r->buffer)
+			return -ENOMEM;
+	}
+	err = seg->is_sealed ? segment_unseal(log, seg) : 0;
+	if (!err)
+		err = load_point(r, seg, size);
+	if (err < 0)
+		return err;
+	begin = seg->bytes;
+	err = scan_batches(r, seg, size, &reason);
+	if (err)
+		return err;
+	r->was_scanned |= seg->bytes > begin;
+	r->report->scanned_bytes += seg->bytes - begin;
+	seg->written = seg->bytes;
+	if (reason == zero_tail && log->hot)
+		return 0;
+	r->report->scanned_bytes += size - seg->bytes;
+	if (!reason)
+		return 0;
+	report_cut(r, seg->end_offset, size - seg->bytes, reason);
+	err = log->files.ops->truncate(log->files.ctx, seg->fd, seg->bytes);
+	seg->allocated = seg->bytes;
+	return err ? err : 1;
 }
 
 /* ---- The whole log ---- */
@@ -603,6 +677,28 @@ static int settle(struct recover *r)
 	return err;
 }
 
+/*
+ * With a hot tier nothing is synced here: thousands of logs open after a crash.  What lies behind
+ * the recovery point waits for the log's first group commit, which its owner begins soon.
+ */
+static int leave_dirty(struct recover *r)
+{
+	struct sl_log *log = r->log;
+
+	if (r->is_point_good) {
+		log->recovery_point = r->checkpoint.recovery_point;
+		log->recovery_pos = (uint64_t)r->checkpoint.recovery_pos;
+	}
+	log->is_parent_dirty = log->end > log->recovery_point || log->bytes == 0;
+	if (log->end > log->recovery_point) {
+		log->flushed = SL_MAX(log->start, log->recovery_point);
+		log->file_end = log->end;
+		log->active->is_dirty = true;
+	}
+	/* A point behind the end would vouch for what is written there next. */
+	return r->checkpoint.recovery_point > log->end ? checkpoint_store(log, false) : 0;
+}
+
 /* What was found by scanning is only known to be in the page cache: after this it is on the disk.
  */
 static int make_durable(struct recover *r)
@@ -611,10 +707,15 @@ static int make_durable(struct recover *r)
 	char path[STORE_PATH_MAX];
 	int err;
 
+	for (uint32_t i = 0; i < log->segments_count; i++)
+		log->segments[i]->written = log->segments[i]->bytes;
 	log->flushed = log->end;
 	log->recovery_point = log->active->base_offset;
+	log->active->is_dirty = false;
 	if (r->is_clean)
 		return 0;
+	if (log->hot)
+		return leave_dirty(r);
 	if (log->bytes == 0 && log->start == 0) {
 		/* Created, never written: as if it were new. */
 		log->is_parent_dirty = true;

@@ -55,7 +55,7 @@ static int replay_segment(struct replay *replay, struct segment *seg)
 		if (err <= 0)
 			return err;
 	}
-	walk_init(&walk, &log->files, seg->fd, replay->window, STORE_SCAN_WINDOW_BYTES);
+	segment_walk(log, seg, &walk, replay->window, STORE_SCAN_WINDOW_BYTES);
 	walk_seek(&walk, place.pos, seg->bytes);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		err = replay_batch(replay, &batch);

@@ -45,6 +45,8 @@ int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out)
 	if (!seg)
 		return -ENOMEM;
 	sl_list_init(&seg->link);
+	sl_list_init(&seg->hot);
+	seg->direct_fd = -1;
 	seg->base_offset = base_offset;
 	seg->end_offset = base_offset;
 	seg->max_time_ms = SEGMENT_TIME_UNKNOWN;
@@ -54,6 +56,19 @@ int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out)
 	log->segments[log->segments_count++] = seg;
 	*out = seg;
 	return 0;
+}
+
+/* A log that has filled a segment will fill the next one: it gets written blocks if some are kept.
+ * Return: the descriptor of the file that has the segment's name then; -errno. */
+static int recycle(struct sl_log *log, struct segment *seg, int fd)
+{
+	char path[STORE_PATH_MAX];
+
+	if (!recycle_take(log->recycler, segment_path(log, seg->base_offset, ".log", path),
+	                  &seg->allocated))
+		return fd;
+	log->files.ops->close(log->files.ctx, fd);
+	return log->files.ops->open(log->files.ctx, log->dirfd, path, O_RDWR, 0);
 }
 
 int segment_create(struct sl_log *log, int64_t base_offset)
@@ -75,6 +90,10 @@ int segment_create(struct sl_log *log, int64_t base_offset)
 		log->files.ops->close(log->files.ctx, fd);
 		return err;
 	}
+	if (log->hot && log->segments_count > 1)
+		fd = recycle(log, seg, fd);
+	if (fd < 0)
+		return fd;
 	seg->fd = fd;
 	seg->is_writable = true;
 	seg->is_sealed = false;
@@ -82,7 +101,32 @@ int segment_create(struct sl_log *log, int64_t base_offset)
 	seg->has_offsets = true;
 	seg->max_time_ms = SEGMENT_TIME_NONE;
 	log->active = seg;
+	log->tail_chunk = NULL;
 	log_tail_clear(log);
+	return 0;
+}
+
+void segment_walk(const struct sl_log *log, struct segment *seg, struct walk *walk, uint8_t *window,
+                  size_t window_bytes)
+{
+	walk_init(walk, &log->files, seg->fd, window, window_bytes);
+	walk->hot = &seg->hot;
+}
+
+int segment_trim(struct sl_log *log, struct segment *seg)
+{
+	int err;
+
+	if (seg->direct_fd >= 0)
+		log->files.ops->close(log->files.ctx, seg->direct_fd);
+	seg->direct_fd = -1;
+	if (seg->allocated <= seg->bytes || seg->is_doomed)
+		return 0;
+	SL_ASSERT(seg->fd >= 0 && seg->is_writable && seg->written == seg->bytes);
+	err = log->files.ops->truncate(log->files.ctx, seg->fd, seg->bytes);
+	if (err)
+		return log_fail(log, err, "trim segment");
+	seg->allocated = seg->bytes;
 	return 0;
 }
 
@@ -123,6 +167,9 @@ static void close_fd(struct sl_log *log, struct segment *seg)
 		log->files.ops->close(log->files.ctx, seg->parked_fd);
 	if (seg->fd >= 0)
 		log->files.ops->close(log->files.ctx, seg->fd);
+	if (seg->direct_fd >= 0)
+		log->files.ops->close(log->files.ctx, seg->direct_fd);
+	seg->direct_fd = -1;
 	seg->parked_fd = -1;
 	seg->fd = -1;
 	seg->is_writable = false;
@@ -163,7 +210,7 @@ int segment_seal(struct sl_log *log, struct segment *seg)
 	seg->is_sealed = true;
 	if (seg->fd >= 0)
 		list_opened(log, seg);
-	return 0;
+	return seg->written == seg->bytes ? segment_trim(log, seg) : 0;
 }
 
 int segment_unseal(struct sl_log *log, struct segment *seg)
@@ -232,6 +279,7 @@ void segment_close_unused(struct sl_log *log, uint32_t keep, const struct segmen
 static int load_offsets(struct sl_log *log, struct segment *seg)
 {
 	char path[STORE_PATH_MAX];
+	int64_t end;
 	int err;
 
 	segment_path(log, seg->base_offset, ".index", path);
@@ -245,7 +293,11 @@ static int load_offsets(struct sl_log *log, struct segment *seg)
 		return err;
 	sl_log(WARN, store, "rebuild index part=%s base=%" PRId64 ": %s", log->folder,
 	       seg->base_offset, err == -ENOENT ? "missing" : "damaged");
+	end = seg->end_offset;
 	err = segment_rebuild(log, seg);
+	/* Behind a segment's last batch there may be blocks that were allocated for more. */
+	if (err == -EBADMSG && seg->end_offset == end)
+		err = 0;
 	if (err == -EBADMSG) {
 		sl_log(ERR, store,
 		       "damaged segment part=%s base=%" PRId64 " readable_bytes=%" PRIu64,
@@ -326,6 +378,7 @@ int segment_doom(struct sl_log *log, uint32_t first, uint32_t count)
 			log->opened_count--;
 		}
 		seg->is_doomed = true;
+		hotlog_drop(log, seg);
 		seg->doomed_ms = log->now_ms + log->config.file_delete_delay_ms;
 		sl_list_push_back(&log->doomed, &seg->link);
 		index_fini(&seg->offsets);
@@ -360,9 +413,10 @@ int segment_bury(struct sl_log *log, int64_t now_ms, uint32_t max)
 			int err;
 
 			snprintf(deleted, sizeof(deleted), "%s.deleted", suffixes[i]);
-			err = log->files.ops->unlink(log->files.ctx, log->dirfd,
-			                             segment_path(log, seg->base_offset, deleted,
-			                                          path));
+			segment_path(log, seg->base_offset, deleted, path);
+			if (i == 0 && recycle_give(log->recycler, path, seg->bytes))
+				continue;
+			err = log->files.ops->unlink(log->files.ctx, log->dirfd, path);
 			if (err && err != -ENOENT)
 				return err;
 		}
@@ -405,7 +459,7 @@ int segment_rebuild(struct sl_log *log, struct segment *seg)
 
 	SL_ASSERT(seg->fd >= 0);
 	segment_reset(seg);
-	walk_init(&walk, &log->files, seg->fd, window, sizeof(window));
+	segment_walk(log, seg, &walk, window, sizeof(window));
 	walk_seek(&walk, 0, limit);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		if (batch.head.base_offset < seg->end_offset ||

@@ -46,53 +46,95 @@ static int add_names(struct sl_log *log, struct sl_log_sync *sync)
 	return err;
 }
 
-int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
+static void add_segment(struct sl_log_sync *sync, struct segment *seg)
+{
+	SL_ASSERT(seg->fd >= 0);
+	seg->refs++;
+	sync->segments[sync->fds_count] = seg;
+	sync->fds[sync->fds_count++] = seg->fd;
+	sync->offset = seg->end_offset;
+}
+
+/* The data that this sync covers.  Return: 0 or -errno. */
+static int add_data(struct sl_log *log, struct sl_log_sync *sync)
 {
 	uint32_t first = log->segments_count;
+	int rc;
+
+	/* Dirty segments are the last ones of the array: each begins dirty and is synced in order.
+	 */
+	while (first > 0 && log->segments[first - 1]->is_dirty)
+		first--;
+	if (log->hot && log->file_end < 0) {
+		rc = hotlog_write_begin(log, sync);
+		SL_ASSERT(rc != 0);
+		return rc < 0 ? rc : 0;
+	}
+	SL_ASSERT(first < log->segments_count);
+	if (log->hot) {
+		/* What recovery found in the file comes before what was appended since. */
+		add_segment(sync, log->segments[first]);
+		sync->offset = SL_MIN(sync->offset, log->file_end);
+		return 0;
+	}
+	for (; first < log->segments_count && sync->fds_count < SL_ARRAY_SIZE(sync->fds); first++)
+		add_segment(sync, log->segments[first]);
+	return 0;
+}
+
+int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
+{
 	int err;
 
-	*sync = (struct sl_log_sync){.offset = log->flushed};
+	*sync = (struct sl_log_sync){.offset = log->flushed, .write_fd = -1};
 	if (log->error || log->is_sync_running || log->flushed >= log->end)
 		return 0;
 	err = add_names(log, sync);
+	if (!err)
+		err = add_data(log, sync);
 	if (err) {
 		close_aux(log);
 		/* Nothing was synced and nothing is claimed; descriptors may be back next time. */
 		if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
 			sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-err));
 		else
-			log_fail(log, err, "open for sync");
+			log_fail(log, err, "begin sync");
 		return 0;
 	}
-	/* Dirty segments are the last ones of the array: each begins dirty and is synced in order.
-	 */
-	while (first > 0 && log->segments[first - 1]->is_dirty)
-		first--;
-	for (; first < log->segments_count && sync->fds_count < SL_ARRAY_SIZE(sync->fds); first++) {
-		struct segment *seg = log->segments[first];
-
-		SL_ASSERT(seg->fd >= 0);
-		seg->refs++;
-		sync->segments[sync->fds_count] = seg;
-		sync->fds[sync->fds_count++] = seg->fd;
-		sync->offset = seg->end_offset;
-	}
-	SL_ASSERT(sync->fds_count > 0 && sync->offset <= log->end);
+	SL_ASSERT(sync->fds_count + sync->iov_count > 0 && sync->offset <= log->end);
 	log->is_sync_running = true;
 	log->is_sync_void = false;
 	return 1;
 }
 
-int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
+/* Return: 0 or -errno.  O_DIRECT or not, the data is durable only after the sync behind it. */
+static int run_write(const struct sl_files *files, const struct sl_log_sync *sync)
 {
-	SL_ASSERT(sync->fds_count <= SL_ARRAY_SIZE(sync->fds));
-	for (uint32_t i = 0; i < sync->fds_count; i++) {
-		int err = files->ops->sync(files->ctx, sync->fds[i]);
+	uint64_t pos = sync->write_pos;
+
+	for (uint32_t i = 0; i < sync->iov_count; i++) {
+		int err = fileio_write_all(files, sync->write_fd, sync->iov[i].iov_base,
+		                           sync->iov[i].iov_len, pos);
 
 		if (err)
 			return err;
+		pos += sync->iov[i].iov_len;
 	}
-	return 0;
+	SL_ASSERT(pos == sync->write_pos + sync->write_bytes);
+	return files->ops->sync(files->ctx, sync->write_fd);
+}
+
+int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
+{
+	int err = 0;
+
+	SL_ASSERT(sync->fds_count <= SL_ARRAY_SIZE(sync->fds));
+	SL_ASSERT(sync->iov_count <= SL_ARRAY_SIZE(sync->iov));
+	if (sync->iov_count > 0)
+		err = run_write(files, sync);
+	for (uint32_t i = 0; !err && i < sync->fds_count; i++)
+		err = files->ops->sync(files->ctx, sync->fds[i]);
+	return err;
 }
 
 /* Moves the recovery point over sealed segments that are durable now. */
@@ -102,12 +144,27 @@ static void advance_recovery_point(struct sl_log *log)
 	    log->recovery_point >= log->active->base_offset)
 		return;
 	log->recovery_point = log->active->base_offset;
+	log->recovery_pos = 0;
 	/* A failure is remembered as the log's error; what was synced stays synced. */
 	SL_COUNT_IF(checkpoint_store(log, false));
 }
 
+/* A file system may take O_DIRECT at open(2) and refuse its writes, before any byte of them: they go
+ * through the page cache from then on, with the sync that ends every write-out. */
+static bool is_direct_refused(struct sl_log *log, const struct sl_log_sync *sync, int result)
+{
+	if (result != -EINVAL || !sync->write_segment || log->is_buffered)
+		return false;
+	sl_log(WARN, store, "write without O_DIRECT part=%s: the file system refuses it",
+	       log->folder);
+	log->is_buffered = true;
+	return true;
+}
+
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 {
+	const bool is_refused = is_direct_refused(log, sync, result);
+
 	SL_ASSERT(log->is_sync_running && result <= 0);
 	log->is_sync_running = false;
 	close_aux(log);
@@ -120,14 +177,20 @@ void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 			seg->is_dirty = false;
 		segment_put(log, seg);
 	}
-	if (result) {
+	if (sync->write_segment) {
+		hotlog_write_end(log, sync->write_segment, !result && !log->is_sync_void);
+		segment_put(log, sync->write_segment);
+	}
+	if (result && !is_refused) {
 		/* The kernel may have dropped the pages it could not write: a second fsync would
 		 * succeed without them.  So the first failure is the last word. */
 		log_fail(log, result, "sync");
-	} else if (!log->is_sync_void) {
+	} else if (!result && !log->is_sync_void) {
 		log->folder_synced = log->sync_folder;
 		log->is_parent_dirty = false;
 		log->flushed = SL_MAX(log->flushed, sync->offset);
+		if (log->flushed >= log->file_end)
+			log->file_end = -1;
 		advance_recovery_point(log);
 	}
 	*sync = (struct sl_log_sync){.offset = log->flushed};
@@ -135,8 +198,9 @@ void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 
 int sync_all(struct sl_log *log)
 {
-	/* Every round takes at least one dirty segment. */
-	for (uint32_t round = 0; round <= log->segments_count && log->flushed < log->end; round++) {
+	/* Every round takes at least one dirty segment or chunk. */
+	while (log->flushed < log->end) {
+		const int64_t before = log->flushed;
 		struct sl_log_sync sync;
 		int err;
 
@@ -146,6 +210,8 @@ int sync_all(struct sl_log *log)
 		sl_log_sync_end(log, &sync, err);
 		if (err)
 			return err;
+		if (log->flushed == before)
+			return -EIO;
 	}
-	return log->flushed == log->end ? 0 : -EIO;
+	return 0;
 }

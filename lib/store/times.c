@@ -87,7 +87,7 @@ static int search_batch(struct sl_log *log, const struct segment *seg,
 	p = malloc(batch->bytes);
 	if (!p)
 		return -ENOMEM;
-	err = fileio_read(&log->files, seg->fd, p, batch->bytes, batch->pos, &got);
+	err = hotlog_read(&log->files, seg->fd, &seg->hot, p, batch->bytes, batch->pos, &got);
 	if (!err && got < batch->bytes)
 		err = -EIO;
 	if (!err)
@@ -151,7 +151,7 @@ static int search_segment(struct sl_log *log, struct segment *seg, const struct 
 	err = segment_use(log, seg, false);
 	if (err)
 		return err;
-	walk_init(&walk, &log->files, seg->fd, window, sizeof(window));
+	segment_walk(log, seg, &walk, window, sizeof(window));
 	walk_seek(&walk, place.pos, seg->bytes);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		if (batch.head.max_timestamp < want->timestamp_ms)
@@ -216,7 +216,7 @@ static int segment_max(struct sl_log *log, struct segment *seg, int64_t *max_ms)
 		return err;
 	if (err)
 		return err;
-	walk_init(&walk, &log->files, seg->fd, window, sizeof(window));
+	segment_walk(log, seg, &walk, window, sizeof(window));
 	walk_seek(&walk, place.pos, seg->bytes);
 	while ((err = walk_next(&walk, &batch)) > 0) {
 		int64_t batch_ms = batch.head.max_timestamp;

@@ -17,6 +17,7 @@ static int lower_recovery_point(struct sl_log *log, int64_t base_offset)
 	int err;
 
 	log->recovery_point = SL_MIN(log->recovery_point, base_offset);
+	log->recovery_pos = 0;
 	err = checkpoint_store(log, false);
 	if (!err)
 		err = fileio_sync_path(&log->files, log->dirfd,
@@ -47,6 +48,8 @@ static int cut_segment(struct sl_log *log, struct segment *seg, uint64_t bytes)
 		err = log->files.ops->sync(log->files.ctx, seg->fd);
 	if (bytes == 0)
 		seg->since_ms = 0;
+	seg->written = seg->bytes;
+	seg->allocated = seg->bytes;
 	return err == -EBADMSG ? -EIO : err;
 }
 
@@ -91,6 +94,16 @@ static int settle(struct sl_log *log)
 	return replay_producers(log, false, log->now_ms);
 }
 
+/* Everything into the files, so that they alone are cut. */
+static int settle_hot(struct sl_log *log)
+{
+	int err = sync_all(log);
+
+	for (uint32_t i = 0; i < log->segments_count && !err; i++)
+		hotlog_drop(log, log->segments[i]);
+	return err;
+}
+
 int sl_log_truncate(struct sl_log *log, int64_t offset)
 {
 	struct log_place place;
@@ -103,6 +116,11 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 		return -EINVAL;
 	if (offset >= log->end)
 		return 0;
+	if (log->hot && log->is_sync_running)
+		return -EBUSY;
+	err = log->hot ? settle_hot(log) : 0;
+	if (err)
+		return err;
 	i = lookup_segment(log, offset);
 	err = lookup_batch(log, log->segments[i], offset, &place);
 	if (err < 0)

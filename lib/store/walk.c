@@ -9,7 +9,7 @@
 
 #include "sluice/base/assert.h"
 
-#include "fileio.h"
+#include "log_impl.h"
 
 void walk_init(struct walk *walk, const struct sl_files *files, int fd, uint8_t *window,
                size_t window_bytes)
@@ -40,7 +40,7 @@ static int fill(struct walk *walk)
 	    walk->pos + SL_BATCH_HEADER_BYTES <= walk->window_pos + walk->window_len)
 		return 0;
 	walk->window_len = 0;
-	err = fileio_read(&walk->files, walk->fd, walk->window, (size_t)want, walk->pos,
+	err = hotlog_read(&walk->files, walk->fd, walk->hot, walk->window, (size_t)want, walk->pos,
 	                  &walk->window_len);
 	walk->window_pos = walk->pos;
 	if (!err && walk->window_len < SL_BATCH_HEADER_BYTES)

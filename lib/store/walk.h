@@ -11,9 +11,10 @@
 struct walk {
 	struct sl_files files;
 	int fd;
-	uint64_t pos;    /* of the next batch */
-	uint64_t end;    /* nothing is read from here on */
-	uint8_t *window; /* Borrowed. */
+	const struct sl_list *hot; /* Borrowed: chunks in memory; NULL: all in the file */
+	uint64_t pos;              /* of the next batch */
+	uint64_t end;              /* nothing is read from here on */
+	uint8_t *window;           /* Borrowed. */
 	size_t window_cap;
 	uint64_t window_pos;
 	size_t window_len;

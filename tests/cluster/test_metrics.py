@@ -287,6 +287,33 @@ def connections_are_counted():
             s.close()
 
 
+def a_lanes_time_is_busy_idle_or_asleep():
+    with Broker() as broker:
+        broker.ctl("topics", "create", "t", "--partitions", str(PARTITIONS))
+
+        def sample():
+            # A sleep is counted when it ends, so a request comes just before.
+            produce(broker, 1)
+            lane = broker.ctl("lanes")
+            stats = lane["lanes"][0]["stats"]
+            return lane["mono_ms"] / 1000, stats
+
+        began, before = sample()
+        produce(broker, 2000)
+        time.sleep(2)
+        ended, after = sample()
+        rise = {name: after[name] - before[name] for name in after}
+        spent = sum(rise[f"cycles_{part}"] for part in ("busy", "idle", "asleep")) / after["tsc_hz"]
+        passed = ended - began
+        check(abs(spent - passed) < 0.1 * passed, f"{spent:.3f} s are counted of {passed:.3f} s: {rise}")
+        for part in ("busy", "idle", "asleep"):
+            check(rise[f"cycles_{part}"] > 0, f"never {part}")
+        check(rise["cycles_asleep"] > 1.5 * after["tsc_hz"], "slept two seconds")
+        check(rise["epoll_calls"] == rise["polls"], f"{rise['epoll_calls']} of {rise['polls']}")
+        check(rise["polls_busy"] == rise["epoll_calls_busy"] < rise["polls"], "busy polls")
+        check(0 < rise["epoll_events"], "events")
+
+
 def health_is_told():
     with Broker() as broker:
         check(fetch(broker, "/healthz")[0] == 200 and fetch(broker, "/readyz")[0] == 200, "well")
@@ -309,4 +336,5 @@ def health_is_told():
 
 
 main(what_kafka_dashboards_ask_for_is_there, traffic_is_counted_as_the_clients_count_it,
-     failures_are_counted, lag_is_end_minus_committed, connections_are_counted, health_is_told)
+     failures_are_counted, lag_is_end_minus_committed, connections_are_counted, a_lanes_time_is_busy_idle_or_asleep,
+     health_is_told)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -63,6 +64,12 @@ struct fake {
 	bool drop_link;
 	bool late_slots;
 	bool tell_slots;
+	bool hold_answer;
+	uint32_t tiers_count; /* of the next answers */
+	uint64_t tiers_first;
+	uint32_t offers; /* hellos heard */
+	uint32_t offered_count;
+	uint64_t offered[SL_SHM_LANES_MAX];
 	int32_t append_kerr;
 	struct sl_list orders;
 	struct sl_list answers;
@@ -83,6 +90,8 @@ struct fake {
 	int shm_fd;
 	uint32_t slots_used;
 	struct sl_ipc_link *link;
+	int sock;              /* heard, or about to be, and not answered; else -1 */
+	bool has_heard;        /* its hello */
 	bool seen[TOPICS_MAX]; /* named by the full image being received */
 	struct sl_arena arena;
 };
@@ -98,6 +107,7 @@ struct fake *fake_create(const char *data_dir)
 	sl_list_init(&f->answers);
 	sl_list_init(&f->logs);
 	SL_ASSERT(sl_arena_create(&f->arena, 64 << 20) == 0);
+	f->sock = -1;
 	f->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return f;
 }
@@ -476,12 +486,65 @@ static void obey(struct fake *f)
 	f->drop_link = false;
 }
 
+/* The first word of each tier tells one from another. */
+static void note_offer(struct fake *f, struct sl_ipc_tiers *offered)
+{
+	f->offers++;
+	f->offered_count = offered->count;
+	for (uint32_t i = 0; i < offered->count; i++)
+		SL_ASSERT(pread(offered->fds[i], &f->offered[i], sizeof(f->offered[i]), 0) ==
+		          (ssize_t)sizeof(f->offered[i]));
+	sl_ipc_tiers_close(offered);
+}
+
+/* Answers with the tiers that the test wants.  Nobody but the peer keeps them. */
+static void answer(struct fake *f)
+{
+	struct sl_ipc_tiers used = {.count = f->tiers_count};
+
+	for (uint32_t i = 0; i < used.count; i++) {
+		uint64_t word = f->tiers_first + i;
+
+		used.fds[i] = memfd_create("fake-tier", MFD_CLOEXEC);
+		used.tiers[i] = (struct sl_ipc_tier){.bytes = word};
+		SL_ASSERT(pwrite(used.fds[i], &word, sizeof(word), 0) == (ssize_t)sizeof(word));
+	}
+	SL_ASSERT(sl_ipc_answer(&f->link, f->sock, f->shm, f->shm_bytes, f->shm_fd, &used) == 0);
+	f->sock = -1;
+	sl_ipc_tiers_close(&used);
+}
+
+static void meet(struct fake *f)
+{
+	struct sl_ipc_tiers offered;
+	int rc;
+
+	if (f->sock < 0 && !f->has_heard) {
+		f->sock = sl_ipc_accept(f->listen_fd);
+		if (f->sock < 0)
+			return;
+	}
+	if (!f->has_heard) {
+		rc = sl_ipc_read_offer(f->sock, &offered);
+		if (rc == -EAGAIN)
+			return;
+		SL_ASSERT(rc == 0);
+		note_offer(f, &offered);
+		f->has_heard = true;
+	}
+	if (f->hold_answer)
+		return;
+	f->has_heard = false;
+	answer(f);
+}
+
 static void serve(struct fake *f)
 {
 	char byte;
 
 	if (!f->link) {
-		if (sl_ipc_accept(&f->link, f->listen_fd, f->shm, f->shm_bytes, f->shm_fd) < 0)
+		meet(f);
+		if (!f->link)
 			return;
 	} else if (recv(f->link->sock, &byte, 1, MSG_DONTWAIT) == 0) {
 		close_link(f);
@@ -512,6 +575,10 @@ static void *run(void *arg)
 	}
 	if (f->link)
 		close_link(f);
+	if (f->sock >= 0)
+		close(f->sock);
+	f->sock = -1;
+	f->has_heard = false;
 	return NULL;
 }
 
@@ -613,6 +680,42 @@ void fake_stop_reading(struct fake *f, bool stop)
 void fake_late_slots(struct fake *f, bool late)
 {
 	LOCKED(f, f->late_slots = late; f->tell_slots = !late);
+}
+
+void fake_hold_answer(struct fake *f, bool hold)
+{
+	pthread_mutex_lock(&f->lock);
+	f->hold_answer = hold;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_use_tiers(struct fake *f, uint32_t count, uint64_t first)
+{
+	pthread_mutex_lock(&f->lock);
+	f->tiers_count = count;
+	f->tiers_first = first;
+	pthread_mutex_unlock(&f->lock);
+}
+
+uint32_t fake_offers(struct fake *f)
+{
+	uint32_t offers;
+
+	pthread_mutex_lock(&f->lock);
+	offers = f->offers;
+	pthread_mutex_unlock(&f->lock);
+	return offers;
+}
+
+uint32_t fake_offered(struct fake *f, uint64_t words[SL_SHM_LANES_MAX])
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&f->lock);
+	count = f->offered_count;
+	memcpy(words, f->offered, sizeof(f->offered));
+	pthread_mutex_unlock(&f->lock);
+	return count;
 }
 
 void fake_fail_appends(struct fake *f, int32_t kerr)
@@ -731,6 +834,11 @@ uint32_t fake_deletions(struct fake *f)
 
 	LOCKED(f, n = f->deletions);
 	return n;
+}
+
+void fake_stat(struct fake *f, uint32_t lane, enum sl_stat stat, uint64_t value)
+{
+	LOCKED(f, sl_stat_set(sl_shm_stats(f->shm, lane), stat, value));
 }
 
 int32_t fake_controller_id(struct fake *f)

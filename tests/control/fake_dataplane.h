@@ -9,6 +9,7 @@
 
 #include "sluice/base/base.h"
 #include "sluice/ipc/msg.h"
+#include "sluice/ipc/stats.h"
 
 struct fake;
 
@@ -49,14 +50,25 @@ void fake_stop_reading(struct fake *f, bool stop);
 void fake_fail_appends(struct fake *f, int32_t kerr); /* 0: appends work */
 /* Puts any message into the ring of a channel. */
 void fake_send_raw(struct fake *f, uint32_t channel, uint32_t type, const void *p, size_t len);
+/* Hears control processes and does not answer them, as while it saves what they hold. */
+void fake_hold_answer(struct fake *f, bool hold);
+/* The next answers come with @count tiers; the first word of each is its number, from @first on. */
+void fake_use_tiers(struct fake *f, uint32_t count, uint64_t first);
 /* Ends the attachment without ending the data plane. */
 void fake_drop_link(struct fake *f);
+
+/* Sets a lane's counter. */
+void fake_stat(struct fake *f, uint32_t lane, enum sl_stat stat, uint64_t value);
 
 /* A client's request over a lane; @seq is the caller's. */
 void fake_request(struct fake *f, uint32_t lane, uint64_t seq, const void *frame, size_t len);
 void fake_cancel(struct fake *f, uint32_t lane, uint64_t seq);
 /* Return: whether it was answered; the answer is handed over. */
 bool fake_take_answer(struct fake *f, uint64_t seq, struct fake_answer *out);
+
+/* How many control processes were heard; what the last one held: their numbers, their count. */
+uint32_t fake_offers(struct fake *f);
+uint32_t fake_offered(struct fake *f, uint64_t words[SL_SHM_LANES_MAX]);
 
 /* What was seen so far. */
 bool fake_topic(struct fake *f, const char *name, struct fake_topic *out); /* free(out->configs) */

@@ -296,6 +296,7 @@ Test(http, metrics_are_valid_and_true)
 	commit("g\"quo\\te\nline", "t", 1, 5);
 	commit("g\"quo\\te\nline", "a.topic-x", 2, 1);
 	commit("gr\xc3\xbcn", "t", 1, 9);
+	fake_stat(h.fake, 1, SL_STAT_cycles_asleep, 77);
 	scrape(&r);
 	cr_assert_eq(value_of(&r, "kafka_brokers"), 2);
 	cr_assert_eq(value_of(&r, "kafka_topic_partitions{topic=\"a.topic-x\"}"), 3);
@@ -326,6 +327,10 @@ Test(http, metrics_are_valid_and_true)
 	cr_assert_gt(value_of(&r, "process_resident_memory_bytes"), 100000);
 	cr_assert_gt(value_of(&r, "process_start_time_seconds"), 1.6e9);
 	cr_assert_eq(value_of(&r, "sluice_lane_connections{lane=\"1\",node_id=\"101\"}"), 0);
+	cr_assert_eq(value_of(&r, "sluice_lane_cycles_asleep_total{lane=\"1\",node_id=\"101\"}"),
+	             77);
+	cr_assert_eq(value_of(&r, "sluice_lane_cycles_asleep_total{lane=\"0\",node_id=\"100\"}"),
+	             0);
 	reading_fini(&r);
 }
 

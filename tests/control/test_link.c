@@ -2,6 +2,7 @@
 /* The attachment: coming, going, and a data plane that misbehaves. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 
 #include "harness.h"
 
@@ -236,4 +237,97 @@ Test(link, refuses_a_batch_larger_than_any_message)
 	cr_assert_eq(a.calls, 1);
 	cr_assert_eq(a.kerr, SL_KERR_MESSAGE_TOO_LARGE);
 	free(batch);
+}
+
+/* ---- Memory that outlives the data plane ---- */
+
+static int count_fds(void)
+{
+	int count = 0;
+
+	for (int fd = 3; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* What the data plane was last offered are @count tiers from @first on. */
+static void expect_offered(uint32_t count, uint64_t first)
+{
+	uint64_t words[SL_SHM_LANES_MAX];
+
+	cr_expect_eq(fake_offered(h.fake, words), count);
+	for (uint32_t i = 0; i < count; i++)
+		cr_expect_eq(words[i], first + i);
+}
+
+Test(link, keeps_the_tiers_of_a_data_plane_that_died)
+{
+	int before = count_fds();
+
+	cr_expect_eq(link_held(h.control->link)->count, 0);
+	expect_offered(0, 0);
+	fake_use_tiers(h.fake, 2, 10);
+	harness_restart_fake(&h, 2);
+	expect_offered(0, 0);
+	cr_expect_eq(link_held(h.control->link)->count, 2);
+	cr_expect_eq(link_held(h.control->link)->tiers[1].bytes, 11);
+	cr_expect_eq(count_fds(), before + 2);
+
+	/* Others take their place; nothing else stays open. */
+	fake_use_tiers(h.fake, 3, 20);
+	harness_restart_fake(&h, 2);
+	expect_offered(2, 10);
+	cr_expect_eq(count_fds(), before + 3);
+
+	fake_use_tiers(h.fake, 0, 0);
+	harness_restart_fake(&h, 2);
+	expect_offered(3, 20);
+	cr_expect_eq(link_held(h.control->link)->count, 0);
+	cr_expect_eq(count_fds(), before);
+}
+
+static bool is_heard(struct harness *unused, void *arg)
+{
+	return fake_offers(unused->fake) >= *(uint32_t *)arg;
+}
+
+Test(link, keeps_its_tiers_until_a_data_plane_has_answered)
+{
+	uint32_t wanted;
+
+	fake_use_tiers(h.fake, 1, 30);
+	harness_restart_fake(&h, 2);
+	fake_hold_answer(h.fake, true);
+	for (int i = 0; i < 3; i++) {
+		wanted = fake_offers(h.fake) + 1;
+		fake_stop(h.fake);
+		while (link_is_up(h.control->link))
+			harness_spin(&h, 1);
+		fake_start(h.fake, 2);
+		harness_until(&h, is_heard, &wanted, "heard");
+		expect_offered(1, 30);
+		/* However long that takes, nothing else waits for it. */
+		harness_advance(&h, 60000);
+		cr_expect_not(link_is_up(h.control->link));
+	}
+	cr_expect_eq(fake_offers(h.fake), wanted, "it waits, and does not ask again");
+	fake_hold_answer(h.fake, false);
+	harness_until_served(&h);
+	cr_expect_eq(link_held(h.control->link)->tiers[0].bytes, 30);
+}
+
+Test(link, ends_while_it_waits_for_an_answer)
+{
+	uint32_t wanted = fake_offers(h.fake) + 1;
+	int before;
+
+	fake_stop(h.fake);
+	while (link_is_up(h.control->link))
+		harness_spin(&h, 1);
+	fake_hold_answer(h.fake, true);
+	fake_start(h.fake, 2);
+	harness_until(&h, is_heard, &wanted, "heard");
+	before = count_fds();
+	harness_stop_control(&h);
+	cr_expect_lt(count_fds(), before);
 }

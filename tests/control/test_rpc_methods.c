@@ -372,6 +372,54 @@ Test(rpc_methods, lanes_have_all_counters)
 	json_decref(v);
 }
 
+static double ratio_of(json_t *v, const char *name)
+{
+	json_t *ratio = json_object_get(rpc_client_at(v, "lanes.1.ratios"), name);
+
+	cr_assert(json_is_real(ratio), "%s", name);
+	return json_real_value(ratio);
+}
+
+Test(rpc_methods, lanes_say_what_their_time_and_calls_went_into)
+{
+	static const struct {
+		enum sl_stat stat;
+		uint64_t value;
+	} stats[] = {
+		{SL_STAT_cycles_busy, 6000},    {SL_STAT_cycles_idle, 1000},
+		{SL_STAT_cycles_asleep, 5000},  {SL_STAT_requests, 20},
+		{SL_STAT_requests_produce, 10}, {SL_STAT_batches_in, 40},
+		{SL_STAT_messages_in, 120},     {SL_STAT_bytes_received, 900},
+		{SL_STAT_bytes_sent, 600},      {SL_STAT_recv_calls, 30},
+		{SL_STAT_send_calls, 19},       {SL_STAT_sendfile_calls, 1},
+		{SL_STAT_uring_calls, 5},       {SL_STAT_epoll_calls, 999},
+		{SL_STAT_epoll_calls_busy, 10}, {SL_STAT_epoll_events, 35},
+		{SL_STAT_polls_busy, 8},
+	};
+	json_t *v;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(stats); i++)
+		fake_stat(h.fake, 1, stats[i].stat, stats[i].value);
+	v = rpc_client_result(&c, "lanes", NULL);
+	cr_assert_float_eq(ratio_of(v, "busy") + ratio_of(v, "idle") + ratio_of(v, "asleep"), 1,
+	                   1e-9);
+	cr_assert_float_eq(ratio_of(v, "busy"), 0.5, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "cycles_per_request"), 300, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "cycles_per_message_in"), 50, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "cycles_per_byte"), 4, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "messages_per_batch"), 3, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "batches_per_produce"), 4, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "requests_per_busy_poll"), 2.5, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "calls_per_request"), 3.25, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "bytes_per_recv"), 30, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "bytes_per_send"), 30, 1e-9);
+	cr_assert_float_eq(ratio_of(v, "events_per_epoll"), 3.5, 1e-9);
+	/* Nothing was synced: no number rather than a wrong one. */
+	cr_assert(json_is_null(
+		json_object_get(rpc_client_at(v, "lanes.1.ratios"), "batches_per_sync")));
+	json_decref(v);
+}
+
 Test(rpc_methods, log_levels_are_set_here)
 {
 	json_t *v = rpc_client_result(

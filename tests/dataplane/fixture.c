@@ -60,11 +60,21 @@ static void make_image(struct fx *fx)
 	cr_assert(image_set_cluster(fx->image, &rec) == 0);
 }
 
+void fx_writer(struct fx *fx, uint32_t depth)
+{
+	const struct writer_opts o = {.files = {&fx->ops, fx},
+	                              .wake_fd = fx->wake_fd,
+	                              .depth = depth,
+	                              .stats = &fx->stats};
+
+	writer_destroy(fx->ctx.writer);
+	cr_assert(writer_create(&fx->ctx.writer, &o) == 0);
+}
+
 struct fx *fx_create(void)
 {
 	struct fx *fx = aligned_alloc(64, SL_ALIGN_UP(sizeof(*fx), (size_t)64));
 	struct ctx *ctx = &fx->ctx;
-	struct sl_files files = {&fx->ops, fx};
 
 	memset(fx, 0, sizeof(*fx));
 	fx->ops = sl_file_ops_plain;
@@ -105,7 +115,7 @@ struct fx *fx_create(void)
 	ctx->deadlines.heap = calloc(FX_REQUESTS, sizeof(struct request *));
 	ctx->control_parked = calloc(FX_REQUESTS, sizeof(struct request *));
 	cr_assert(sl_codec_ctx_create(&ctx->codec, NULL) == 0);
-	cr_assert(syncer_create(&ctx->syncer, &files, fx->wake_fd, 64) == 0);
+	fx_writer(fx, 64);
 	return fx;
 }
 
@@ -125,7 +135,7 @@ void fx_destroy(struct fx *fx)
 		if (fx->requests[i].state != REQUEST_FREE)
 			fx_release(fx, &fx->requests[i]);
 	partition_stop(ctx);
-	syncer_destroy(ctx->syncer);
+	writer_destroy(ctx->writer);
 	cr_expect(ctx->pool.used == 0, "%zu bytes of the pool leaked", ctx->pool.used);
 	for (uint32_t i = 0; i < fx->partitions_count; i++) {
 		struct partition *p = fx->partitions[i];
@@ -162,7 +172,7 @@ struct topic_config fx_config(void)
 	return (struct topic_config){
 		.max_message_bytes = 1 << 20,
 		.min_insync_replicas = 1,
-		.flush_ms = INT64_MAX,
+		.flush = {.ms = INT64_MAX, .bytes = INT64_MAX},
 		.timestamp_before_max_ms = INT64_MAX,
 		.timestamp_after_max_ms = 3600000,
 		.log = {.segment_bytes = 1 << 30,
@@ -224,8 +234,7 @@ struct topic *fx_topic(struct fx *fx, const char *name, int32_t count,
 		p->topic_id = t->id;
 		p->index = i;
 		p->leader_epoch = 5;
-		p->is_flush_lazy = t->config.is_flush_lazy;
-		p->flush_ms = t->config.flush_ms;
+		p->flush = t->config.flush;
 		snprintf(p->name, sizeof(p->name), "%s-%d", name, i);
 		partition_attach(&fx->ctx, p);
 		t->partitions[i].partition = p;
@@ -403,8 +412,9 @@ struct sl_cursor fx_reply(struct fx *fx, const struct request *req, uint8_t **bl
 		pos = end;
 		if (i == reply->ranges_count)
 			break;
-		cr_assert(pread(rr->range.fd, *block + bytes, rr->range.bytes,
-		                (off_t)rr->range.pos) == (ssize_t)rr->range.bytes);
+		cr_assert(sl_log_range_copy(((const struct partition *)rr->owner)->log, &rr->range,
+		                            *block + bytes,
+		                            rr->range.bytes) == (ssize_t)rr->range.bytes);
 		bytes += rr->range.bytes;
 	}
 	cr_assert(bytes == total && sl_load_be32(*block) == total - 4);

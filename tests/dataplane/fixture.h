@@ -11,6 +11,7 @@
 
 #include "image.h"
 #include "partition/partition.h"
+#include "partition/writer.h"
 #include "request/request.h"
 #include "sluice/wire/batch.h"
 
@@ -53,9 +54,11 @@ struct partition *fx_partition(struct topic *t, int32_t index);
 /* Topic with one partition, led by @leader. */
 struct topic *fx_foreign_topic(struct fx *fx, const char *name, int32_t leader);
 
+/* Replaces the writer, which is a thread because of the faulty file operations. */
+void fx_writer(struct fx *fx, uint32_t depth);
 /* Runs syncs until none is under way, as the lane's loop would. */
 void fx_settle(struct fx *fx);
-/* Waits until the syncer has written wake_fd. */
+/* Waits until the writer has written wake_fd. */
 void fx_wait(struct fx *fx);
 uint64_t fx_stat(const struct fx *fx, enum sl_stat stat);
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The attachment with real control processes' ends, made by a thread, and lanes played by hand. */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
@@ -24,7 +27,10 @@ struct bench {
 	int shm_fd;
 	struct attach *a;
 	struct sl_list posted;
-	unsigned attached, lost;
+	unsigned greeted, attached, lost;
+	uint32_t offered_count;
+	struct sl_ipc_tiers used; /* what the next one is answered */
+	int greeting;             /* what greeted() returns */
 	unsigned messages;
 	uint32_t type; /* of the last message */
 	uint8_t text[32];
@@ -35,6 +41,16 @@ struct bench {
 static void on_post(void *arg, struct lane_msg *msg)
 {
 	sl_list_push_back(&((struct bench *)arg)->posted, &msg->link);
+}
+
+static int on_greeted(void *arg, const struct sl_ipc_tiers *offered, struct sl_ipc_tiers *used)
+{
+	struct bench *b = arg;
+
+	b->greeted++;
+	b->offered_count = offered->count;
+	*used = b->used;
+	return b->greeting;
 }
 
 static void on_attached(void *arg)
@@ -62,6 +78,7 @@ static struct bench *bench_create(void)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	struct attach_opts o = {.post = on_post,
+	                        .greeted = on_greeted,
 	                        .attached = on_attached,
 	                        .lost = on_lost,
 	                        .message = on_message,
@@ -122,8 +139,10 @@ static unsigned obey_all(struct bench *b)
 
 struct peer {
 	const char *path;
+	const struct sl_ipc_tiers *held;
 	struct sl_ipc_link *link;
 	int rc;
+	uint32_t used_count;
 	pthread_t thread;
 };
 
@@ -131,14 +150,31 @@ static void *connect_peer(void *arg)
 {
 	struct peer *p = arg;
 
-	p->rc = sl_ipc_connect(&p->link, p->path);
+	struct sl_ipc_tiers used;
+	int sock = sl_ipc_connect(p->path, p->held);
+
+	p->rc = sock;
+	while (sock >= 0 && (p->rc = sl_ipc_read_answer(&p->link, sock, &used)) == -EAGAIN) {
+		struct pollfd pfd = {.fd = sock, .events = POLLIN};
+
+		(void)poll(&pfd, 1, EVENT_MS);
+	}
+	if (p->rc == 0) {
+		p->used_count = used.count;
+		sl_ipc_tiers_close(&used);
+	}
 	return NULL;
+}
+
+static void peer_start_with(struct peer *p, const struct bench *b, const struct sl_ipc_tiers *held)
+{
+	*p = (struct peer){.path = b->path, .held = held};
+	cr_assert(pthread_create(&p->thread, NULL, connect_peer, p) == 0);
 }
 
 static void peer_start(struct peer *p, const struct bench *b)
 {
-	*p = (struct peer){.path = b->path};
-	cr_assert(pthread_create(&p->thread, NULL, connect_peer, p) == 0);
+	peer_start_with(p, b, NULL);
 }
 
 static int peer_join(struct peer *p)
@@ -289,6 +325,114 @@ Test(attach, lost_before_the_lanes_took_their_channels)
 	cr_expect(b->attached == 2);
 	obey_all(b);
 	sl_ipc_close(link);
+	bench_destroy(b);
+}
+
+Test(attach, tells_each_control_process_which_tiers_are_in_use)
+{
+	struct bench *b = bench_create();
+	struct sl_ipc_tiers held = {.count = 1};
+	struct peer p;
+
+	held.fds[0] = memfd_create("held", MFD_CLOEXEC);
+	b->used = (struct sl_ipc_tiers){.count = 2};
+	b->used.fds[0] = memfd_create("used", MFD_CLOEXEC);
+	b->used.fds[1] = b->used.fds[0];
+	for (unsigned i = 0; i < 2; i++) {
+		peer_start_with(&p, b, &held);
+		while (!attach_is_up(b->a))
+			pump(b);
+		cr_assert(peer_join(&p) == 0);
+		cr_expect(b->greeted == i + 1 && b->attached == i + 1);
+		cr_expect(b->offered_count == 1 && p.used_count == 2);
+		sl_ipc_close(p.link);
+		while (attach_is_up(b->a))
+			pump(b);
+		obey_all(b);
+	}
+	close(held.fds[0]);
+	close(b->used.fds[0]);
+	bench_destroy(b);
+}
+
+Test(attach, one_that_cannot_be_answered_yet_may_come_again)
+{
+	struct bench *b = bench_create();
+	struct sl_ipc_link *link;
+	struct peer p;
+
+	b->greeting = -ENOSPC;
+	peer_start(&p, b);
+	while (b->greeted == 0)
+		pump(b);
+	cr_expect(peer_join(&p) == -ECONNREFUSED);
+	cr_expect(!attach_is_up(b->a) && b->attached == 0 && sl_list_is_empty(&b->posted));
+	b->greeting = 0;
+	link = attach_one(b);
+	cr_expect(b->greeted == 2 && b->attached == 1);
+	obey_all(b);
+	sl_ipc_close(link);
+	bench_destroy(b);
+}
+
+/* Connected, and without a word. */
+static int connect_silently(const struct bench *b)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path, b->path, strlen(b->path) + 1);
+	cr_assert(connect(sock, (const struct sockaddr *)&address, sizeof(address)) == 0);
+	return sock;
+}
+
+Test(attach, one_that_says_nothing_keeps_nobody_out)
+{
+	struct bench *b = bench_create();
+	struct sl_ipc_link *link;
+	int silent = connect_silently(b);
+	char byte;
+
+	pump(b);
+	cr_expect(b->greeted == 0 && !attach_is_up(b->a));
+	link = attach_one(b);
+	cr_expect(b->greeted == 1 && b->attached == 1);
+	cr_expect(recv(silent, &byte, 1, 0) == 1, "it is told");
+	cr_expect(recv(silent, &byte, 1, 0) == 0, "and put out");
+	obey_all(b);
+	close(silent);
+	sl_ipc_close(link);
+	bench_destroy(b);
+}
+
+Test(attach, one_that_goes_without_a_word_is_forgotten)
+{
+	struct bench *b = bench_create();
+	struct sl_ipc_link *link;
+	int silent = connect_silently(b);
+
+	pump(b);
+	close(silent);
+	pump(b);
+	cr_expect(b->greeted == 0 && !attach_is_up(b->a) && b->lost == 0);
+	link = attach_one(b);
+	obey_all(b);
+	sl_ipc_close(link);
+	bench_destroy(b);
+}
+
+Test(attach, one_with_another_hello_is_turned_away)
+{
+	struct bench *b = bench_create();
+	struct sl_ipc_hello hello = {.version = SL_IPC_VERSION + 1};
+	int sock = connect_silently(b);
+
+	cr_assert(send(sock, &hello, sizeof(hello), 0) == (ssize_t)sizeof(hello));
+	pump(b);
+	cr_expect(b->greeted == 0 && !attach_is_up(b->a));
+	cr_assert(recv(sock, &hello, sizeof(hello), 0) == (ssize_t)sizeof(hello));
+	cr_expect(hello.version == SL_IPC_VERSION && hello.lanes_count == 0);
+	close(sock);
 	bench_destroy(b);
 }
 

@@ -459,7 +459,7 @@ Test(fetch, offline_partition_still_serves_reads)
 	fx_append(fx, fx_partition(t, 0), 10);
 	atomic_store(&fx->sync_error, -EIO);
 	fx->ctx.now_ms += 2000;
-	fx_partition(t, 0)->flush_ms = 0;
+	fx_partition(t, 0)->flush.ms = 0;
 	cr_expect(partition_tick(&fx->ctx) == 1);
 	fx_settle(fx);
 	cr_expect(fx_partition(t, 0)->is_offline);

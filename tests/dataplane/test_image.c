@@ -110,6 +110,7 @@ Test(image, a_clone_shares_topics_and_outlives_its_origin)
 	cr_assert(b->nodes_count == 1);
 	cr_expect_str_eq(b->nodes[0].host, "h");
 	cr_expect(b->nodes[0].port == 9093);
+	cr_expect(b->host_bytes_max == sizeof("h"));
 	image_destroy(b);
 	cr_expect(t->refs == 1);
 	topic_put(t);
@@ -133,6 +134,25 @@ Test(image, refuses_nodes_without_address_and_keeps_the_old)
 	cr_expect(image_set_cluster(image, &rec) == -EINVAL);
 	cr_expect(image->nodes_count == 1);
 	cr_expect_str_eq(image->cluster_id, "abc");
+	image_destroy(image);
+}
+
+Test(image, knows_the_longest_host)
+{
+	struct sl_image_broker_node nodes[] = {{100, sl_str_from("a"), 9093},
+	                                       {101, sl_str_from("longest.example"), 9093},
+	                                       {102, sl_str_from("b.example"), 9093}};
+	struct sl_image_broker rec = {
+		.cluster_id = sl_str_from("abc"), .nodes = nodes, .nodes_count = 3};
+	struct image *image;
+
+	cr_assert(image_create(&image) == 0);
+	cr_assert(image->host_bytes_max == 0);
+	cr_assert(image_set_cluster(image, &rec) == 0);
+	cr_expect(image->host_bytes_max == sizeof("longest.example"));
+	rec.nodes_count = 1;
+	cr_assert(image_set_cluster(image, &rec) == 0);
+	cr_expect(image->host_bytes_max == sizeof("a"), "of the nodes there are now");
 	image_destroy(image);
 }
 

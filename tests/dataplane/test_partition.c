@@ -172,8 +172,8 @@ Test(partition, lazy_flush_waits_for_nothing_until_flush_ms)
 	struct partition *p;
 	struct wait wait;
 
-	config.is_flush_lazy = true;
-	config.flush_ms = 3000;
+	config.flush.is_lazy = true;
+	config.flush.ms = 3000;
 	p = fx_partition(fx_topic(fx, "t", 1, &config), 0);
 	fx_append(fx, p, 1);
 	wait_init(&wait, 1);
@@ -189,6 +189,30 @@ Test(partition, lazy_flush_waits_for_nothing_until_flush_ms)
 	cr_expect(sl_log_flushed(p->log) == 1 && fx_stat(fx, SL_STAT_syncs) == 1);
 	fx->ctx.now_ms += 100000;
 	cr_expect(partition_tick(&fx->ctx) <= 1 && !p->sync_running, "nothing left to sync");
+	fx_destroy(fx);
+}
+
+Test(partition, flush_bytes_syncs_without_anybody_waiting)
+{
+	struct fx *fx = fx_create();
+	struct topic_config config = fx_config();
+	struct partition *p;
+	unsigned appends = 0;
+
+	config.flush.bytes = 1000;
+	p = fx_partition(fx_topic(fx, "t", 1, &config), 0);
+	while (sl_list_is_empty(&fx->ctx.dirty)) {
+		fx_append(fx, p, 1);
+		appends++;
+	}
+	cr_expect(appends > 1 && sl_log_bytes(p->log) >= 1000);
+	fx_settle(fx);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 1);
+	cr_expect(sl_log_flushed(p->log) == sl_log_end(p->log));
+	/* Counted anew from there. */
+	fx_append(fx, p, 1);
+	fx_settle(fx);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 1);
 	fx_destroy(fx);
 }
 
@@ -425,19 +449,17 @@ Test(partition, stop_takes_the_results_of_what_is_under_way)
 	partition_stop(&fx->ctx);
 	for (int i = 0; i < 3; i++)
 		cr_expect(waits[i].woken == 1 && !fx_partition(t, i)->sync_running);
-	cr_expect(syncer_is_full(fx->ctx.syncer), "nothing is taken any more");
+	cr_expect(writer_is_full(fx->ctx.writer), "nothing is taken any more");
 	fx_destroy(fx);
 }
 
-Test(partition, full_syncer_leaves_partitions_dirty)
+Test(partition, full_writer_leaves_partitions_dirty)
 {
 	struct fx *fx = fx_create();
-	struct sl_files files = {&fx->ops, fx};
 	struct topic *t = fx_topic(fx, "t", 3, NULL);
 	struct wait waits[3];
 
-	syncer_destroy(fx->ctx.syncer);
-	cr_assert(syncer_create(&fx->ctx.syncer, &files, fx->wake_fd, 2) == 0);
+	fx_writer(fx, 2);
 	for (int i = 0; i < 3; i++) {
 		fx_append(fx, fx_partition(t, i), 1);
 		wait_init(&waits[i], 1);
@@ -492,7 +514,8 @@ Test(partition, configure_reaches_the_log_and_its_flush_mode)
 	struct wait wait;
 
 	config.log.segment_bytes = 1000;
-	partition_configure(&fx->ctx, p, &config.log, true, 10);
+	partition_configure(&fx->ctx, p, &config.log,
+	                    &(struct flush_policy){.is_lazy = true, .ms = 10, .bytes = INT64_MAX});
 	cr_expect(append_with(fx, p, &b, &io, &is_duplicate) == SL_KERR_RECORD_LIST_TOO_LARGE);
 	fx_append(fx, p, 1);
 	wait_init(&wait, 1);

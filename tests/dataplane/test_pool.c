@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #define UNIT ((size_t)8 << 20)
@@ -58,6 +59,55 @@ Test(pool, is_whole_again_after_everything_came_back)
 	cr_assert_null(pool_get(&pool, 1, &cap));
 	pool_put(&pool, all);
 	pool_fini(&pool);
+}
+
+Test(pool, gives_the_block_again_that_came_back_last)
+{
+	struct pool pool;
+	size_t cap;
+
+	cr_assert_eq(pool_init(&pool, UNIT, -1), 0);
+	for (size_t bytes = 512; bytes <= (size_t)1 << POOL_KEPT_ORDER_MAX; bytes *= 2) {
+		void *first = pool_get(&pool, bytes, &cap);
+		void *second = pool_get(&pool, bytes, &cap);
+
+		pool_put(&pool, second);
+		pool_put(&pool, first);
+		cr_assert_eq(pool_get(&pool, bytes, &cap), first);
+		cr_assert_eq(cap, bytes);
+		cr_assert_eq(pool_get(&pool, bytes, &cap), second);
+		pool_put(&pool, first);
+		pool_put(&pool, second);
+		cr_assert_eq(pool.used, 0u);
+	}
+	pool_fini(&pool);
+}
+
+Test(pool, keeps_no_more_than_it_may)
+{
+	static void *blocks[2 * POOL_KEPT_BLOCKS];
+	struct pool pool;
+	size_t cap;
+
+	cr_assert_eq(pool_init(&pool, UNIT, -1), 0);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(blocks); i++)
+		blocks[i] = pool_get(&pool, 512, &cap);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(blocks); i++)
+		pool_put(&pool, blocks[i]);
+	cr_assert_eq(pool.kept[0].count, (uint32_t)POOL_KEPT_BLOCKS);
+	pool_fini(&pool);
+}
+
+Test(pool, aborts_when_a_kept_block_comes_back_twice, .signal = SIGABRT)
+{
+	struct pool pool;
+	size_t cap;
+
+	cr_assert_eq(pool_init(&pool, UNIT, -1), 0);
+	void *p = pool_get(&pool, 512, &cap);
+
+	pool_put(&pool, p);
+	pool_put(&pool, p);
 }
 
 Test(pool, never_gives_more_than_the_largest_run)

@@ -164,7 +164,7 @@ Test(produce, acks_all_with_lazy_flush_answers_at_once)
 	struct produce_args a = {.name = "t", .acks = -1, .records = records(10)};
 	struct request *req;
 
-	config.is_flush_lazy = true;
+	config.flush.is_lazy = true;
 	fx_topic(fx, "t", 1, &config);
 	req = request_of(fx, 9, &a);
 	cr_expect(fx_run(fx, req) == REQUEST_REPLY);

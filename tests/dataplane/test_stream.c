@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A connection's stream where something runs out: buffers, room to send, the peer's patience. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "duplex.h"
+#include "sluice/wire/fetch_gen.h"
 
 #define KEY_FORWARDED 12 /* Heartbeat v0 */
 
@@ -215,5 +217,63 @@ Test(stream, sends_what_is_answered_before_it_closes)
 		cr_expect(duplex_read(&d, fd) == i, "answer %d was thrown away", i);
 	cr_expect(duplex_read(&d, fd) == -2);
 	close(fd);
+	duplex_close(&d);
+}
+
+/* ---- A log whose disk is slow ---- */
+
+static unsigned asked;
+
+static ssize_t not_yet(struct net_io *io, int fd, uint64_t pos, size_t bytes, bool more)
+{
+	return asked++ < 3 ? -EBUSY : transport_sock.sendfile(io, fd, pos, bytes, more);
+}
+
+static void encode_fetch(const void *body, struct sl_buf *buf, int16_t version)
+{
+	sl_fetch_req_encode(body, buf, version);
+}
+
+Test(stream, comes_back_every_millisecond_while_the_disk_is_read)
+{
+	struct transport_ops ops = transport_sock;
+	struct sl_fetch_req_topic_partition part;
+	struct sl_fetch_req_topic topic = {
+		.topic = sl_str_from("t"), .partitions = &part, .partitions_count = 1};
+	struct sl_fetch_req body;
+	struct request *req;
+	uint8_t size[4];
+	struct duplex d;
+	int fd;
+
+	duplex_open(&d, 0);
+	fx_append(d.fx, fx_partition(fx_topic(d.fx, "t", 1, NULL), 0), 5000);
+	fd = duplex_client(&d);
+	ops.sendfile = not_yet;
+	d.sessions->conns[0].io.ops = &ops;
+	sl_fetch_req_topic_partition_init(&part);
+	part.partition_max_bytes = 1 << 20;
+	sl_fetch_req_init(&body);
+	body.max_bytes = 1 << 20;
+	body.topics = &topic;
+	body.topics_count = 1;
+	req = fx_request(d.fx, SL_API_FETCH, 4, encode_fetch, &body);
+	sl_store_be32(size, req->frame_bytes);
+	duplex_write(&d, fd, size, sizeof(size));
+	duplex_write(&d, fd, req->frame, req->frame_bytes);
+	for (unsigned i = 1; i <= 3; i++) {
+		duplex_settle(&d);
+		cr_assert(asked == i, "asked %u times", asked);
+		cr_expect(duplex_stat(&d, SL_STAT_responses) == 0);
+		cr_expect(sessions_next_ms(d.sessions) == d.fx->ctx.now_ms + 1);
+		d.fx->ctx.now_ms++;
+	}
+	duplex_settle(&d);
+	cr_expect(asked == 4 && duplex_stat(&d, SL_STAT_responses) == 1);
+	cr_expect(duplex_read(&d, fd) == 77);
+	cr_expect(sessions_next_ms(d.sessions) > d.fx->ctx.now_ms + 1);
+	close(fd);
+	duplex_settle(&d);
+	fx_release(d.fx, req);
 	duplex_close(&d);
 }

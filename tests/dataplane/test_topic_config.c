@@ -26,8 +26,9 @@ Test(topic_config, has_the_documented_defaults)
 
 	make(&c, NULL, NULL, NULL, NULL);
 	cr_expect(c.max_message_bytes == 1048588 && c.min_insync_replicas == 1);
-	cr_expect(!c.is_compact && !c.is_log_append_time && !c.is_flush_lazy);
-	cr_expect(c.flush_ms == INT64_MAX && c.timestamp_before_max_ms == INT64_MAX);
+	cr_expect(!c.is_compact && !c.is_log_append_time && !c.flush.is_lazy);
+	cr_expect(c.flush.ms == INT64_MAX && c.flush.bytes == INT64_MAX &&
+	          c.timestamp_before_max_ms == INT64_MAX);
 	cr_expect(c.timestamp_after_max_ms == 3600000);
 	cr_expect(c.log.segment_bytes == 1 << 30 && c.log.segment_ms == 604800000);
 	cr_expect(c.log.retention_ms == 604800000 && c.log.retention_bytes == -1);
@@ -45,9 +46,9 @@ Test(topic_config, a_topic_value_wins_over_the_broker_value)
 	make(&c, "log.retention.ms", "1000", "retention.ms", "2000");
 	cr_expect(c.log.retention_ms == 2000);
 	make(&c, "log.flush", "lazy", NULL, NULL);
-	cr_expect(c.is_flush_lazy);
+	cr_expect(c.flush.is_lazy);
 	make(&c, "log.flush", "lazy", "flush", "ack");
-	cr_expect(!c.is_flush_lazy);
+	cr_expect(!c.flush.is_lazy);
 	make(&c, NULL, NULL, "message.timestamp.type", "LogAppendTime");
 	cr_expect(c.is_log_append_time);
 }

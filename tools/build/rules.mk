@@ -10,6 +10,9 @@ uniq    = $(if $(1),$(firstword $(1)) $(call uniq,$(filter-out $(firstword $(1))
 reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
 libs_of = $(foreach l,$(call reverse,$(filter $(call closure,$(1)),$(COMPONENTS))),$(O)/lib/libsl$(l).a)
 pkgs_of = $(call uniq,$(foreach c,$(call closure,$(1)),$(PKG-$(c))))
+static_of = $(call uniq,$(foreach c,$(call closure,$(1)),$(STATIC-$(c))))
+# Whole: their constructors register what nothing names.
+static_libs = $(if $(1),-Wl$(comma)--whole-archive $(patsubst %,-l:lib%.a,$(1)) -Wl$(comma)--no-whole-archive)
 ldlibs_of = $(call uniq,$(foreach c,$(call closure,$(1)),$(LDLIBS-$(c))))
 
 # Cached in make variables, so that pkg-config runs once per package set.
@@ -32,7 +35,7 @@ ifneq ($(PROG-$(1)),)
 ifneq ($$(filter $(DIR-$(1))/main.c,$$(SRC-$(1))),)
 ALL_PROGS += $(O)/bin/$(PROG-$(1))
 $(O)/bin/$(PROG-$(1)): $(O)/obj/$(DIR-$(1))/main.o $(call libs_of,$(1))
-	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o %.a,$$^) $$(call pkg_libs,$(call pkgs_of,$(1))) $(call ldlibs_of,$(1)) $$(LDLIBS)
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o %.a,$$^) $(call static_libs,$(call static_of,$(1))) $$(call pkg_libs,$(call pkgs_of,$(1))) $(call ldlibs_of,$(1)) $$(LDLIBS)
 endif
 endif
 endef
@@ -47,7 +50,7 @@ $$(TOBJ-$(1)): CFLAGS_PKG = $$(call pkg_cflags,criterion $(PKG-$(1))) -Itests/su
 ALL_DEPS += $$(TOBJ-$(1):.o=.d)
 ALL_TESTS += $(O)/tests/$(1)-test
 $(O)/tests/$(1)-test: $$(TOBJ-$(1)) $(call libs_of,$(1))
-	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o %.a,$$^) $$(call pkg_libs,criterion $(call pkgs_of,$(1))) $(call ldlibs_of,$(1)) $$(LDLIBS)
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o %.a,$$^) $(call static_libs,$(call static_of,$(1))) $$(call pkg_libs,criterion $(call pkgs_of,$(1))) $(call ldlibs_of,$(1)) $$(LDLIBS)
 endif
 endef
 

@@ -7,7 +7,7 @@ static const struct command commands[] = {
 	{"status", "Version, identity, health with reasons, counts", "status", NULL, show_status, {{0}}, {{0}}},
 	{"doctor", "Checks the machine and the running server; cause, cost and fix of what is not well", "doctor", NULL,
 	 show_doctor, {{0}}, {{0}}},
-	{"lanes", "What the lanes did during one second: load, requests, batches, system calls", "lanes", run_lanes, NULL, {{0}},
+	{"lanes", "What the lanes did during one second: load, and what requests, messages and bytes cost", "lanes", run_lanes, NULL, {{0}},
 	 {{"--interval", "SECONDS", "interval", COMMAND_NUMBER, "measure for so long; 1 when absent", NULL}}},
 	{"top", "Status and lanes, again and again until Ctrl-C", NULL, run_top, NULL, {{0}},
 	 {{"--interval", "SECONDS", "interval", COMMAND_NUMBER, "time between two pictures; 1 when absent", NULL},

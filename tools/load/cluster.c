@@ -356,32 +356,40 @@ int cluster_load(struct cluster *c, const struct options *o, bool may_create, ch
 	return rc;
 }
 
+static int ask_producer(struct client *client, struct cluster_producer *out, char *wrong,
+                        size_t wrong_bytes)
+{
+	int16_t version = client_start(client, SL_API_INIT_PRODUCER_ID);
+	struct sl_init_producer_id_resp resp;
+	struct sl_init_producer_id_req req;
+	struct sl_cursor body;
+	int rc;
+
+	sl_init_producer_id_req_init(&req);
+	req.transactional_id = SL_STR_NULL;
+	req.transaction_timeout_ms = 60000;
+	sl_init_producer_id_req_encode(&req, &client->out, SL_MAX(version, (int16_t)0));
+	rc = client_ask(client, SL_API_INIT_PRODUCER_ID, &body);
+	if (rc == 0)
+		rc = sl_init_producer_id_resp_decode(&resp, &body, &client->arena, version);
+	if (rc != 0)
+		return no_answer(wrong, wrong_bytes, "ask for a producer id", rc);
+	if (resp.error_code != SL_KERR_NONE)
+		return refused(wrong, wrong_bytes, "ask for a producer id", resp.error_code);
+	*out = (struct cluster_producer){resp.producer_id, resp.producer_epoch};
+	return 0;
+}
+
 int cluster_producers(const struct cluster *c, struct cluster_producer *out, int count, char *wrong,
                       size_t wrong_bytes)
 {
 	struct client client;
 	int rc = client_open(&client, &c->nodes[0].addr, c->nodes[0].addr_bytes);
 
-	for (int i = 0; rc == 0 && i < count; i++) {
-		int16_t version = client_start(&client, SL_API_INIT_PRODUCER_ID);
-		struct sl_init_producer_id_resp resp;
-		struct sl_init_producer_id_req req;
-		struct sl_cursor body;
-
-		sl_init_producer_id_req_init(&req);
-		req.transactional_id = SL_STR_NULL;
-		req.transaction_timeout_ms = 60000;
-		sl_init_producer_id_req_encode(&req, &client.out, SL_MAX(version, (int16_t)0));
-		rc = client_ask(&client, SL_API_INIT_PRODUCER_ID, &body);
-		if (rc == 0)
-			rc = sl_init_producer_id_resp_decode(&resp, &body, &client.arena, version);
-		if (rc == 0 && resp.error_code != SL_KERR_NONE)
-			rc = refused(wrong, wrong_bytes, "ask for a producer id", resp.error_code);
-		else if (rc != 0)
-			rc = no_answer(wrong, wrong_bytes, "ask for a producer id", rc);
-		if (rc == 0)
-			out[i] = (struct cluster_producer){resp.producer_id, resp.producer_epoch};
-	}
+	if (rc != 0)
+		rc = no_answer(wrong, wrong_bytes, "connect", rc);
+	for (int i = 0; rc == 0 && i < count; i++)
+		rc = ask_producer(&client, &out[i], wrong, wrong_bytes);
 	client_close(&client);
 	return rc;
 }

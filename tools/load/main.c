@@ -49,6 +49,16 @@ static void sleep_until(uint64_t at_ns)
 	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 }
 
+/* Whether to ask again after @rc: right after its start a broker may know no leaders and have no
+ * producer ids. */
+static bool try_again(int64_t rc, uint64_t give_up_ns)
+{
+	if (rc != -EAGAIN || sl_mono_ns() >= give_up_ns || run_is_stopping(&run))
+		return false;
+	sleep_until(sl_mono_ns() + LOAD_BACKOFF_NS);
+	return true;
+}
+
 /* Asks until the brokers answer, the topic is there and every partition has a leader. */
 static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes)
 {
@@ -57,9 +67,18 @@ static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes
 
 	do {
 		rc = cluster_load(&run.cluster, o, true, wrong, wrong_bytes);
-		if (rc == -EAGAIN)
-			sleep_until(sl_mono_ns() + LOAD_BACKOFF_NS);
-	} while (rc == -EAGAIN && sl_mono_ns() < give_up_ns && !run_is_stopping(&run));
+	} while (try_again(rc, give_up_ns));
+	return rc;
+}
+
+static int64_t plan_connections(struct worker *workers, char *wrong, size_t wrong_bytes)
+{
+	uint64_t give_up_ns = sl_mono_ns() + LOAD_GIVE_UP_NS / 3;
+	int64_t rc;
+
+	do {
+		rc = plan_workers(&run, workers, wrong, wrong_bytes);
+	} while (try_again(rc, give_up_ns));
 	return rc;
 }
 
@@ -303,7 +322,7 @@ static int load(const struct options *o)
 			snprintf(wrong, sizeof(wrong), "cannot set up a thread: %s", strerror(-rc));
 	}
 	if (rc == 0) {
-		connections = plan_workers(&run, workers, wrong, sizeof(wrong));
+		connections = plan_connections(workers, wrong, sizeof(wrong));
 		rc = connections < 0 ? (int)connections : 0;
 	}
 	status = rc == 0 ? run_workers(workers, connections) : die(wrong);

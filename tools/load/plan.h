@@ -18,7 +18,8 @@ int64_t plan_shares(const int32_t *parts, int32_t count, int64_t connections, bo
                     int64_t *shares);
 
 /* Gives the workers their connections and their share of rate and records.  @wrong: as
- * cluster_load().  Return: connections in all, or -errno. */
+ * cluster_load().  Return: connections in all; -EAGAIN no producer ids yet, nothing is done;
+ * -errno. */
 int64_t plan_workers(struct run *run, struct worker *workers, char *wrong, size_t wrong_bytes);
 
 #endif

@@ -28,7 +28,8 @@ struct request {
 	struct sl_list link;
 	struct stream *stream;
 	int32_t records;
-	int32_t id;     /* correlation id of the last attempt */
+	int32_t id; /* correlation id of the last attempt */
+	bool is_repeated;
 	uint64_t first; /* the stream's number of the first record */
 	uint64_t began_ns;
 	uint64_t sent_ns; /* the last attempt */
@@ -171,6 +172,7 @@ static void lose_connection(struct producer *p, uint64_t now_ns)
 	p->unsent = NULL;
 	p->unsent_pos = 0;
 	p->in_flight = 0;
+	p->repeating = 0;
 	move_all(&p->failed, &p->sent);
 	note_failure(p, now_ns);
 	wait_for_leader(p, now_ns);
@@ -342,20 +344,43 @@ static int32_t next_count(struct worker *w, struct stream *s)
 	return (int32_t)count;
 }
 
+/*
+ * A broker that does not know a producer takes any number as its first.  Were the first batch
+ * refused and the second one accepted, the first could never follow; so it goes alone.
+ */
+static bool has_to_wait(const struct stream *s)
+{
+	return s->producer_id >= 0 && s->issued > 0 && s->acked == 0;
+}
+
+/* The next stream that may send, taken off the ready list, and how many records; or NULL. */
+static struct stream *next_stream(struct producer *p, int32_t *count)
+{
+	struct stream *s;
+
+	while ((s = sl_list_first(&p->ready, struct stream, link)) != NULL) {
+		*count = next_count(p->worker, s);
+		sl_list_del(&s->link);
+		/* One that has to wait is made ready again by complete(). */
+		if (*count > 0 && !has_to_wait(s))
+			break;
+	}
+	return s;
+}
+
 /* The next request to be sent for the first time; NULL when there is nothing to send. */
 static struct request *new_request(struct producer *p, uint64_t now_ns)
 {
-	struct stream *s = sl_list_first(&p->ready, struct stream, link);
 	struct worker *w = p->worker;
 	bool is_timed = w->run->opts->rate > 0;
 	struct request *r;
+	struct stream *s;
 	int32_t count;
 
-	if (!s || now_ns >= w->run->end_ns || run_is_stopping(w->run))
+	if (now_ns >= w->run->end_ns || run_is_stopping(w->run))
 		return NULL;
-	count = next_count(w, s);
-	sl_list_del(&s->link);
-	if (count == 0)
+	s = next_stream(p, &count);
+	if (!s)
 		return NULL;
 	r = begin_request(p, s, count, now_ns);
 	if (!r) {
@@ -449,22 +474,41 @@ static void queue_request(struct producer *p, struct request *r, uint64_t now_ns
 	p->in_flight++;
 }
 
+/* Numbered batches that are repeated go one by one, as in Kafka's own producer: what became of the
+ * ones before decides whether the next one is in order. */
+static int in_flight_max(const struct producer *p)
+{
+	const struct options *o = p->worker->run->opts;
+	bool is_repeating = p->repeating > 0 || !sl_list_is_empty(&p->resend);
+
+	return o->is_idempotent && is_repeating ? 1 : (int)o->in_flight;
+}
+
+/* The next request to be sent for another time; NULL when there is none. */
+static struct request *next_repeated(struct producer *p)
+{
+	struct request *r = sl_list_first(&p->resend, struct request, link);
+
+	if (!r)
+		return NULL;
+	sl_list_del(&r->link);
+	r->is_repeated = true;
+	p->repeating++;
+	p->worker->total.retries++;
+	return r;
+}
+
 void producer_fill(struct producer *p, uint64_t now_ns)
 {
-	int max = (int)p->worker->run->opts->in_flight;
 	/* Without answers nothing but the socket's buffer ends the loop, so the time has to. */
 	int rounds = 16;
 
 	while (p->state == PRODUCER_OPEN && p->conn.can_write && rounds-- > 0) {
-		while (p->in_flight < max) {
-			struct request *r = sl_list_first(&p->resend, struct request, link);
+		while (p->in_flight < in_flight_max(p)) {
+			struct request *r = next_repeated(p);
 
-			if (r) {
-				sl_list_del(&r->link);
-				p->worker->total.retries++;
-			} else {
+			if (!r)
 				r = new_request(p, now_ns);
-			}
 			if (!r)
 				break;
 			queue_request(p, r, now_ns);
@@ -497,14 +541,26 @@ static void count_latency(struct worker *w, const struct request *r, uint64_t no
 	}
 }
 
+static void end_attempt(struct producer *p, struct request *r)
+{
+	p->in_flight--;
+	p->repeating -= r->is_repeated;
+	r->is_repeated = false;
+}
+
 static void complete(struct producer *p, struct request *r, uint64_t now_ns)
 {
 	struct worker *w = p->worker;
+	struct stream *s = r->stream;
 	/* In e2e what the consumer receives counts. */
 	bool is_produce = w->run->opts->mode == LOAD_PRODUCE;
 
 	p->failing_since_ns = 0;
-	p->in_flight--;
+	end_attempt(p, r);
+	/* See has_to_wait(). */
+	if (s->acked == 0)
+		producer_ready(s);
+	s->acked += (uint64_t)r->records;
 	worker_count(w, 1, is_produce ? (uint64_t)r->records : 0, is_produce ? r->batch_bytes : 0,
 	             now_ns);
 	if (is_produce)
@@ -528,7 +584,7 @@ static void fail_request(struct producer *p, struct request *r, int code, uint64
 		return;
 	}
 	note_failure(p, now_ns);
-	p->in_flight--;
+	end_attempt(p, r);
 	sl_list_del(&r->link);
 	sl_list_push_back(&p->failed, &r->link);
 	p->state = PRODUCER_DRAINING;

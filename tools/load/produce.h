@@ -16,6 +16,7 @@ struct stream {
 	int index;           /* in the worker's schedule */
 	uint64_t id;         /* marks its values */
 	uint64_t issued;     /* records begun */
+	uint64_t acked;      /* records done */
 	uint64_t pending;    /* records due and not begun; with --rate */
 	int64_t producer_id; /* or SL_BATCH_NO_PRODUCER_ID */
 	int16_t producer_epoch;
@@ -48,6 +49,7 @@ struct producer {
 	struct request *unsent; /* first request in sent that is not wholly written */
 	size_t unsent_pos;
 	int in_flight;
+	int repeating; /* of these, sent for another time */
 	int32_t next_id;
 	int16_t version; /* of Produce */
 	uint32_t wait_version;

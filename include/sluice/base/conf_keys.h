@@ -17,13 +17,14 @@ X(listeners, "listeners", STATIC, STRING, "PLAINTEXT://127.0.0.1:9092", 0, 0, ""
 X(advertised_host, "advertised.host", STATIC, STRING, "", 0, 0, "", "Host name put into Metadata; empty: the listener's host") \
 X(lane_port_base, "lane.port.base", STATIC, INT, "0", 0, 65535, "", "Port of lane 0, lane i has this + i; 0: the bootstrap port + 1") \
 X(log_dirs, "log.dirs", STATIC, STRING, "", 0, 0, "", "Folders of partition logs, ',' between; empty: <data>/log") \
+X(log_hot_bytes, "log.hot.bytes", STATIC, INT, "0", -1, 17592186044416, "", "Memory for the newest records, of all lanes together; 0: a quarter of the machine's or the cgroup's; -1: none, records go through the page cache") \
 X(lane_count, "lane.count", STATIC, INT, "0", 0, 64, "", "Data-plane cores; 0: cores - 1, at least 1") \
 X(lane_cpus, "lane.cpus", STATIC, STRING, "", 0, 0, "", "CPU list for the lanes, e.g. 2-5,8; empty: the last lane.count cpus, by NUMA node") \
 X(lane_idle_spin_us, "lane.idle.spin.us", STATIC, INT, "50", -1, 1000000, "", "How long an idle lane polls before it sleeps; -1: never sleeps") \
 X(lane_connections_max, "lane.connections.max", STATIC, INT, "16384", 16, 1000000, "", "Connections one lane holds; more are refused") \
 X(lane_buffer_bytes, "lane.buffer.bytes", STATIC, INT, "268435456", 8388608, 68719476736, "", "Receive and reply buffers of one lane; full: the lane stops reading") \
 X(lane_partitions_max, "lane.partitions.max", STATIC, INT, "20000", 64, 100000, "", "Partitions one lane holds") \
-X(hugepages, "hugepages", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: DPDK memory on huge pages where the system has them") \
+X(hugepages, "hugepages", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: DPDK memory and the hot tier on huge pages where the system has them") \
 X(hugepages_bytes, "hugepages.bytes", STATIC, INT, "67108864", 16777216, 68719476736, "", "DPDK memory of the data plane") \
 X(steer, "steer", STATIC, ENUM, "auto", 0, 0, "auto|never", "auto: sk_lookup steering where the kernel and the privilege allow it") \
 X(steer_xdp_iface, "steer.xdp.iface", STATIC, STRING, "", 0, 0, "", "Interface that gets the XDP ingress program; empty: none") \
@@ -63,6 +64,7 @@ X(log_message_timestamp_after_max_ms, "log.message.timestamp.after.max.ms", DYNA
 X(log_segment_delete_delay_ms, "log.segment.delete.delay.ms", DYNAMIC, INT, "60000", 0, 9223372036854775807, "", "Default of file.delete.delay.ms") \
 X(log_flush, "log.flush", DYNAMIC, ENUM, "ack", 0, 0, "ack|lazy", "Default of flush: ack = acks=all is answered after the data is on disk; lazy = after it is in memory") \
 X(log_flush_interval_ms, "log.flush.interval.ms", DYNAMIC, INT, "9223372036854775807", 0, 9223372036854775807, "", "Default of flush.ms") \
+X(log_flush_interval_bytes, "log.flush.interval.bytes", DYNAMIC, INT, "9223372036854775807", 1, 9223372036854775807, "", "Default of flush.bytes") \
 X(http_listen, "http.listen", STATIC, STRING, "127.0.0.1:9644", 0, 0, "", "Address of /metrics and /healthz; empty: off") \
 X(control_socket, "control.socket", STATIC, STRING, "", 0, 0, "", "Path of the control socket; empty: <data>/run/sluice.sock") \
 X(log_level, "log.level", STATIC, ENUM, "info", 0, 0, "err|warn|info|debug", "Level of all modules at start")
@@ -82,7 +84,8 @@ X(message_timestamp_before_max_ms, "message.timestamp.before.max.ms", INT, "9223
 X(message_timestamp_after_max_ms, "message.timestamp.after.max.ms", INT, "3600000", 0, 9223372036854775807, "", "log.message.timestamp.after.max.ms", "How far a CreateTime may lie in the future") \
 X(file_delete_delay_ms, "file.delete.delay.ms", INT, "60000", 0, 9223372036854775807, "", "log.segment.delete.delay.ms", "Deleted segments leave the disk after this long") \
 X(flush, "flush", ENUM, "ack", 0, 0, "ack|lazy", "log.flush", "ack: acks=all is answered after the data is on disk; lazy: after it is in memory") \
-X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", "log.flush.interval.ms", "With flush=lazy: unsynced data is synced after this long")
+X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", "log.flush.interval.ms", "With flush=lazy: unsynced data is synced after this long") \
+X(flush_bytes, "flush.bytes", INT, "9223372036854775807", 1, 9223372036854775807, "", "log.flush.interval.bytes", "With flush=lazy: synced when a partition has this much unsynced data")
 /* clang-format on */
 
 #define SL_CONF_CK_(id, ...) SL_CK_##id,

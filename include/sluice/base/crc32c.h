@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* CRC of @len bytes continuing from @crc (0 to begin).  Uses SSE4.2 where the CPU has it. */
+/* CRC of @len bytes continuing from @crc (0 to begin).  The fastest way that the CPU has. */
 uint32_t sl_crc32c(uint32_t crc, const void *p, size_t len);
 
 /*
@@ -22,7 +22,7 @@ static inline uint32_t sl_crc32c_join(uint32_t crc_a, uint32_t crc_b, uint32_t p
 	return sl_crc32c_times(crc_a, power_b) ^ crc_b;
 }
 
-/* Name of the implementation chosen at start: "sse42x3", "table". */
+/* Name of the implementation chosen at start: "vpclmul512", "sse42x3", "table". */
 const char *sl_crc32c_impl(void);
 
 #endif

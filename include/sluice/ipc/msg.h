@@ -10,8 +10,9 @@
 #define SLUICE_IPC_MSG_H
 
 #include "sluice/base/base.h"
+#include "sluice/ipc/shm.h"
 
-#define SL_IPC_VERSION     UINT32_C(1)
+#define SL_IPC_VERSION     UINT32_C(2)
 #define SL_IPC_RING_BYTES  (UINT32_C(16) << 20) /* each way, each channel; touched lazily */
 /* Largest request frame forwarded to the control process; larger ones close the connection. */
 #define SL_IPC_REQUEST_MAX (UINT32_C(7) << 20)
@@ -134,22 +135,46 @@ struct sl_ipc_log_dir {
 
 /* ---- Meeting ----
  * The data plane listens on <data>/run/attach.sock (folder 0700, SOCK_SEQPACKET).  The control
- * process connects; both check the peer's uid (SO_PEERCRED).  The data plane answers with one
- * struct sl_ipc_hello and these descriptors: the shm memfd, the rings memfd, the control process's
- * eventfd (all channels wake this one), then one eventfd per channel for the data plane's side. The
- * socket stays open: its end tells each side that the other died.  One control process at a time; a
- * second one is refused.
+ * process connects; both check the peer's uid (SO_PEERCRED).  Each says one struct sl_ipc_hello,
+ * the control process first: its hello carries the tiers that it holds for data planes to come.
+ * That of the data plane carries the shm memfd, the rings memfd, the control process's eventfd
+ * (all channels wake this one), one eventfd per channel for the data plane's side, then the tiers
+ * it uses from now on.  The socket stays open: its end tells each side that the other died.  One
+ * control process at a time; a second one is refused.
  */
-struct sl_ipc_hello {
-	uint32_t version;
-	/* 0: refused, another control process is attached; no descriptors follow. */
-	uint32_t lanes_count;
-	uint32_t ring_bytes;
-	int32_t pid;
-	uint64_t incarnation;
+
+/* What the data plane wrote down about a tier; the control process gives it back as it got it. */
+struct sl_ipc_tier {
+	int32_t numa_node; /* of the lanes that use it; -1 any */
+	uint32_t is_huge_wanted;
+	uint64_t bytes_wanted; /* by the configuration that its maker had */
+	uint64_t bytes;        /* that its maker asked for, when memory was short */
 };
 
-#define SL_IPC_HELLO_TIMEOUT_MS 5000
+struct sl_ipc_hello {
+	uint32_t version;
+	/* Of the data plane; 0: refused, another control process is attached, and no descriptors
+	 * follow.  0 in the hello of the control process. */
+	uint32_t lanes_count;
+	uint32_t ring_bytes; /* of the data plane */
+	int32_t pid;
+	uint64_t incarnation; /* of the data plane */
+	uint32_t tiers_count; /* 0..SL_SHM_LANES_MAX: as many descriptors, the last ones */
+	uint32_t pad;
+	struct sl_ipc_tier tiers[SL_SHM_LANES_MAX];
+};
+
+/*
+ * Memory of records that outlives the data plane: the control process keeps the descriptors and
+ * never maps or reads them.  All zero: none.
+ */
+struct sl_ipc_tiers {
+	uint32_t count;
+	int fds[SL_SHM_LANES_MAX];
+	struct sl_ipc_tier tiers[SL_SHM_LANES_MAX];
+};
+/* Closes all and leaves none. */
+void sl_ipc_tiers_close(struct sl_ipc_tiers *tiers);
 
 /* Everything one side holds of an attachment. */
 struct sl_ipc_link {
@@ -177,18 +202,40 @@ int sl_ipc_shm_create(struct sl_shm **out, size_t *bytes, int *fd, uint32_t lane
                       uint32_t slots_count) SL_MUST_CHECK;
 /* Unmaps and closes what sl_ipc_shm_create() made; a no-op on NULL.  Every link must be closed. */
 void sl_ipc_shm_destroy(struct sl_shm *shm, size_t bytes, int fd);
-/* Data plane: accepts a control process and hands it the descriptors.  Context: host thread.
- * Return: 0; -EAGAIN nobody waits; -EPERM wrong uid; -errno. */
-int sl_ipc_accept(struct sl_ipc_link **out, int listen_fd, struct sl_shm *shm, size_t shm_bytes,
-                  int shm_fd) SL_MUST_CHECK;
-/* Data plane, while a link is open: turns away one waiting control process, which gets -EBUSY.
- * Without it the second one would wait for its hello.  Return: 0; -EAGAIN nobody waits; -errno. */
-int sl_ipc_refuse(int listen_fd) SL_MUST_CHECK;
-/* Control: attaches; waits at most SL_IPC_HELLO_TIMEOUT_MS for the data plane.
- * Return: 0; -ECONNREFUSED/-ENOENT no data plane yet, or it died meanwhile; -EBUSY another control
- * process is attached; -ETIMEDOUT the data plane does not answer; -EPERM wrong uid; -EPROTO other
- * version or a broken hello; -errno. */
-int sl_ipc_connect(struct sl_ipc_link **out, const char *path) SL_MUST_CHECK;
+/* Data plane: accepts a control process, which has said nothing yet.  Context: host thread.
+ * Return: a non-blocking socket; -EAGAIN nobody waits; -EPERM wrong uid; -errno. */
+int sl_ipc_accept(int listen_fd) SL_MUST_CHECK;
+/**
+ * sl_ipc_read_offer() - data plane: the hello of the control process at @sock
+ * @offered: the tiers it holds; filled on success
+ * Ownership: the descriptors in @offered are the caller's.
+ * Return: 0; -EAGAIN it has not come yet: wait until @sock is readable; -EPROTO other version or a
+ * broken hello; -ECONNREFUSED the peer is gone; -errno.
+ */
+int sl_ipc_read_offer(int sock, struct sl_ipc_tiers *offered) SL_MUST_CHECK;
+/**
+ * sl_ipc_answer() - data plane: makes rings and hands all descriptors to the control process
+ * @tiers: in use from now on, NULL none; the peer gets duplicates and closes what it held before
+ * Ownership: takes @sock, also on failure.
+ * Return: 0 or -errno.
+ */
+int sl_ipc_answer(struct sl_ipc_link **out, int sock, struct sl_shm *shm, size_t shm_bytes,
+                  int shm_fd, const struct sl_ipc_tiers *tiers) SL_MUST_CHECK;
+/* Data plane: turns the control process at @sock away, which gets -EBUSY, or -EPROTO when it is of
+ * another version.  Without it that one would wait for its hello.  Ownership: takes @sock. */
+void sl_ipc_refuse(int sock);
+/* Control: connects and offers the tiers it holds (NULL: none).  Does not wait: the answer makes
+ * the socket readable, once the data plane has saved what is in the tiers. Return: the socket;
+ * -ECONNREFUSED/-ENOENT no data plane yet; -EAGAIN its queue is full; -EPERM wrong uid; -errno. */
+int sl_ipc_connect(const char *path, const struct sl_ipc_tiers *held) SL_MUST_CHECK;
+/**
+ * sl_ipc_read_answer() - control: the hello of the data plane at @sock
+ * @used: the tiers it uses from now on; filled on success
+ * Ownership: takes @sock, but not with -EAGAIN; the descriptors in @used are the caller's.
+ * Return: 0; -EAGAIN not yet; -ECONNREFUSED the data plane died; -EBUSY another control process is
+ * attached; -EPROTO other version or a broken hello; -errno.
+ */
+int sl_ipc_read_answer(struct sl_ipc_link **out, int sock, struct sl_ipc_tiers *used) SL_MUST_CHECK;
 /* Unmaps and closes all; a no-op on NULL.  Every channel user must have stopped. */
 void sl_ipc_close(struct sl_ipc_link *link);
 

@@ -40,9 +40,22 @@ X(duplicates, C, "idempotent batches recognised as duplicates") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
-X(syncs, C, "group commits (fdatasync)") \
+X(uring_calls, C, "io_uring_enter system calls, of group commits") \
+X(guard_questions, C, "peers on this host asked what they have read") \
+X(guard_copied, C, "large pieces of memory sent as a copy: the peer cannot be asked, or too much is under way to it") \
+X(guard_held, C, "chunks that a connection still held when they were to be recycled") \
+X(guard_unsettled, C, "of them, those that could not be proved to be free") \
+X(guard_orphaned, C, "chunks held by a connection that closed") \
+X(cold_waits, C, "times a reply waited for the disk") \
+X(cold_reads, C, "windows of a segment file read ahead") \
+X(cold_drops, C, "windows of a segment file dropped behind a reader") \
+X(syncs, C, "group commits") \
+X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \
 X(sync_us, C, "microseconds spent in group commits, as seen by the lane") \
+X(writes, C, "group commits that wrote a part of the hot tier to disk") \
+X(write_bytes, C, "bytes of the hot tier written to disk, rounded up to blocks") \
+X(write_retries, C, "writes that had to be continued or repeated (io_uring)") \
 X(fetches_parked, G, "fetches waiting for data") \
 X(produces_parked, G, "produce requests waiting for durability") \
 X(control_parked, G, "requests waiting for the control process") \
@@ -54,8 +67,12 @@ X(partitions_offline, G, "partitions whose log dir failed") \
 X(polls, C, "loop iterations") \
 X(polls_busy, C, "loop iterations that found work") \
 X(sleeps, C, "times the lane slept") \
-X(cycles_busy, C, "TSC cycles in iterations that found work") \
-X(cycles_idle, C, "TSC cycles in iterations that found none") \
+X(epoll_calls, C, "epoll_wait system calls") \
+X(epoll_calls_busy, C, "epoll_wait system calls of loop iterations that found work") \
+X(epoll_events, C, "events that epoll_wait brought") \
+X(cycles_busy, C, "TSC cycles of loop iterations that found work, their system calls included") \
+X(cycles_idle, C, "TSC cycles of loop iterations that found none, and of falling asleep") \
+X(cycles_asleep, C, "TSC cycles inside an epoll_wait that might sleep; with busy and idle all of the lane's time") \
 X(tsc_hz, G, "TSC frequency")
 /* clang-format on */
 

@@ -20,6 +20,9 @@ struct sl_file_ops {
 	ssize_t (*pread)(void *ctx, int fd, void *p, size_t len, uint64_t pos);
 	int (*sync)(void *ctx, int fd); /* fdatasync(2); on a folder: fsync(2) */
 	int (*truncate)(void *ctx, int fd, uint64_t len);
+	/* fallocate(2) mode 0: [pos, pos + len) has blocks and reads as zeros where it had none.
+	 * -EOPNOTSUPP where the file system cannot. */
+	int (*allocate)(void *ctx, int fd, uint64_t pos, uint64_t len);
 	int (*size)(void *ctx, int fd, uint64_t *len);
 	int (*rename)(void *ctx, int dirfd, const char *from, const char *to);
 	int (*unlink)(void *ctx, int dirfd, const char *name);

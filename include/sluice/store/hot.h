@@ -31,7 +31,7 @@ struct sl_log_dir;
 /* ---- The tier: host thread ---- */
 
 struct sl_hot_opts {
-	uint64_t bytes;      /* rounded down to whole huge pages per slice */
+	uint64_t bytes;      /* of all slices; each is rounded down to whole huge pages */
 	uint32_t slices;     /* pools, 1..SL_HOT_SLICES_MAX */
 	int numa_node;       /* -1: no preference */
 	bool is_huge_wanted; /* false: 4 KiB pages without a try */
@@ -59,6 +59,7 @@ int sl_hot_adopt(struct sl_hot **out, int fd, const struct sl_hot_opts *opts) SL
 void sl_hot_destroy(struct sl_hot *hot);
 
 int sl_hot_fd(const struct sl_hot *hot);
+/* Bytes of chunk memory, of all slices; the file is larger by the table. */
 uint64_t sl_hot_bytes(const struct sl_hot *hot);
 /* Whether populated memory really is on huge pages (smaps), looked at by sl_hot_populate(). */
 bool sl_hot_is_huge(const struct sl_hot *hot);
@@ -72,7 +73,7 @@ const char *sl_hot_reason(const struct sl_hot *hot);
  * here.
  */
 int sl_hot_populate(struct sl_hot *hot, size_t bytes);
-/* Bytes touched so far.  Context: any. */
+/* Bytes of chunk memory touched so far, of all slices.  Context: any. */
 uint64_t sl_hot_populated(const struct sl_hot *hot);
 struct sl_hot_pool *sl_hot_pool(struct sl_hot *hot, uint32_t slice);
 
@@ -80,6 +81,7 @@ struct sl_hot_replay {
 	uint32_t chunks;  /* that held bytes not known to be on disk */
 	uint64_t bytes;   /* written */
 	uint32_t orphans; /* chunks whose folder or segment is gone: deleted topics */
+	uint32_t damaged; /* descriptors that cannot be true: skipped */
 };
 /**
  * sl_hot_replay() - write what a crashed process had accepted and not written yet
@@ -87,7 +89,8 @@ struct sl_hot_replay {
  * @dirs, @dirs_count: open log dirs; NULL entries are offline and skipped
  *
  * Idempotent.  Before any log is opened.  Files are not synced: recovery does that.
- * Return: 0; -EPROTO not a tier; -errno of the first failed write.
+ * Return: 0; -EPROTO not a tier; -ESTALE another layout; else the first failed read or write: what
+ * could be completed is, and the call may be repeated.
  */
 int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
                   struct sl_hot_replay *report) SL_MUST_CHECK;
@@ -96,8 +99,8 @@ int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
 
 /* Which segment a chunk belongs to. */
 struct sl_hot_key {
-	struct sl_uuid topic_id;
-	int64_t base_offset; /* of the segment */
+	struct sl_uuid topic_id; /* not zero, or it is not replayed */
+	int64_t base_offset;     /* of the segment */
 	int32_t partition;
 };
 
@@ -106,7 +109,8 @@ struct sl_hot_key {
  * [begin, end) are valid.  pos is a multiple of SL_HOT_BLOCK, so memory and file blocks coincide.
  *
  * States: dirty (owner's; end > durable, or the owner says so), clean (durable; in the pool's queue
- * of what may be recycled, still readable), free (not a chunk).
+ * of what may be recycled, still readable), free (not a chunk).  Zeroed memory is no valid chunk:
+ * only sl_hot_get() makes them.
  */
 struct sl_hot_chunk {
 	struct sl_list link;     /* the owner's: in the segment's list, by pos */
@@ -117,16 +121,22 @@ struct sl_hot_chunk {
 	uint64_t pos;
 	uint64_t begin;
 	uint64_t end;
-	uint64_t durable; /* everything below this position is on stable storage */
-	void *owner;      /* for sl_hot_pool_ops.forget */
-	uint32_t gen;     /* rises when the memory is given to something else */
-	uint32_t holds;   /* sockets that may still read its pages: the data plane's */
-	uint32_t refs;    /* writes under way: never recycled meanwhile */
-	uint32_t slot;    /* its place in the table */
+	int64_t end_offset; /* the owner's: log offset that begins at end */
+	uint64_t durable;   /* everything below this position is on stable storage */
+	void *owner;        /* for sl_hot_pool_ops.forget */
+	/* Rises when the memory may be given to something else, never falls.  Who remembers a
+	 * chunk remembers it too: when it differs the chunk is another one, holds are not his. */
+	uint32_t gen;
+	uint32_t holds; /* sockets that may still read its pages: the data plane's */
+	/* Writes under way, and bytes being received behind end: never recycled meanwhile. */
+	uint32_t refs;
+	uint32_t slot; /* its place in the table */
 };
 
 struct sl_hot_pool_ops {
-	/* A clean chunk is taken away: unlink it and forget every pointer to it. */
+	/* A clean chunk is taken away: unlink it and forget every pointer to it.  Called inside
+	 * sl_hot_get(), possibly for a chunk of the very owner that asks; the pool must not be
+	 * called from it. */
 	void (*forget)(void *owner, struct sl_hot_chunk *chunk);
 	/* May the pages of @chunk, which has holds, be overwritten?  Asks the sockets; on true
 	 * chunk->holds is 0.  On false the chunk gets fresh pages instead (or waits). NULL: false.
@@ -142,37 +152,42 @@ int sl_hot_pool_fd(const struct sl_hot_pool *pool);
  * @bytes_min: contiguous room needed behind @begin
  * @bytes_want: size of the chunk if memory allows; rounded up to a power of two
  *
- * Takes free memory, else recycles clean chunks, oldest first.  Pages that a socket may still read
- * are not overwritten: they are exchanged for fresh ones (hole punched), or the chunk is set aside
- * until it is let go.  chunk->pos is @begin rounded down to a block; [pos, begin) is the caller's
- * to fill before it is written.  The chunk is dirty and belongs to @owner.
+ * Takes free memory, else recycles clean chunks, oldest first; with them newer ones that lie
+ * beside, when only together they make the room.  Work per call is bounded, so the chunk may be
+ * smaller than wanted though patience would have brought a larger one.  Pages that a socket may
+ * still read are not overwritten: a chunk of whole huge pages gets fresh ones (hole punched); a
+ * smaller one is set aside until it is let go, or until all of its huge page can be exchanged.
+ * chunk->pos is @begin rounded down to a block; [pos, begin) is the caller's to fill before it is
+ * written.  The chunk is dirty and belongs to @owner.
  *
- * Context: owner core.  No lock, no allocation; a system call only for quarantined memory.
- * Return: NULL: everything is dirty (wait for write-out), or @bytes_min can never fit
- * (sl_hot_fits()).
+ * Context: owner core.  No lock, no allocation; a system call only for memory with holds.
+ * Return: NULL: dirty or referenced chunks are in the way (wait for write-out), or @bytes_min can
+ * never fit (sl_hot_fits()).
  */
 struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_key *key, void *owner,
                                 uint64_t begin, size_t bytes_min, size_t bytes_want);
-/* Whether a batch of @bytes may ever find a chunk. */
+/* Whether a batch of @bytes may ever find a chunk, wherever in a block it begins. */
 bool sl_hot_fits(const struct sl_hot_pool *pool, size_t bytes);
 /* The chunk now holds bytes up to @end: from here on a crash of this process does not lose them.
- * It is dirty afterwards. */
+ * It is dirty afterwards, also if it was clean.  A lower @end than before cuts it; what lies above
+ * may be written again only when the chunk has no holds, else put it and go on in another one. */
 void sl_hot_commit(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk, uint64_t end);
 /* Everything below @pos is on stable storage; the chunk becomes clean when that is all of it. */
 void sl_hot_durable(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk, uint64_t pos);
 /* Gives the memory back, dirty or clean: its segment is gone or was cut.  The owner has unlinked
- * it.  Not while it has refs. */
+ * it.  Not while it has refs.  With holds the memory waits as in sl_hot_get(). */
 void sl_hot_put(struct sl_hot_pool *pool, struct sl_hot_chunk *chunk);
 
 /* Levels in bytes, for back-pressure and metrics. */
 struct sl_hot_usage {
-	uint64_t total;
+	uint64_t total; /* the sum of the four below */
 	uint64_t free;
 	uint64_t clean;
 	uint64_t dirty;
 	uint64_t quarantined;
 	uint64_t recycled_count;    /* chunks recycled */
-	uint64_t quarantined_count; /* of them, whose pages a socket still held */
+	uint64_t quarantined_count; /* recycled or put while a socket still held their pages */
+	uint64_t punched_count;     /* huge pages exchanged for fresh ones */
 };
 void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out);
 

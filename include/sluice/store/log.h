@@ -16,7 +16,10 @@
 #include "sluice/base/base.h"
 #include "sluice/store/file_ops.h"
 
+struct sl_hot_pool;
 struct sl_log;
+struct sl_hot_chunk;
+struct sl_recycler;
 
 /* What a topic's configuration means to its logs; see conf_keys.h for the meaning of each. */
 struct sl_log_config {
@@ -38,6 +41,10 @@ struct sl_log_opts {
 	int32_t partition;
 	struct sl_uuid topic_id; /* kept in partition.metadata; another id there: -ESTALE */
 	struct sl_log_config config;
+	struct sl_hot_pool *hot; /* of the lane that will own the log; NULL: through the page cache.
+	                          * Not touched before the owner has the log. */
+	/* Of the same lane and of this log dir; NULL: files of deleted segments are unlinked. */
+	struct sl_recycler *recycler;
 	bool was_clean;   /* the log dir was shut down cleanly: trust indexes, skip the scan */
 	int64_t now_ms;   /* wall clock */
 	uint64_t *memory; /* optional: bytes allocated are added here */
@@ -63,7 +70,7 @@ int sl_log_open(struct sl_log **out, const struct sl_log_opts *opts,
                 struct sl_log_recovery *report) SL_MUST_CHECK;
 
 /**
- * sl_log_close() - release a log
+ * sl_log_close() - release a log; with a hot tier after sl_log_cool()
  * @is_clean: write producer snapshot, indexes and the end offset so that the next open need not
  *scan; the caller syncs the log dir's clean marker after all logs are closed
  *
@@ -170,7 +177,6 @@ struct sl_log_range {
 int sl_log_read(struct sl_log *log, int64_t offset, int64_t offset_max, uint32_t bytes_max,
                 bool is_whole, struct sl_log_range *out) SL_MUST_CHECK;
 
-struct sl_hot_chunk;
 /* Contiguous bytes of a range: for sendfile(2) or pread(2) at @pos of @fd. */
 struct sl_log_piece {
 	int fd;
@@ -222,7 +228,8 @@ void sl_log_epoch_end(const struct sl_log *log, int32_t asked, int32_t *epoch, i
 
 /* DeleteRecords: raise the log start; whole segments below it go.  Return: 0; -ERANGE; -errno. */
 int sl_log_advance_start(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
-/* Removes the tail from @offset on (a follower's divergence).  Return: 0 or -errno. */
+/* Removes the tail from @offset on (a follower's divergence).  Return: 0; -EBUSY with a hot tier
+ * and a sync under way, whose write would land behind the cut; -errno. */
 int sl_log_truncate(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
 
 /**
@@ -248,7 +255,8 @@ struct sl_log_sync {
 	int write_fd;
 	uint64_t write_pos;
 	size_t write_bytes;
-	int fds[4]; /* to be synced: dirty segment files, names; fds_count of them */
+	void *write_segment; /* Owned reference; NULL without a write part */
+	int fds[4];          /* to be synced: dirty segment files, names; fds_count of them */
 	uint32_t fds_count;
 	int64_t offset;    /* sl_log_flushed() after success */
 	void *segments[4]; /* Owned references */
@@ -259,6 +267,27 @@ int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync);
 int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync) SL_MUST_CHECK;
 /* @result: of the sync; an error is final for the log (fsync is never retried). */
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result);
+
+/* Bytes in the hot tier that are not on disk yet; 0 without a tier. */
+uint64_t sl_log_unwritten(const struct sl_log *log);
+/**
+ * sl_log_cool() - give every chunk back to the pool, so that another thread may close the log
+ *
+ * What is not written yet is lost, so sl_log_unwritten() is 0 before, unless the log has failed.
+ * The log goes on through the page cache.  Context: owner, with no sync under way.
+ */
+void sl_log_cool(struct sl_log *log);
+/* For struct sl_hot_pool_ops.forget: chunks belong to logs. */
+void sl_log_forget(void *owner, struct sl_hot_chunk *chunk);
+
+/**
+ * sl_log_checkpoint() - write down how far the log is durable, so that a recovery begins there
+ *
+ * Stores indexes, producers and the recovery point of a log with a hot tier; none of it is synced,
+ * all of it is checked when it is read.  Context: owner; a few small writes to the page cache.
+ * Return: 1 done; 0 nothing new since the last one; -errno.
+ */
+int sl_log_checkpoint(struct sl_log *log);
 
 /* For DescribeProducers and tests. */
 struct sl_log_producer {
@@ -282,6 +311,8 @@ struct sl_log_dir;
 int sl_log_dir_open(struct sl_log_dir **out, const char *path, struct sl_files files,
                     bool *was_clean) SL_MUST_CHECK;
 int sl_log_dir_fd(const struct sl_log_dir *dir);
+/* The lock is held for as long as anybody has this file open. */
+int sl_log_dir_lock_fd(const struct sl_log_dir *dir);
 const char *sl_log_dir_path(const struct sl_log_dir *dir);
 /* Calls @each for every partition folder.  Return: 0, -errno, or @each's non-zero result. */
 int sl_log_dir_scan(struct sl_log_dir *dir,
@@ -295,6 +326,18 @@ int sl_log_dir_sync(struct sl_log_dir *dir) SL_MUST_CHECK;
 int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max);
 /* Writes and syncs the clean-shutdown marker when @is_clean, drops the lock. */
 int sl_log_dir_close(struct sl_log_dir *dir, bool is_clean);
+/**
+ * sl_recycler_open() - files of deleted segments, kept for new ones of logs with a hot tier
+ * @lane: whose thread uses it; files of its earlier lives are taken over
+ * @bytes_max: kept at most; 0 keeps none
+ * Context: before the lane has it.  Return: 0; -ENOMEM; -errno.
+ */
+int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir, uint32_t lane,
+                     uint64_t bytes_max) SL_MUST_CHECK;
+/* The files stay.  NULL is a no-op. */
+void sl_recycler_close(struct sl_recycler *r);
+/* Context: owner. */
+uint64_t sl_recycler_bytes(const struct sl_recycler *r);
 /* Total and free bytes (statvfs(3)). */
 int sl_log_dir_space(const struct sl_log_dir *dir, uint64_t *total, uint64_t *free_bytes);
 

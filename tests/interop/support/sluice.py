@@ -100,7 +100,9 @@ class Broker:
         self.port = free_ports(lanes + 2)
         self.http = self.port + lanes + 1
         self.socket = self.data / "run" / "sluice.sock"
-        self.settings = {"group.initial.rebalance.delay.ms": "200", **(settings or {})}
+        # A quarter of the machine for each of many brokers would be too much.
+        self.settings = {"group.initial.rebalance.delay.ms": "200",
+                         "log.hot.bytes": str(256 << 20), **(settings or {})}
         self.log_path = self.data / "sluice.log"
         self.process = None
 
@@ -200,9 +202,11 @@ class Broker:
         return json.loads(done.stdout) if as_json and done.stdout.strip() else done.stdout
 
     def memory(self, program):
-        """Resident bytes of a child, without shared huge pages."""
+        """Resident bytes of a child that are its own: without the hot tier, which is populated in the
+        background, and other memory that it shares."""
         text = pathlib.Path(f"/proc/{self.pids()[program]}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+        return sum(int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) * 1024
+                   for field in ("RssAnon", "RssFile"))
 
     def __enter__(self):
         return self.start()

@@ -47,21 +47,41 @@ static void expect_rfc_3720(crc_fn *fn)
 	cr_assert(fn(0, NULL, 0) == 0);
 }
 
-/* Every alignment and every length 0..300. */
+/* Every alignment and every length that ends within the second round of the widest fold. */
+#define LENGTHS 800
 static void expect_like_bits(crc_fn *fn)
 {
-	static uint8_t bytes[16 + 300];
+	static uint8_t bytes[16 + LENGTHS];
 	uint64_t rng = 3720;
 
 	rng_fill(&rng, bytes, sizeof(bytes));
 	for (size_t align = 0; align < 16; align++) {
-		for (size_t len = 0; len <= 300; len++) {
+		for (size_t len = 0; len <= LENGTHS; len++) {
 			uint32_t start = (uint32_t)rng_next(&rng);
 
 			cr_assert(fn(start, bytes + align, len) ==
 			                  crc_by_bits(start, bytes + align, len),
 			          "align=%zu len=%zu", align, len);
 		}
+	}
+}
+
+/* Random lengths at random places, each sum continued from the one before. */
+static void expect_chained_like_table(crc_fn *fn)
+{
+	static uint8_t bytes[64 + 20000];
+	uint64_t rng = 512;
+	uint32_t crc = 0;
+	uint32_t expected = 0;
+
+	rng_fill(&rng, bytes, sizeof(bytes));
+	for (int i = 0; i < 2000; i++) {
+		size_t align = rng_next(&rng) % 64;
+		size_t len = rng_next(&rng) % (i % 2 ? 20000 : 1024);
+
+		crc = fn(crc, bytes + align, len);
+		expected = crc32c_table(expected, bytes + align, len);
+		cr_assert(crc == expected, "align=%zu len=%zu", align, len);
 	}
 }
 
@@ -107,6 +127,23 @@ Test(crc32c, sse42_equals_definition)
 		cr_skip_test("this CPU has no SSE4.2");
 	expect_like_bits(crc32c_sse42x3);
 	expect_large_like_bits(crc32c_sse42x3);
+	expect_chained_like_table(crc32c_sse42x3);
+}
+
+Test(crc32c, vpclmul512_has_rfc_3720_values)
+{
+	if (!crc32c_has_vpclmul512())
+		cr_skip_test("this CPU has no VPCLMULQDQ with AVX-512");
+	expect_rfc_3720(crc32c_vpclmul512);
+}
+
+Test(crc32c, vpclmul512_equals_definition)
+{
+	if (!crc32c_has_vpclmul512())
+		cr_skip_test("this CPU has no VPCLMULQDQ with AVX-512");
+	expect_like_bits(crc32c_vpclmul512);
+	expect_large_like_bits(crc32c_vpclmul512);
+	expect_chained_like_table(crc32c_vpclmul512);
 }
 
 Test(crc32c, pieces_give_the_same_sum_as_the_whole)
@@ -125,9 +162,11 @@ Test(crc32c, pieces_give_the_same_sum_as_the_whole)
 	}
 }
 
-Test(crc32c, chosen_implementation_is_the_fast_one_where_it_runs)
+Test(crc32c, chosen_implementation_is_the_fastest_that_runs_here)
 {
-	const char *expected = __builtin_cpu_supports("sse4.2") ? "sse42x3" : "table";
+	const char *expected = crc32c_has_vpclmul512() ? "vpclmul512"
+	                       : crc32c_has_sse42()    ? "sse42x3"
+	                                               : "table";
 
 	cr_assert(strcmp(sl_crc32c_impl(), expected) == 0);
 }

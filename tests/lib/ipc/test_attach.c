@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,8 +21,9 @@
 
 #include "ipc_pair.h"
 
-#define LANES 2
-#define SLOTS 10
+#define LANES   2
+#define FDS_MAX 160 /* more than any hello has */
+#define SLOTS   10
 
 static char base[64];
 static char run[80];
@@ -32,6 +34,7 @@ static int listen_fd;
 static struct sl_shm *shm;
 static size_t shm_bytes;
 static int shm_fd;
+static struct sockaddr_un address; /* @path, for peers without manners */
 
 static void make_paths(void)
 {
@@ -84,13 +87,58 @@ static int fd_count(void)
 	return count_fds(false);
 }
 
+/* Accepts, hears what the control process holds, answers with @used.  Return: 0 or -errno. */
+static int answer_with(struct sl_ipc_link **link, struct sl_ipc_tiers *offered,
+                       const struct sl_ipc_tiers *used)
+{
+	int sock, rc;
+
+	if (!wait_readable(listen_fd))
+		return -ETIMEDOUT;
+	sock = sl_ipc_accept(listen_fd);
+	if (sock < 0)
+		return sock;
+	while ((rc = sl_ipc_read_offer(sock, offered)) == -EAGAIN)
+		if (!wait_readable(sock))
+			break;
+	if (rc == 0)
+		return sl_ipc_answer(link, sock, shm, shm_bytes, shm_fd, used);
+	close(sock);
+	return rc;
+}
+
 static struct sl_ipc_link *accept_link(void)
 {
 	struct sl_ipc_link *link = NULL;
+	struct sl_ipc_tiers offered;
 
-	cr_assert(wait_readable(listen_fd));
-	cr_assert_eq(sl_ipc_accept(&link, listen_fd, shm, shm_bytes, shm_fd), 0);
+	cr_assert_eq(answer_with(&link, &offered, NULL), 0);
+	cr_assert_eq(offered.count, 0);
 	return link;
+}
+
+/* Connects with what is @held and waits for the answer.  Return: as sl_ipc_read_answer(). */
+static int connect_with(struct sl_ipc_link **link, const struct sl_ipc_tiers *held,
+                        struct sl_ipc_tiers *used)
+{
+	int sock = sl_ipc_connect(path, held);
+	int rc;
+
+	if (sock < 0)
+		return sock;
+	while ((rc = sl_ipc_read_answer(link, sock, used)) == -EAGAIN)
+		if (!wait_readable(sock))
+			return -ETIMEDOUT;
+	return rc;
+}
+
+static int connect_link(struct sl_ipc_link **link)
+{
+	struct sl_ipc_tiers used = {0};
+	int rc = connect_with(link, NULL, &used);
+
+	sl_ipc_tiers_close(&used);
+	return rc;
 }
 
 /* Waits for one message.  Return: peek's. */
@@ -140,7 +188,7 @@ static int echo_control(void *arg)
 	int inherited = count_fds(true);
 
 	(void)arg;
-	if (!child_check(sl_ipc_connect(&link, path) == 0, "connect") || !check_control_link(link))
+	if (!child_check(connect_link(&link) == 0, "connect") || !check_control_link(link))
 		return 1;
 	if (!child_check(count_fds(true) == inherited, "close-on-exec") ||
 	    !child_check(fd_count() == before + LANES + 3, "keeps socket and eventfds only"))
@@ -207,7 +255,7 @@ static int take_largest(void *arg)
 	struct sl_ipc_link *link;
 
 	(void)arg;
-	if (!child_check(sl_ipc_connect(&link, path) == 0, "connect"))
+	if (!child_check(connect_link(&link) == 0, "connect"))
 		return 1;
 	for (int i = 0; i < 3; i++) {
 		const uint8_t *at;
@@ -251,7 +299,7 @@ static int look_at_header(void *arg)
 	size_t bytes;
 
 	(void)arg;
-	if (!child_check(sl_ipc_connect(&link, path) == 0, "connect") ||
+	if (!child_check(connect_link(&link) == 0, "connect") ||
 	    !child_check(sl_channel_send(link->channels[0], SL_IPC_QUERY, NULL, 0, NULL, 0) == 0,
 	                 "say that we are attached") ||
 	    !child_check(wait_message(link->channels[0], link->control_wake_fd, &p, &bytes) == 1,
@@ -284,7 +332,7 @@ static int attach_and_die(void *arg)
 	struct sl_ipc_link *link;
 
 	(void)arg;
-	if (!child_check(sl_ipc_connect(&link, path) == 0, "connect"))
+	if (!child_check(connect_link(&link) == 0, "connect"))
 		return 1;
 	if (!child_check(sl_channel_send(link->channels[0], SL_IPC_QUERY, "left", 4, NULL, 0) == 0,
 	                 "send"))
@@ -322,8 +370,8 @@ static int connect_twice(void *arg)
 	struct sl_ipc_link *first, *second = NULL;
 
 	(void)arg;
-	if (!child_check(sl_ipc_connect(&first, path) == 0, "first") ||
-	    !child_check(sl_ipc_connect(&second, path) == -EBUSY, "second is told why") ||
+	if (!child_check(connect_link(&first) == 0, "first") ||
+	    !child_check(connect_link(&second) == -EBUSY, "second is told why") ||
 	    !child_check(!second, "out untouched"))
 		return 1;
 	sl_ipc_close(first);
@@ -335,10 +383,13 @@ Test(attach, second_control_process_is_refused_by_the_caller)
 	pid_t pid = child_start(connect_twice, NULL);
 	struct sl_ipc_link *link = accept_link();
 	int before = fd_count();
+	int sock;
 
 	cr_assert(wait_readable(listen_fd));
-	cr_assert_eq(sl_ipc_refuse(listen_fd), 0);
-	cr_assert_eq(sl_ipc_refuse(listen_fd), -EAGAIN);
+	sock = sl_ipc_accept(listen_fd);
+	cr_assert_geq(sock, 0);
+	sl_ipc_refuse(sock);
+	cr_assert_eq(sl_ipc_accept(listen_fd), -EAGAIN);
 	cr_assert_eq(fd_count(), before);
 	cr_assert(child_succeeded(pid));
 	sl_ipc_close(link);
@@ -347,13 +398,18 @@ Test(attach, second_control_process_is_refused_by_the_caller)
 Test(attach, accept_and_connect_report_that_nobody_is_there)
 {
 	struct sl_ipc_link *link = NULL;
+	int before = fd_count();
+	int pair[2];
 
-	cr_assert_eq(sl_ipc_accept(&link, listen_fd, shm, shm_bytes, shm_fd), -EAGAIN);
-	cr_assert_eq(sl_ipc_accept(&link, listen_fd, shm, shm_bytes - 1, shm_fd), -EPROTO);
-	cr_assert_eq(sl_ipc_connect(&link, "/tmp/sluice-no-such-folder/attach.sock"), -ENOENT);
+	cr_assert_eq(sl_ipc_accept(listen_fd), -EAGAIN);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	cr_assert_eq(sl_ipc_answer(&link, pair[0], shm, shm_bytes - 1, shm_fd, NULL), -EPROTO);
+	close(pair[1]);
+	cr_assert_eq(sl_ipc_connect("/tmp/sluice-no-such-folder/attach.sock", NULL), -ENOENT);
+	cr_assert_eq(fd_count(), before);
 	close(listen_fd);
-	cr_assert_eq(sl_ipc_connect(&link, path), -ECONNREFUSED);
-	cr_assert_eq(sl_ipc_connect(&link, ""), -EINVAL);
+	cr_assert_eq(connect_link(&link), -ECONNREFUSED);
+	cr_assert_eq(sl_ipc_connect("", NULL), -EINVAL);
 	cr_assert_null(link);
 	listen_fd = sl_ipc_listen(path);
 	cr_assert_geq(listen_fd, 0);
@@ -392,12 +448,17 @@ enum fault {
 	FAULT_RINGS_SHORT,
 	FAULT_RINGS_LAYOUT,
 	FAULT_WAKE_BLOCKING,
+	FAULT_TIERS_MANY,
+	FAULT_TIERS_MORE,
+	FAULT_TIERS_FEWER,
+	FAULT_TIER_DEVICE,
+	FAULT_TIER_READ_ONLY,
 	FAULT_NR
 };
 
 static const struct {
 	const char *name;
-	int rc; /* of sl_ipc_connect() */
+	int rc; /* of sl_ipc_read_answer() */
 } faults[FAULT_NR] = {
 	[FAULT_NONE] = {"none", 0},
 	[FAULT_DIES] = {"dies before the hello", -ECONNREFUSED},
@@ -418,6 +479,11 @@ static const struct {
 	[FAULT_RINGS_SHORT] = {"rings too short", -EPROTO},
 	[FAULT_RINGS_LAYOUT] = {"rings of another layout", -EPROTO},
 	[FAULT_WAKE_BLOCKING] = {"eventfd that blocks", -EPROTO},
+	[FAULT_TIERS_MANY] = {"too many tiers", -EPROTO},
+	[FAULT_TIERS_MORE] = {"more tiers than descriptors", -EPROTO},
+	[FAULT_TIERS_FEWER] = {"fewer tiers than descriptors", -EPROTO},
+	[FAULT_TIER_DEVICE] = {"a tier that is no memory", -EPROTO},
+	[FAULT_TIER_READ_ONLY] = {"a tier that cannot be written", -EPROTO},
 };
 
 static int make_memfd(size_t bytes, bool is_sealed, uint64_t first_word)
@@ -433,8 +499,43 @@ static int make_memfd(size_t bytes, bool is_sealed, uint64_t first_word)
 	return fd;
 }
 
+/* How many tiers come with the hello. */
+static size_t tiers_of(enum fault fault)
+{
+	return fault >= FAULT_TIERS_FEWER ? 1 : 0;
+}
+
+/* How many it says. */
+static uint32_t tiers_said(enum fault fault)
+{
+	switch (fault) {
+	case FAULT_TIERS_MANY:
+		return SL_SHM_LANES_MAX + 1;
+	case FAULT_TIERS_MORE:
+		return 1;
+	case FAULT_TIERS_FEWER:
+		return 0;
+	default:
+		return (uint32_t)tiers_of(fault);
+	}
+}
+
+static int make_tier(enum fault fault)
+{
+	char name[32];
+	int fd;
+
+	if (fault == FAULT_TIER_DEVICE)
+		return open("/dev/zero", O_RDWR | O_CLOEXEC);
+	fd = make_memfd(4096, false, 1);
+	if (fault != FAULT_TIER_READ_ONLY)
+		return fd;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	return open(name, O_RDONLY | O_CLOEXEC);
+}
+
 /* Descriptors of an honest hello but for @fault.  Return: their number. */
-static size_t make_fds(enum fault fault, int fds[128])
+static size_t make_fds(enum fault fault, int fds[FDS_MAX])
 {
 	size_t rings = (LANES + 1) * sl_channel_shm_bytes(SL_IPC_RING_BYTES);
 	size_t n = 0;
@@ -465,8 +566,10 @@ static size_t make_fds(enum fault fault, int fds[128])
 		n--;
 	if (fault == FAULT_FDS_NONE)
 		n = 0;
-	while (fault == FAULT_FDS_MANY && n < 128)
+	while (fault == FAULT_FDS_MANY && n < FDS_MAX)
 		fds[n++] = fds[2];
+	if (tiers_of(fault) == 1)
+		fds[n++] = make_tier(fault);
 	return n;
 }
 
@@ -474,7 +577,7 @@ static bool send_raw(int sock, const void *data, size_t bytes, const int *fds, s
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * 128)];
+		char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
 	} control = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -500,9 +603,11 @@ static int fake_dataplane(void *arg)
 	                    .lanes_count = fault == FAULT_LANES_MANY ? SL_SHM_LANES_MAX + 1 : LANES,
 	                    .ring_bytes = SL_IPC_RING_BYTES * (1 + (fault == FAULT_RING_BYTES)),
 	                    .pid = (int32_t)getpid(),
-	                    .incarnation = shm->incarnation + (fault == FAULT_INCARNATION)}};
+	                    .incarnation = shm->incarnation + (fault == FAULT_INCARNATION),
+	                    .tiers_count = tiers_said(fault)}};
 	size_t bytes = sizeof(said.hello);
-	int fds[128];
+	struct sl_ipc_hello heard;
+	int fds[FDS_MAX];
 	int sock;
 	char c;
 
@@ -510,6 +615,10 @@ static int fake_dataplane(void *arg)
 		return 1;
 	sock = accept(listen_fd, NULL, NULL);
 	if (!child_check(sock >= 0, "accept"))
+		return 1;
+	if (!child_check(recv(sock, &heard, sizeof(heard), 0) == (ssize_t)sizeof(heard) &&
+	                         heard.version == SL_IPC_VERSION && heard.tiers_count == 0,
+	                 "hello of control"))
 		return 1;
 	if (fault == FAULT_DIES)
 		return 0;
@@ -529,7 +638,7 @@ Test(attach, refuses_every_hello_that_is_not_right)
 		int before = fd_count();
 		struct sl_ipc_link *link = NULL;
 		pid_t pid = child_start(fake_dataplane, &fault);
-		int rc = sl_ipc_connect(&link, path);
+		int rc = connect_link(&link);
 
 		cr_assert_eq(rc, faults[fault].rc, "%s: %d", faults[fault].name, rc);
 		cr_assert_eq(link != NULL, rc == 0, "%s", faults[fault].name);
@@ -539,13 +648,194 @@ Test(attach, refuses_every_hello_that_is_not_right)
 	}
 }
 
+/* ---- Tiers ---- */
+
+/* Of @words memfds, the first word of each is its number. */
+static struct sl_ipc_tiers make_tiers(uint32_t count, uint64_t first)
+{
+	struct sl_ipc_tiers t = {.count = count};
+
+	for (uint32_t i = 0; i < count; i++) {
+		t.fds[i] = make_memfd(4096, false, first + i);
+		t.tiers[i] = (struct sl_ipc_tier){.numa_node = (int32_t)i,
+		                                  .bytes_wanted = 2 * (first + i),
+		                                  .bytes = first + i};
+	}
+	return t;
+}
+
+static bool are_tiers(const struct sl_ipc_tiers *t, uint32_t count, uint64_t first)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint64_t word = 0;
+
+		if (pread(t->fds[i], &word, sizeof(word), 0) != sizeof(word) || word != first + i ||
+		    t->tiers[i].numa_node != (int32_t)i || t->tiers[i].bytes != first + i ||
+		    t->tiers[i].bytes_wanted != 2 * (first + i))
+			return false;
+	}
+	return t->count == count;
+}
+
+#define TIERS_HELD 100
+#define TIERS_USED 200
+
+/* Control: holds @arg tiers, learns of three others. */
+static int offer_tiers(void *arg)
+{
+	const uint32_t count = *(const uint32_t *)arg;
+	struct sl_ipc_link *link = NULL;
+	int before = fd_count();
+	int inherited = count_fds(true);
+	struct sl_ipc_tiers held = make_tiers(count, TIERS_HELD), used = {0};
+
+	if (!child_check(connect_with(&link, &held, &used) == 0, "connect") ||
+	    !child_check(are_tiers(&used, 3, TIERS_USED), "tiers of the data plane") ||
+	    !child_check(are_tiers(&held, count, TIERS_HELD), "its own are untouched") ||
+	    !child_check(count_fds(true) == inherited, "close-on-exec"))
+		return 1;
+	sl_ipc_tiers_close(&held);
+	sl_ipc_tiers_close(&used);
+	sl_ipc_close(link);
+	return child_check(held.count == 0 && fd_count() == before, "closed all") ? 0 : 1;
+}
+
+Test(attach, each_side_learns_the_tiers_of_the_other)
+{
+	const uint32_t counts[] = {0, 1, SL_SHM_LANES_MAX};
+
+	for (unsigned i = 0; i < 3; i++) {
+		int before = fd_count();
+		int inherited = count_fds(true);
+		pid_t pid = child_start(offer_tiers, (void *)(uintptr_t)&counts[i]);
+		struct sl_ipc_tiers offered, used = make_tiers(3, TIERS_USED);
+		struct sl_ipc_link *link = NULL;
+
+		cr_assert_eq(answer_with(&link, &offered, &used), 0);
+		cr_assert(are_tiers(&offered, counts[i], TIERS_HELD), "%u tiers", counts[i]);
+		cr_assert_eq(count_fds(true), inherited);
+		cr_assert(child_succeeded(pid));
+		sl_ipc_tiers_close(&offered);
+		sl_ipc_tiers_close(&used);
+		sl_ipc_close(link);
+		cr_assert_eq(fd_count(), before);
+	}
+}
+
+/* Control: its hello is not right, in the way of @arg. */
+static int offer_badly(void *arg)
+{
+	enum fault fault = *(const enum fault *)arg;
+	struct {
+		struct sl_ipc_hello hello;
+		uint64_t more;
+	} said = {.hello = {.version = SL_IPC_VERSION + (fault == FAULT_VERSION),
+	                    .tiers_count = tiers_said(fault)}};
+	size_t bytes = sizeof(said.hello) + (fault == FAULT_LONG) - (fault == FAULT_SHORT);
+	struct sl_ipc_tiers none = {0};
+	struct sl_ipc_link *link = NULL;
+	int fds[FDS_MAX];
+	size_t n = 0;
+	int sock, rc;
+
+	if (fault == FAULT_FDS_MANY)
+		while (n < FDS_MAX)
+			fds[n++] = listen_fd;
+	else if (tiers_of(fault) == 1)
+		fds[n++] = make_tier(fault);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (!child_check(connect(sock, (const struct sockaddr *)&address, sizeof(address)) == 0,
+	                 "connect"))
+		return 1;
+	if (fault == FAULT_DIES)
+		return 0;
+	if (!child_check(send_raw(sock, &said, bytes, fds, n), "hello"))
+		return 1;
+	while ((rc = sl_ipc_read_answer(&link, sock, &none)) == -EAGAIN)
+		if (!wait_readable(sock))
+			return 1;
+	/* It is told why, in this version's hello. */
+	return child_check(rc == -EBUSY, "refused") ? 0 : 1;
+}
+
+Test(attach, refuses_every_offer_that_is_not_right)
+{
+	static const enum fault bad[] = {FAULT_DIES,          FAULT_VERSION,     FAULT_SHORT,
+	                                 FAULT_LONG,          FAULT_FDS_MANY,    FAULT_TIERS_MANY,
+	                                 FAULT_TIERS_MORE,    FAULT_TIERS_FEWER, FAULT_TIER_DEVICE,
+	                                 FAULT_TIER_READ_ONLY};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	address.sun_family = AF_UNIX;
+	for (unsigned i = 0; i < SL_ARRAY_SIZE(bad); i++) {
+		int before = fd_count();
+		pid_t pid = child_start(offer_badly, (void *)(uintptr_t)&bad[i]);
+		struct sl_ipc_tiers offered;
+		int sock, rc;
+
+		cr_assert(wait_readable(listen_fd));
+		sock = sl_ipc_accept(listen_fd);
+		cr_assert_geq(sock, 0);
+		while ((rc = sl_ipc_read_offer(sock, &offered)) == -EAGAIN)
+			cr_assert(wait_readable(sock));
+		cr_expect_eq(rc, bad[i] == FAULT_DIES ? -ECONNREFUSED : -EPROTO, "%s: %d",
+		             faults[bad[i]].name, rc);
+		sl_ipc_refuse(sock);
+		cr_expect(child_succeeded(pid), "%s", faults[bad[i]].name);
+		cr_expect_eq(fd_count(), before, "%s leaks descriptors", faults[bad[i]].name);
+	}
+}
+
+Test(attach, an_offer_that_has_not_come_is_waited_for)
+{
+	struct sl_ipc_tiers offered, none = {0};
+	struct sl_ipc_link *link = NULL;
+	int before = fd_count();
+	int silent = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int sock;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	address.sun_family = AF_UNIX;
+	cr_assert_eq(connect(silent, (const struct sockaddr *)&address, sizeof(address)), 0);
+	sock = sl_ipc_accept(listen_fd);
+	cr_assert_geq(sock, 0);
+	cr_assert_eq(sl_ipc_read_offer(sock, &offered), -EAGAIN);
+	cr_assert_eq(sl_ipc_read_answer(&link, silent, &none), -EAGAIN);
+	close(silent);
+	cr_assert_eq(sl_ipc_read_offer(sock, &offered), -ECONNREFUSED);
+	close(sock);
+	cr_assert_eq(fd_count(), before);
+}
+
+Test(attach, a_data_plane_that_dies_over_the_offer_leaves_it_with_control)
+{
+	struct sl_ipc_tiers held = make_tiers(2, TIERS_HELD), offered, used = {0};
+	struct sl_ipc_link *link = NULL;
+	int sock, peer;
+
+	for (int i = 0; i < 2; i++) {
+		sock = sl_ipc_connect(path, &held);
+		cr_assert_geq(sock, 0);
+		peer = sl_ipc_accept(listen_fd);
+		cr_assert_geq(peer, 0);
+		cr_assert_eq(sl_ipc_read_offer(peer, &offered), 0);
+		cr_assert(are_tiers(&offered, 2, TIERS_HELD));
+		sl_ipc_tiers_close(&offered);
+		close(peer);
+		cr_assert_eq(sl_ipc_read_answer(&link, sock, &used), -ECONNREFUSED);
+	}
+	cr_assert(are_tiers(&held, 2, TIERS_HELD));
+	sl_ipc_tiers_close(&held);
+}
+
 static int live_dataplane(void *arg)
 {
+	struct sl_ipc_tiers offered;
 	struct sl_ipc_link *link;
 
 	(void)arg;
 	if (!child_check(wait_readable(listen_fd), "connection") ||
-	    !child_check(sl_ipc_accept(&link, listen_fd, shm, shm_bytes, shm_fd) == 0, "accept"))
+	    !child_check(answer_with(&link, &offered, NULL) == 0, "accept"))
 		return 1;
 	/* The control process says one word when it is ready, and this one dies of it. */
 	if (!child_check(wait_readable(link->channel_wake_fds[0]), "wake-up"))
@@ -561,7 +851,7 @@ Test(attach, control_sees_the_death_of_the_data_plane)
 	struct sl_ipc_link *link = NULL;
 	int status;
 
-	cr_assert_eq(sl_ipc_connect(&link, path), 0);
+	cr_assert_eq(connect_link(&link), 0);
 	cr_assert_eq(write(link->channel_wake_fds[0], &one, sizeof(one)), sizeof(one));
 	cr_assert(is_end_of_peer(link->sock));
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
@@ -579,12 +869,11 @@ static int connect_as_nobody(void *arg)
 	(void)arg;
 	if (!child_check(setresuid(65534, 65534, 65534) == 0, "setresuid"))
 		return 1;
-	return child_check(sl_ipc_connect(&link, path) == -EPERM, "refused") ? 0 : 1;
+	return child_check(connect_link(&link) == -EPERM, "refused") ? 0 : 1;
 }
 
 Test(attach, both_sides_refuse_another_uid)
 {
-	struct sl_ipc_link *link = NULL;
 	int before;
 	pid_t pid;
 
@@ -596,8 +885,7 @@ Test(attach, both_sides_refuse_another_uid)
 	before = fd_count();
 	pid = child_start(connect_as_nobody, NULL);
 	cr_assert(wait_readable(listen_fd));
-	cr_assert_eq(sl_ipc_accept(&link, listen_fd, shm, shm_bytes, shm_fd), -EPERM);
-	cr_assert_null(link);
+	cr_assert_eq(sl_ipc_accept(listen_fd), -EPERM);
 	cr_assert(child_succeeded(pid));
 	cr_assert_eq(fd_count(), before);
 }

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define BATCH_BYTES_MAX (1u << 20)
 
@@ -37,12 +39,42 @@ void fixture_init(struct fixture *f)
 	};
 }
 
+static void make_tier(struct fixture *f, uint64_t bytes)
+{
+	const struct sl_hot_opts opts = {.bytes = bytes, .slices = 1, .numa_node = -1};
+	const struct sl_hot_pool_ops ops = {.forget = sl_log_forget};
+
+	cr_assert_eq(sl_hot_create(&f->hot, &opts), 0);
+	sl_hot_pool_set_ops(sl_hot_pool(f->hot, 0), &ops);
+	f->opts.hot = sl_hot_pool(f->hot, 0);
+}
+
+void fixture_init_hot(struct fixture *f, uint64_t bytes)
+{
+	fixture_init(f);
+	make_tier(f, bytes);
+}
+
+/* Closes the log whatever state it is in; what the disk is left with does not matter. */
+static void drop_log(struct fixture *f)
+{
+	if (!f->log)
+		return;
+	simfs_heal(f->fs);
+	if (f->hot) {
+		(void)fixture_sync(f);
+		sl_log_cool(f->log);
+	}
+	sl_log_close(f->log, false);
+	f->log = NULL;
+}
+
 void fixture_fini(struct fixture *f)
 {
-	if (f->log) {
-		simfs_heal(f->fs);
-		sl_log_close(f->log, false);
-	}
+	drop_log(f);
+	sl_hot_destroy(f->hot);
+	if (f->killed_fd)
+		close(f->killed_fd);
 	for (uint32_t i = 0; i < f->batches_count; i++)
 		free(f->batches[i].bytes);
 	simfs_destroy(f->fs);
@@ -71,24 +103,43 @@ void fixture_must_open(struct fixture *f, bool was_clean)
 
 void fixture_close(struct fixture *f, bool is_clean)
 {
-	int err = sl_log_close(f->log, is_clean);
+	int err = f->hot ? fixture_sync(f) : 0;
 
+	cr_assert_eq(err, 0, "write out: %s", strerror(-err));
+	sl_log_cool(f->log);
+	err = sl_log_close(f->log, is_clean);
 	f->log = NULL;
 	cr_assert_eq(err, 0, "close: %s", strerror(-err));
 	/* Everything the log opened is closed again. */
 	cr_assert_eq(simfs_open_count(f->fs), 1);
 }
 
+/* What another process that has the tier's descriptor is left with. */
+static void keep_tier(struct fixture *f)
+{
+	struct stat st;
+	void *p;
+
+	if (f->killed_fd)
+		close(f->killed_fd);
+	f->killed_fd = memfd_create("killed", MFD_CLOEXEC);
+	cr_assert(f->killed_fd > 0 && fstat(sl_hot_fd(f->hot), &st) == 0);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, sl_hot_fd(f->hot), 0);
+	cr_assert(p != MAP_FAILED);
+	cr_assert_eq(pwrite(f->killed_fd, p, (size_t)st.st_size, 0), (ssize_t)st.st_size);
+	munmap(p, (size_t)st.st_size);
+}
+
 void fixture_kill(struct fixture *f)
 {
 	struct simfs *disk = simfs_copy(f->fs);
 
+	if (f->hot && f->log)
+		keep_tier(f);
+
 	/* The dying process' memory must go somewhere: it is closed on the disk that is left
 	 * behind. */
-	simfs_heal(f->fs);
-	if (f->log)
-		sl_log_close(f->log, false);
-	f->log = NULL;
+	drop_log(f);
 	simfs_destroy(f->fs);
 	f->fs = disk;
 	simfs_heal(f->fs);
@@ -193,6 +244,31 @@ void fixture_model_cut(struct fixture *f, int64_t start, int64_t end)
 	f->batches_count = kept;
 }
 
+/* Reads a range as the data plane sends it, piece by piece. */
+static void copy_pieces(struct fixture *f, const struct sl_log_range *range, uint8_t *to)
+{
+	uint8_t *again = malloc(range->bytes);
+	uint32_t done = 0;
+
+	while (done < range->bytes) {
+		struct sl_log_piece piece;
+		ssize_t n;
+
+		cr_assert_eq(sl_log_range_piece(f->log, range, done, &piece), 0);
+		cr_assert(piece.bytes > 0 && piece.bytes <= range->bytes - done);
+		if (piece.chunk)
+			n = pread(piece.fd, to + done, piece.bytes, (off_t)piece.pos);
+		else
+			n = f->files.ops->pread(f->files.ctx, piece.fd, to + done, piece.bytes,
+			                        piece.pos);
+		cr_assert_eq(n, (ssize_t)piece.bytes);
+		done += piece.bytes;
+	}
+	cr_assert_eq(sl_log_range_copy(f->log, range, again, SIZE_MAX), (ssize_t)range->bytes);
+	cr_assert_eq(memcmp(again, to, range->bytes), 0);
+	free(again);
+}
+
 /* Compares one range with the model from batch @i on; returns the batches it contains whole. */
 static uint32_t check_range(struct fixture *f, uint32_t i, const struct sl_log_range *range)
 {
@@ -200,8 +276,7 @@ static uint32_t check_range(struct fixture *f, uint32_t i, const struct sl_log_r
 	uint32_t at = 0;
 	uint32_t whole = 0;
 
-	cr_assert_eq(f->files.ops->pread(f->files.ctx, range->fd, got, range->bytes, range->pos),
-	             (ssize_t)range->bytes);
+	copy_pieces(f, range, got);
 	cr_assert_eq(range->base_offset, f->batches[i].base_offset);
 	while (at < range->bytes) {
 		const struct fixture_batch *batch = &f->batches[i + whole];

@@ -3,6 +3,7 @@
 #ifndef TEST_STORE_FIXTURE_H
 #define TEST_STORE_FIXTURE_H
 
+#include "sluice/store/hot.h"
 #include "sluice/store/log.h"
 #include "sluice/wire/batch.h"
 
@@ -24,6 +25,8 @@ struct fixture {
 	struct simfs *fs;
 	struct sl_files files;
 	int dirfd;
+	struct sl_hot *hot; /* Owned; NULL: logs go through the page cache */
+	int killed_fd;      /* Owned; the tier as fixture_kill() left it, 0: none */
 	struct sl_log *log;
 	struct sl_log_opts opts;
 	struct sl_log_recovery report;
@@ -46,6 +49,8 @@ struct fixture_spec {
 
 /* A new simulated disk with an empty log dir; no log yet. */
 void fixture_init(struct fixture *f);
+/* The same with a hot tier of @bytes, in one slice. */
+void fixture_init_hot(struct fixture *f, uint64_t bytes);
 void fixture_fini(struct fixture *f);
 /* Return: of sl_log_open(). */
 int fixture_open(struct fixture *f, bool was_clean);

@@ -362,6 +362,22 @@ static int sim_truncate(void *ctx, int fd, uint64_t len)
 	return 0;
 }
 
+static int sim_allocate(void *ctx, int fd, uint64_t pos, uint64_t len)
+{
+	struct simfs *fs = ctx;
+	struct node *node = of_fd(fs, fd);
+	uint64_t growth = pos + len > node->len ? pos + len - node->len : 0;
+	int err = strike(fs, SIMFS_ALLOCATE);
+
+	if (err)
+		return err;
+	if (growth > fs->space)
+		return -ENOSPC;
+	fs->space -= fs->space == UINT64_MAX ? 0 : growth;
+	resize(node, SL_MAX(node->len, (size_t)(pos + len)));
+	return 0;
+}
+
 static int sim_size(void *ctx, int fd, uint64_t *len)
 {
 	*len = of_fd(ctx, fd)->len;
@@ -540,6 +556,7 @@ static const struct sl_file_ops sim_ops = {
 	.pread = sim_pread,
 	.sync = sim_sync,
 	.truncate = sim_truncate,
+	.allocate = sim_allocate,
 	.size = sim_size,
 	.rename = sim_rename,
 	.unlink = sim_unlink,

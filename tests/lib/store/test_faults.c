@@ -2,6 +2,7 @@
 /* Disk errors at every operation: one clear error, reads go on, nothing acknowledged is lost. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "fixture.h"
@@ -331,4 +332,28 @@ Test(faults, tells_errors_of_the_disk_from_others)
 	cr_assert(!sl_log_is_disk_error(-EMFILE));
 	cr_assert(!sl_log_is_disk_error(-ENOMEM));
 	cr_assert(!sl_log_is_disk_error(-ESTALE));
+}
+
+Test(faults, write_part_of_a_sync_is_whole_and_durable_or_an_error)
+{
+	char pieces[2][3] = {"abc", "def"};
+	int fd = f->files.ops->open(f->files.ctx, AT_FDCWD, "written", O_RDWR | O_CREAT, 0600);
+	const struct sl_log_sync sync = {.iov = {{pieces[0], 3}, {pieces[1], 3}},
+	                                 .iov_count = 2,
+	                                 .write_fd = fd,
+	                                 .write_pos = 1,
+	                                 .write_bytes = 6};
+	size_t len;
+
+	cr_assert(fd >= 0);
+	simfs_fail(f->fs, SIMFS_SYNC, 1, -EIO, 0, false);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), -EIO);
+	simfs_heal(f->fs);
+	simfs_fail(f->fs, SIMFS_PWRITE, 2, -ENOSPC, 1, false);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), -ENOSPC);
+	simfs_heal(f->fs);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	cr_assert_arr_eq(simfs_data(f->fs, "written", &len) + 1, "abcdef", 6);
+	cr_assert_eq(len, 7);
+	f->files.ops->close(f->files.ctx, fd);
 }

@@ -104,8 +104,15 @@ def shows(broker):
         check(broker.ctl(*words, as_json=False).strip(), f"{words} shows nothing")
         if words[0] != "top":
             check(isinstance(broker.ctl(*words), dict), f"{words} --json")
+    lines = broker.ctl("lanes", as_json=False).splitlines()
+    check([line.split()[0] for line in lines if line] == ["LANE", "0", "LANE", "0"], str(lines))
+    check(max(map(len, lines)) <= 120, f"wider than a terminal: {lines}")
+    lane = broker.ctl("lanes")["lanes"][0]
+    parts = [lane["ratios"][name] for name in ("busy", "idle", "asleep")]
+    check(all(part > 0 for part in parts) and abs(sum(parts) - 1) < 1e-6, str(parts))
     checks = {c["name"]: c for c in broker.ctl("doctor")["checks"]}
-    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile"} - set(checks)
+    missing = {"hugepages", "memlock", "io_uring", "numa", "clock", "disk-sync", "nofile",
+               "hot_tier"} - set(checks)
     check(not missing, f"doctor lacks {missing}")
     for name, found in checks.items():
         check(found["state"] == "ok" or found["fix"], f"no fix for {name}: {json.dumps(found)}")

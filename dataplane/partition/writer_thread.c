@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer's thread back end: one thread takes begun syncs from the lane, runs them with
+ * sl_log_sync_run() one after the other, hands the results back.  Two single-producer
+ * single-consumer rings; the lane never waits for the thread.  The thread touches nothing of a
+ * partition but its struct sl_log_sync, which the lane leaves alone while the sync is under way.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "partition/partition.h"
+#include "partition/writer_impl.h"
+#include "sluice/base/assert.h"
+#include "sluice/base/log.h"
+
+struct thread_done {
+	struct partition *partition;
+	int result;
+};
+
+struct thread {
+	struct writer_back back;
+	struct sl_files files;
+	pthread_t thread;
+	bool is_running;         /* lane only: the thread has not been joined */
+	int wake_fd;             /* the lane's */
+	int event_fd;            /* Owned; the thread sleeps on it */
+	uint32_t mask;           /* of both rings; back.under_way keeps them from running over */
+	struct partition **in;   /* Owned */
+	struct thread_done *out; /* Owned */
+	_Atomic bool is_stopping;
+
+	SL_CACHE_ALIGNED _Atomic uint32_t in_head; /* written by the lane */
+	_Atomic uint32_t out_tail;                 /* written by the lane */
+	_Atomic bool is_lane_polling;              /* written by the lane */
+	SL_CACHE_ALIGNED _Atomic uint32_t in_tail; /* written by the thread */
+	_Atomic uint32_t out_head;                 /* written by the thread */
+	_Atomic bool is_asleep;                    /* the thread is in, or about to enter, read() */
+};
+
+static void wake(int fd)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the counter is full, so the reader is woken already. */
+	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		sl_log(ERR, partition, "write eventfd: %s", strerror(errno));
+}
+
+/* ---- The thread ---- */
+
+static struct partition *take(struct thread *t)
+{
+	uint32_t tail = atomic_load_explicit(&t->in_tail, memory_order_relaxed);
+	struct partition *p;
+
+	/* Acquire: pairs with thread_submit(). */
+	if (tail == atomic_load_explicit(&t->in_head, memory_order_acquire))
+		return NULL;
+	p = t->in[tail & t->mask];
+	/* Release: pairs with nothing that reads the entry again; back.under_way keeps it from
+	 * reuse. */
+	atomic_store_explicit(&t->in_tail, tail + 1, memory_order_release);
+	return p;
+}
+
+static void sleep_until_submit(struct thread *t)
+{
+	uint64_t n;
+
+	atomic_store_explicit(&t->is_asleep, true, memory_order_relaxed);
+	/* Pairs with the fence in poke(): either we see the work or the lane sees us asleep. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&t->in_head, memory_order_relaxed) ==
+	            atomic_load_explicit(&t->in_tail, memory_order_relaxed) &&
+	    !atomic_load_explicit(&t->is_stopping, memory_order_relaxed) &&
+	    read(t->event_fd, &n, sizeof(n)) < 0 && errno != EINTR)
+		sl_log(ERR, partition, "read eventfd: %s", strerror(errno));
+	atomic_store_explicit(&t->is_asleep, false, memory_order_relaxed);
+}
+
+static void *run(void *arg)
+{
+	struct thread *t = arg;
+
+	for (;;) {
+		/* Before the look at the ring, so that nothing submitted before is left undone.
+		 * Acquire: pairs with thread_stop(). */
+		bool is_stopping = atomic_load_explicit(&t->is_stopping, memory_order_acquire);
+		struct partition *p = take(t);
+		uint32_t head;
+		int result;
+
+		if (!p && is_stopping)
+			return NULL;
+		if (!p) {
+			sleep_until_submit(t);
+			continue;
+		}
+		result = sl_log_sync_run(&t->files, &p->sync);
+		head = atomic_load_explicit(&t->out_head, memory_order_relaxed);
+		t->out[head & t->mask] = (struct thread_done){p, result};
+		/* Release: pairs with thread_reap(). */
+		atomic_store_explicit(&t->out_head, head + 1, memory_order_release);
+		/* Pairs with the fence in thread_sleep(): either the lane sees the result or we see
+		 * that it wants to be woken. */
+		atomic_thread_fence(memory_order_seq_cst);
+		if (!atomic_load_explicit(&t->is_lane_polling, memory_order_relaxed))
+			wake(t->wake_fd);
+	}
+}
+
+/* ---- The lane's side ---- */
+
+static void poke(struct thread *t)
+{
+	/* Pairs with the fence in sleep_until_submit(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&t->is_asleep, memory_order_relaxed))
+		wake(t->event_fd);
+}
+
+/* The creator is pinned by EAL and its mask is inherited: a sync must not wait for a lane that
+ * polls on the same CPU, so the kernel may place this thread anywhere.  No signal is for it. */
+static int start(struct thread *t)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	cpu_set_t cpus;
+	int rc;
+
+	CPU_ZERO(&cpus);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		CPU_SET(i, &cpus);
+	sigfillset(&all);
+	rc = pthread_attr_init(&attr);
+	if (rc != 0)
+		return -rc;
+	(void)pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&t->thread, &attr, run, t);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (rc != 0)
+		return -rc;
+	t->is_running = true;
+	(void)pthread_setname_np(t->thread, "sl-writer");
+	return 0;
+}
+
+static void thread_submit(struct writer_back *b, struct partition *p)
+{
+	struct thread *t = (struct thread *)b;
+	uint32_t head = atomic_load_explicit(&t->in_head, memory_order_relaxed);
+
+	t->in[head & t->mask] = p;
+	/* Release: pairs with take(). */
+	atomic_store_explicit(&t->in_head, head + 1, memory_order_release);
+}
+
+static void thread_flush(struct writer_back *b)
+{
+	struct thread *t = (struct thread *)b;
+
+	if (atomic_load_explicit(&t->in_head, memory_order_relaxed) !=
+	    atomic_load_explicit(&t->in_tail, memory_order_relaxed))
+		poke(t);
+}
+
+static struct partition *thread_reap(struct writer_back *b, int *result)
+{
+	struct thread *t = (struct thread *)b;
+	uint32_t tail = atomic_load_explicit(&t->out_tail, memory_order_relaxed);
+	struct partition *p;
+
+	/* Acquire: pairs with run(). */
+	if (tail == atomic_load_explicit(&t->out_head, memory_order_acquire))
+		return NULL;
+	p = t->out[tail & t->mask].partition;
+	*result = t->out[tail & t->mask].result;
+	atomic_store_explicit(&t->out_tail, tail + 1, memory_order_relaxed);
+	return p;
+}
+
+static bool thread_sleep(struct writer_back *b)
+{
+	struct thread *t = (struct thread *)b;
+
+	atomic_store_explicit(&t->is_lane_polling, false, memory_order_relaxed);
+	/* Pairs with the fence in run(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&t->out_tail, memory_order_relaxed) ==
+	       atomic_load_explicit(&t->out_head, memory_order_relaxed);
+}
+
+static void thread_wake(struct writer_back *b)
+{
+	struct thread *t = (struct thread *)b;
+
+	atomic_store_explicit(&t->is_lane_polling, true, memory_order_relaxed);
+}
+
+static void thread_stop(struct writer_back *b)
+{
+	struct thread *t = (struct thread *)b;
+
+	if (!t->is_running)
+		return;
+	/* Release: pairs with run(). */
+	atomic_store_explicit(&t->is_stopping, true, memory_order_release);
+	poke(t);
+	pthread_join(t->thread, NULL);
+	t->is_running = false;
+}
+
+static void thread_destroy(struct writer_back *b)
+{
+	struct thread *t = (struct thread *)b;
+
+	if (t->event_fd >= 0)
+		close(t->event_fd);
+	free(t->in);
+	free(t->out);
+	free(t);
+}
+
+static const struct writer_ops thread_ops = {
+	.submit = thread_submit,
+	.flush = thread_flush,
+	.reap = thread_reap,
+	.sleep = thread_sleep,
+	.wake = thread_wake,
+	.stop = thread_stop,
+	.destroy = thread_destroy,
+};
+
+int writer_thread_create(struct writer_back **out, const struct writer_opts *o, uint32_t depth)
+{
+	struct thread *t = aligned_alloc(SL_CACHE_LINE, SL_ALIGN_UP(sizeof(*t), SL_CACHE_LINE));
+	int rc;
+
+	if (!t)
+		return -ENOMEM;
+	memset(t, 0, sizeof(*t));
+	t->back.ops = &thread_ops;
+	t->files = o->files;
+	t->wake_fd = o->wake_fd;
+	t->mask = depth - 1;
+	t->in = calloc(depth, sizeof(*t->in));
+	t->out = calloc(depth, sizeof(*t->out));
+	t->event_fd = eventfd(0, EFD_CLOEXEC);
+	if (!t->in || !t->out)
+		rc = -ENOMEM;
+	else if (t->event_fd < 0)
+		rc = -errno;
+	else
+		rc = start(t);
+	if (rc != 0) {
+		thread_destroy(&t->back);
+		return rc;
+	}
+	*out = &t->back;
+	return 0;
+}

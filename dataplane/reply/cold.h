@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading from segment files without waiting for the disk.  A lane that sleeps in sendfile(2) for
+ * one catch-up reader keeps every tail reader waiting; so the pages are asked for first, and the
+ * reply is sent when they are in memory.  What was read for a reader is dropped behind it, so that
+ * a pass over an old topic does not push everything else out of the page cache.
+ *
+ * Works in windows of a file.  No state per connection: a table of the lane remembers which windows
+ * it has read lately.  Owner lane only.
+ */
+#ifndef DATAPLANE_REPLY_COLD_H
+#define DATAPLANE_REPLY_COLD_H
+
+#include "ctx.h"
+#include "sluice/store/log.h"
+
+#define COLD_WINDOW_BYTES ((uint64_t)256 << 10)
+#define COLD_TURN_BYTES   ((size_t)512 << 10) /* from files, of one connection in one turn */
+
+/* Return: 0 or -ENOMEM. */
+int cold_create(struct cold **out) SL_MUST_CHECK;
+/* NULL is a no-op. */
+void cold_destroy(struct cold *cold);
+
+/**
+ * cold_ready() - bytes at the start of @piece that can be sent without waiting for the disk
+ * @segment: names the file in the lane's table; not followed
+ * @bytes_max: at most so many, > 0
+ *
+ * Starts reading what is not there; then 0: come back in a millisecond.  After two seconds without
+ * success everything is ready, so that sendfile(2) finds out what is wrong with the disk.
+ */
+size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece,
+                  size_t bytes_max);
+/* @bytes of it were sent: reads ahead and drops behind, when a window's border was crossed. */
+void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece,
+               size_t bytes);
+
+#endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The part of a log that lies in the hot tier: room for appends, reads, and which bytes a write-out
+ * takes.  A segment's chunks are a list by position; the last one of the active segment takes
+ * appends.  A batch never crosses from one chunk to the next, so that it can be checked and sent in
+ * one piece.  Owner's core only.
+ *
+ * Write-out goes block by block.  The block in which the bytes end is written from a copy, with
+ * zeros behind them, because the chunk's own may be appended to while the disk reads it.  The zeros
+ * reach a batch header further than the end: whatever an earlier user of the file's blocks left
+ * behind them is never taken for a batch of this log.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "fileio.h"
+#include "log_impl.h"
+
+/* The end of every chunk, where the last block is put together for write-out. */
+#define HOT_BOUNCE_BYTES       (2 * (size_t)SL_HOT_BLOCK)
+/* Chunks of one log double up to this size: it is also what one write takes at most. */
+#define HOT_GROW_BYTES_MAX     ((size_t)4 << 20)
+#define HOT_ALLOCATE_BYTES_MIN ((uint64_t)64 << 10)
+#define HOT_ALLOCATE_BYTES_MAX ((uint64_t)64 << 20)
+
+_Static_assert(SL_BATCH_HEADER_BYTES <= SL_HOT_BLOCK, "the margin of zeros fits the bounce blocks");
+_Static_assert(HOT_BOUNCE_BYTES < SL_HOT_CHUNK_BYTES_MIN, "a chunk has room for data");
+
+static uint64_t block_down(uint64_t pos)
+{
+	return pos & ~(uint64_t)(SL_HOT_BLOCK - 1);
+}
+
+static uint64_t block_up(uint64_t pos)
+{
+	return block_down(pos + SL_HOT_BLOCK - 1);
+}
+
+static size_t usable(const struct sl_hot_chunk *c)
+{
+	return c->bytes - HOT_BOUNCE_BYTES;
+}
+
+/* The chunk that holds @pos, or NULL and *file_end: where the next chunk begins, UINT64_MAX none.
+ * From the end, where nearly all readers are. */
+static struct sl_hot_chunk *find(const struct sl_list *hot, uint64_t pos, uint64_t *file_end)
+{
+	const struct sl_list *at;
+
+	*file_end = UINT64_MAX;
+	for (at = hot->prev; at != hot; at = at->prev) {
+		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
+
+		if (pos >= c->begin)
+			return pos < c->end ? c : NULL;
+		*file_end = c->begin;
+	}
+	return NULL;
+}
+
+/* ---- Reads ---- */
+
+int hotlog_read(const struct sl_files *files, int fd, const struct sl_list *hot, void *p,
+                size_t len, uint64_t pos, size_t *got)
+{
+	uint8_t *to = p;
+
+	*got = 0;
+	if (!hot || sl_list_is_empty(hot))
+		return fileio_read(files, fd, p, len, pos, got);
+	while (*got < len) {
+		uint64_t file_end;
+		struct sl_hot_chunk *c = find(hot, pos + *got, &file_end);
+		size_t n = len - *got;
+		size_t done = 0;
+		int err;
+
+		if (c) {
+			n = SL_MIN(n, (size_t)(c->end - (pos + *got)));
+			/* copy: headers for a walk, the block that an append goes on in */
+			memcpy(to + *got, c->p + (pos + *got - c->pos), n);
+			*got += n;
+			continue;
+		}
+		n = (size_t)SL_MIN((uint64_t)n, file_end - (pos + *got));
+		err = fileio_read(files, fd, to + *got, n, pos + *got, &done);
+		*got += done;
+		if (err || done < n)
+			return err;
+	}
+	return 0;
+}
+
+void hotlog_piece(const struct sl_log *log, const struct segment *seg, int fd, uint64_t pos,
+                  uint32_t bytes, struct sl_log_piece *out)
+{
+	uint64_t file_end;
+	struct sl_hot_chunk *c = find(&seg->hot, pos, &file_end);
+
+	if (c)
+		*out = (struct sl_log_piece){
+			.fd = sl_hot_pool_fd(log->hot),
+			.pos = c->file_pos + (pos - c->pos),
+			.bytes = (uint32_t)SL_MIN((uint64_t)bytes, c->end - pos),
+			.chunk = c,
+		};
+	else
+		*out = (struct sl_log_piece){
+			.fd = fd,
+			.pos = pos,
+			.bytes = (uint32_t)SL_MIN((uint64_t)bytes, file_end - pos),
+		};
+}
+
+/* ---- Appends ---- */
+
+static int next_chunk(struct sl_log *log, size_t bytes)
+{
+	struct segment *seg = log->active;
+	const struct sl_hot_key key = {
+		.topic_id = log->topic_id,
+		.base_offset = seg->base_offset,
+		.partition = log->partition,
+	};
+	uint8_t block[SL_HOT_BLOCK];
+	size_t have = (size_t)(seg->bytes - block_down(seg->bytes));
+	struct sl_hot_chunk *c;
+	size_t got = 0;
+	int err = 0;
+
+	/* Before the chunk is taken: it may be the very memory in which this block still lies. */
+	if (have > 0)
+		err = hotlog_read(&log->files, seg->fd, &seg->hot, block, have,
+		                  block_down(seg->bytes), &got);
+	if (err || got < have)
+		return log_fail(log, err ? err : -EIO, "read last block");
+	c = sl_hot_get(log->hot, &key, log, seg->bytes, bytes + HOT_BOUNCE_BYTES,
+	               SL_MIN(SL_MAX(2 * log->chunk_bytes, SL_HOT_CHUNK_BYTES_MIN),
+	                      HOT_GROW_BYTES_MAX));
+	if (!c)
+		return sl_hot_fits(log->hot, bytes + HOT_BOUNCE_BYTES) ? -EAGAIN : -EFBIG;
+	SL_ASSERT(c->pos == block_down(seg->bytes) && c->begin == seg->bytes);
+	/* copy: the block goes on in the new chunk */
+	memcpy(c->p, block, have);
+	c->end_offset = log->end;
+	sl_list_push_back(&seg->hot, &c->link);
+	log->tail_chunk = c;
+	log->chunk_bytes = c->bytes;
+	return 0;
+}
+
+int hotlog_room(struct sl_log *log, size_t bytes, uint8_t **to)
+{
+	struct segment *seg = log->active;
+	struct sl_hot_chunk *c = log->tail_chunk;
+
+	if (!c || seg->bytes - c->pos + bytes > usable(c)) {
+		int err = next_chunk(log, bytes);
+
+		if (err)
+			return err;
+		c = log->tail_chunk;
+	}
+	SL_ASSERT_HOT(c->end == seg->bytes);
+	*to = c->p + (seg->bytes - c->pos);
+	return 0;
+}
+
+int hotlog_append(struct sl_log *log, const void *batch, size_t bytes)
+{
+	uint8_t *to;
+	int err = hotlog_room(log, bytes, &to);
+
+	if (err)
+		return err;
+	/* copy: a batch that was not received into the log, e.g. one of several in its request */
+	if (to != batch)
+		memmove(to, batch, bytes);
+	sl_hot_commit(log->hot, log->tail_chunk, log->active->bytes + bytes);
+	log->unwritten += bytes;
+	return 0;
+}
+
+void hotlog_took(struct sl_log *log)
+{
+	log->tail_chunk->end_offset = log->end;
+}
+
+int sl_log_reserve(struct sl_log *log, size_t bytes, void **out)
+{
+	uint8_t *to;
+	int err;
+
+	if (log->error)
+		return log->error;
+	if (!log->hot)
+		return -ENOTSUP;
+	if (log->reserved)
+		return -EBUSY;
+	if (bytes > (size_t)log->config.segment_bytes)
+		return -EFBIG;
+	err = hotlog_room(log, bytes, &to);
+	if (err)
+		return err;
+	log->reserved = log->tail_chunk;
+	log->reserved->refs++;
+	log->reserved_segment = log->active;
+	log->reserved_segment->refs++;
+	log->reserved_at = to;
+	log->reserved_bytes = bytes;
+	*out = to;
+	return 0;
+}
+
+/* Drops a reference that kept the chunk from being given back with its segment. */
+static void put_ref(struct sl_log *log, struct segment *seg, struct sl_hot_chunk *c)
+{
+	SL_ASSERT(c->refs > 0);
+	c->refs--;
+	if (!seg->is_doomed || c->refs > 0)
+		return;
+	sl_list_del(&c->link);
+	sl_hot_put(log->hot, c);
+}
+
+void sl_log_unreserve(struct sl_log *log)
+{
+	if (!log->reserved)
+		return;
+	put_ref(log, log->reserved_segment, log->reserved);
+	segment_put(log, log->reserved_segment);
+	log->reserved = NULL;
+	log->reserved_segment = NULL;
+	log->reserved_at = NULL;
+	log->reserved_bytes = 0;
+}
+
+/* ---- Chunks come and go ---- */
+
+void sl_log_forget(void *owner, struct sl_hot_chunk *chunk)
+{
+	struct sl_log *log = owner;
+
+	SL_ASSERT(chunk->refs == 0 && chunk != log->writing && chunk != log->reserved);
+	sl_list_del(&chunk->link);
+	if (log->tail_chunk == chunk)
+		log->tail_chunk = NULL;
+}
+
+void hotlog_drop(struct sl_log *log, struct segment *seg)
+{
+	struct sl_list *at;
+	struct sl_list *next;
+
+	if (log->tail_chunk && seg == log->active)
+		log->tail_chunk = NULL;
+	SL_ASSERT(log->unwritten >= seg->bytes - seg->written || !log->hot);
+	if (log->hot)
+		log->unwritten -= seg->bytes - seg->written;
+	seg->written = seg->bytes;
+	sl_list_for_each_safe(at, next, &seg->hot) {
+		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
+
+		if (c->refs > 0)
+			continue;
+		sl_list_del(&c->link);
+		sl_hot_put(log->hot, c);
+	}
+}
+
+void sl_log_cool(struct sl_log *log)
+{
+	SL_ASSERT(!log->is_sync_running && (log->error || log->unwritten == 0));
+	if (!log->hot)
+		return;
+	sl_log_unreserve(log);
+	for (uint32_t i = 0; i < log->segments_count; i++)
+		hotlog_drop(log, log->segments[i]);
+	SL_ASSERT(log->unwritten == 0);
+	log->hot = NULL;
+	log->recycler = NULL;
+}
+
+uint64_t sl_log_unwritten(const struct sl_log *log)
+{
+	return log->unwritten;
+}
+
+/* ---- Write-out ---- */
+
+/* Blocks for the file up to @end and some ahead, so that most writes change no metadata. */
+static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
+{
+	uint64_t step = SL_MIN(SL_MAX(seg->allocated, HOT_ALLOCATE_BYTES_MIN),
+	                       HOT_ALLOCATE_BYTES_MAX);
+	uint64_t to = SL_MAX(end, seg->allocated + step);
+	uint64_t full = block_up((uint64_t)log->config.segment_bytes + SL_BATCH_HEADER_BYTES);
+	int err;
+
+	if (end <= seg->allocated)
+		return 0;
+	/* Nothing of the segment will lie behind its size, but for the margin. */
+	if (end <= full)
+		to = SL_MIN(to, full);
+	err = log->files.ops->allocate(log->files.ctx, seg->fd, seg->allocated,
+	                               to - seg->allocated);
+	/* On a full disk kept files go first, and nothing is taken ahead. */
+	while (err == -ENOSPC && (recycle_drop(log->recycler) || to > end)) {
+		to = end;
+		err = log->files.ops->allocate(log->files.ctx, seg->fd, seg->allocated,
+		                               to - seg->allocated);
+	}
+	/* Where it cannot be done the file grows with each write. */
+	if (err == -EOPNOTSUPP || err == -ENOSYS)
+		err = 0;
+	if (!err)
+		seg->allocated = to;
+	return err;
+}
+
+static int open_direct(struct sl_log *log, struct segment *seg, int *fd)
+{
+	char path[STORE_PATH_MAX];
+
+	if (seg->direct_fd < 0 && !log->is_buffered) {
+		int rc = log->files.ops->open(log->files.ctx, log->dirfd,
+		                              segment_path(log, seg->base_offset, ".log", path),
+		                              O_RDWR | O_DIRECT, 0);
+
+		if (rc == -EINVAL)
+			log->is_buffered = true;
+		else if (rc < 0)
+			return rc;
+		else
+			seg->direct_fd = rc;
+	}
+	*fd = log->is_buffered ? seg->fd : seg->direct_fd;
+	return 0;
+}
+
+/* The block that @c ends in and zeros behind, in the chunk's own bounce blocks. */
+static size_t fill_bounce(struct sl_hot_chunk *c)
+{
+	uint64_t full = block_down(c->end);
+	size_t bytes = (size_t)(block_up(c->end + SL_BATCH_HEADER_BYTES) - full);
+	size_t have = (size_t)(c->end - full);
+	uint8_t *bounce = c->p + usable(c);
+
+	SL_ASSERT(bytes <= HOT_BOUNCE_BYTES);
+	/* copy: less than a block; see the head of this file */
+	memcpy(bounce, c->p + (full - c->pos), have);
+	memset(bounce + have, 0, bytes - have);
+	return bytes;
+}
+
+static struct segment *first_unwritten(struct sl_log *log)
+{
+	uint32_t i = log->segments_count;
+
+	if (log->unwritten == 0)
+		return NULL;
+	while (i > 0 && log->segments[i - 1]->is_dirty)
+		i--;
+	while (i < log->segments_count && log->segments[i]->written == log->segments[i]->bytes)
+		i++;
+	SL_ASSERT(i < log->segments_count);
+	return log->segments[i];
+}
+
+int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync)
+{
+	struct segment *seg = first_unwritten(log);
+	uint64_t from, full, file_end;
+	struct sl_hot_chunk *c;
+	size_t bounce_bytes;
+	int err;
+
+	if (!seg)
+		return 0;
+	c = find(&seg->hot, seg->written, &file_end);
+	SL_ASSERT(c && c->refs <= 1);
+	from = block_down(seg->written);
+	full = block_down(c->end);
+	err = allocate(log, seg, block_up(c->end + SL_BATCH_HEADER_BYTES));
+	if (!err)
+		err = open_direct(log, seg, &sync->write_fd);
+	if (err)
+		return err;
+	bounce_bytes = fill_bounce(c);
+	if (full > from)
+		sync->iov[sync->iov_count++] = (struct iovec){c->p + (from - c->pos), full - from};
+	sync->iov[sync->iov_count++] = (struct iovec){c->p + usable(c), bounce_bytes};
+	sync->write_pos = from;
+	sync->write_bytes = (size_t)(full - from) + bounce_bytes;
+	sync->offset = c->end_offset;
+	sync->write_segment = seg;
+	seg->refs++;
+	c->refs++;
+	log->writing = c;
+	log->writing_end = c->end;
+	return 1;
+}
+
+void hotlog_write_end(struct sl_log *log, struct segment *seg, bool is_good)
+{
+	struct sl_hot_chunk *c = log->writing;
+
+	log->writing = NULL;
+	/* A doomed segment's bytes are not counted any more. */
+	if (is_good && !seg->is_doomed) {
+		SL_ASSERT(log->writing_end > seg->written && log->writing_end <= seg->bytes);
+		log->unwritten -= log->writing_end - seg->written;
+		seg->written = log->writing_end;
+		seg->is_dirty = seg->written < seg->bytes;
+		if (seg->is_sealed && !seg->is_dirty)
+			SL_COUNT_IF(segment_trim(log, seg));
+	}
+	put_ref(log, seg, c);
+	if (is_good && !seg->is_doomed)
+		sl_hot_durable(log->hot, c, log->writing_end);
+}

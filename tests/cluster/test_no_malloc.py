@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 120
+"""A lane asks the allocator for nothing while it serves: all its memory is taken before.  A library that
+is loaded ahead of glibc counts the calls of the lanes' threads."""
+
+import collections
+import mmap
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop" / "support"))
+from sluice import BUILD, Broker, check, main, skip  # noqa: E402
+
+try:
+    from confluent_kafka import Consumer, Producer, TopicPartition
+except ImportError:
+    skip("python3-confluent-kafka is not installed")
+
+CALLS = ("malloc", "calloc", "realloc", "memalign", "free", "mmap", "munmap")
+STACKS, FRAMES = 64, 12
+STACKS_AT = 9 * 8
+STACK_BYTES = (1 + FRAMES) * 8
+LIBRARY = BUILD / "tests" / "alloccount.so"
+PARTITIONS = 4
+WARM_UP_S = 1.2
+LOAD_S = 1.0
+
+
+def build():
+    source = pathlib.Path(__file__).parent / "alloccount" / "alloccount.c"
+    LIBRARY.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+                           "-o", LIBRARY, source], capture_output=True, text=True, timeout=60)
+    check(done.returncode == 0, f"alloccount.c does not compile: {done.stderr}")
+
+
+class Counted:
+    """A broker whose lanes are counted."""
+
+    def __init__(self, **more):
+        self.file = tempfile.NamedTemporaryFile(prefix="sluice-alloc-")
+        self.file.truncate(STACKS_AT + STACKS * STACK_BYTES)
+        self.map = mmap.mmap(self.file.fileno(), 0)
+        env = {**os.environ, "LD_PRELOAD": str(LIBRARY), "ALLOCCOUNT": self.file.name}
+        self.broker = Broker(options={"env": env}, **more)
+
+    def __enter__(self):
+        self.broker.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        self.broker.__exit__(*what)
+        self.map.close()
+        self.file.close()
+
+    def begin(self):
+        """Forgets what was counted before."""
+        self.map[:] = bytes(len(self.map))
+
+    def calls(self):
+        return dict(zip(CALLS, struct.unpack_from(f"{len(CALLS)}Q", self.map)))
+
+    def stacks(self):
+        """Who called, most frequent first."""
+        pid = self.broker.pids()["sluice-dataplane"]
+        program = os.readlink(f"/proc/{pid}/exe")
+        base = next(int(line.split("-")[0], 16) for line in open(f"/proc/{pid}/maps")
+                    if line.split()[-1] == program)
+        found = collections.Counter()
+        for i in range(min(STACKS, struct.unpack_from("Q", self.map, 8 * 8)[0])):
+            call, *frames = struct.unpack_from(f"{1 + FRAMES}Q", self.map, STACKS_AT + i * STACK_BYTES)
+            places = [hex(f - base) for f in frames if base <= f < base + 0x10000000][:5]
+            names = subprocess.run(["addr2line", "-f", "-s", "-e", program, *places], capture_output=True,
+                                   text=True, timeout=60).stdout.split("\n")[0::2] if places else ["?"]
+            found[CALLS[call] + " <- " + " <- ".join(filter(None, names))] += 1
+        return "\n".join(f"{n} of {stack}" for stack, n in found.most_common())
+
+
+def requests(broker):
+    return broker.metric("sluice_lane_requests_total")
+
+
+def load(broker, seconds, settings):
+    """Producers and a consumer at the same time."""
+    reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g", "log_level": 0,
+                       "enable.auto.commit": False, "fetch.wait.max.ms": 10})
+    reader.assign([TopicPartition("t", p, 0) for p in range(PARTITIONS)])
+    writer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 1, "log_level": 0,
+                       "batch.num.messages": 20, **settings})
+    deadline = time.monotonic() + seconds
+    sent = got = 0
+    while time.monotonic() < deadline:
+        for _ in range(200):
+            writer.produce("t", b"v" * 100, partition=sent % PARTITIONS)
+            sent += 1
+        writer.poll(0)
+        got += len(reader.consume(1000, timeout=0.001))
+        writer.flush(10)
+    reader.close()
+    return sent, got
+
+
+# What clients do to the memory of a lane: batches as they are, waits for the disk, and each decompressor.
+LOADS = ({"acks": "1"}, {"acks": "all", "enable.idempotence": True}, {"compression.type": "gzip"},
+         {"compression.type": "snappy"}, {"compression.type": "lz4"}, {"compression.type": "zstd"})
+
+
+def growth_max(broker):
+    """The indexes of an active segment double as it fills, from 16 entries with at most one in 4 KiB."""
+    rows = broker.ctl("partitions", "t")["partitions"]
+    entries = max(row["size_bytes"] for row in rows) // 4096
+    return 2 * len(rows) * (1 + max(entries // 16, 1).bit_length())
+
+
+def a_lane_allocates_nothing_for_a_request():
+    with Counted() as counted:
+        broker = counted.broker
+        broker.ctl("topics", "create", "t", "--partitions", str(PARTITIONS))
+        for settings in LOADS:
+            load(broker, WARM_UP_S, settings)
+        counted.begin()
+        before = requests(broker)
+        for settings in LOADS:
+            sent, got = load(broker, LOAD_S, settings)
+            check(sent > 1000 and got > 1000, f"{sent} sent and {got} received with {settings}")
+        rise = requests(broker) - before
+        calls = counted.calls()
+        check(rise > 1000, f"only {rise} requests")
+        print(f"  {rise:.0f} requests, calls {calls}, at most {growth_max(broker)} for the indexes")
+        grown = calls.pop("realloc")
+        check(not any(calls.values()) and grown <= growth_max(broker),
+              f"{calls} and {grown} realloc in {rise:.0f} requests\n{counted.stacks()}")
+
+
+def the_counter_counts():
+    """A new segment may allocate, once in segment.bytes; so a topic with small ones shows it."""
+    with Counted() as counted:
+        broker = counted.broker
+        broker.ctl("topics", "create", "t", "--partitions", str(PARTITIONS), "--config",
+                   "segment.bytes=1048576")
+        load(broker, WARM_UP_S, LOADS[0])
+        counted.begin()
+        load(broker, LOAD_S, LOADS[0])
+        check(counted.calls()["calloc"] > 0 and "sl_log_append" in counted.stacks(),
+              f"{counted.calls()}\n{counted.stacks()}")
+
+
+if b"__asan_init" in (BUILD / "bin" / "sluice-dataplane").read_bytes():
+    skip("a sanitizer has the allocator")
+build()
+main(a_lane_allocates_nothing_for_a_request, the_counter_counts)

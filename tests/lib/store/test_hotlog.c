@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A log whose newest bytes lie in the hot tier: what is read, written, recycled and recovered. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fixture.h"
+#include "log_impl.h"
+
+#define TIER_BYTES SL_HOT_BYTES_MIN
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = malloc(sizeof(*f));
+	fixture_init_hot(f, TIER_BYTES);
+	f->opts.config.segment_bytes = 200000;
+	fixture_must_open(f, false);
+}
+
+static void teardown(void)
+{
+	fixture_fini(f);
+	free(f);
+}
+
+TestSuite(hotlog, .init = setup, .fini = teardown);
+
+static void append_many(int count, uint32_t value_bytes)
+{
+	for (int i = 0; i < count; i++)
+		fixture_must_append(f, 1 + i % 3, value_bytes, 1000 + i);
+}
+
+/* One write-out, begun and ended. */
+static bool write_one(void)
+{
+	struct sl_log_sync sync;
+
+	if (!sl_log_sync_begin(f->log, &sync))
+		return false;
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	return true;
+}
+
+/* The file as the model says, then a batch header of zeros at least. */
+static void check_file(void)
+{
+	size_t len = 0;
+	uint8_t *data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+	size_t pos = 0;
+
+	for (uint32_t i = 0; i < f->batches_count; i++) {
+		cr_assert_leq(pos + f->batches[i].len, len);
+		cr_assert_eq(memcmp(data + pos, f->batches[i].bytes, f->batches[i].len), 0);
+		pos += f->batches[i].len;
+	}
+	cr_assert_geq(len, pos + SL_BATCH_HEADER_BYTES);
+	for (size_t i = pos; i < pos + SL_BATCH_HEADER_BYTES; i++)
+		cr_assert_eq(data[i], 0);
+}
+
+Test(hotlog, serves_what_no_file_has_yet)
+{
+	size_t len = 0;
+
+	append_many(40, 300);
+	cr_assert_eq(sl_log_unwritten(f->log), sl_log_bytes(f->log));
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	simfs_data(f->fs, fixture_path(0, ".log"), &len);
+	cr_assert_eq(len, 0);
+	fixture_check(f, 1);
+	fixture_check(f, 5000);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_unwritten(f->log), 0);
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	fixture_check(f, 5000);
+	check_file();
+}
+
+Test(hotlog, every_length_ends_in_zeros)
+{
+	f->opts.config.segment_bytes = 1 << 30;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (uint32_t i = 0; i < 600; i++) {
+		fixture_must_append(f, 1, (i * 37) % 1024, 1000);
+		if (i % 3 == 0) {
+			cr_assert_eq(fixture_sync(f), 0);
+			check_file();
+		}
+	}
+	/* Whatever the blocks had in them before. */
+	for (uint32_t i = 0; i < 300; i++) {
+		size_t len = 0;
+		uint8_t *data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+		size_t used = (size_t)sl_log_bytes(f->log);
+
+		memset(data + used, 0xff, len - used);
+		fixture_must_append(f, 1, 60 + i, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		check_file();
+	}
+}
+
+Test(hotlog, goes_on_in_memory_that_it_gave_away)
+{
+	struct sl_hot_usage usage;
+
+	/* Several times the tier: clean chunks are recycled, the file has their bytes. */
+	f->opts.config.segment_bytes = 4 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 700; i++) {
+		fixture_must_append(f, 1, 60000 + (uint32_t)(i * 17), 1000 + i);
+		if (i % 5 == 4)
+			cr_assert_eq(fixture_sync(f), 0);
+	}
+	sl_hot_usage(f->opts.hot, &usage);
+	cr_assert_gt(usage.recycled_count, 0);
+	fixture_check(f, 100000);
+	fixture_check(f, 1 << 20);
+}
+
+Test(hotlog, asks_for_a_write_out_when_the_tier_is_full)
+{
+	struct fixture_spec spec = {.records = 1, .value_bytes = 200000, .timestamp = 5};
+	struct sl_log_append io;
+	int err = 0;
+
+	f->opts.config.segment_bytes = 64 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 200 && !err; i++)
+		err = fixture_append(f, &spec, &io);
+	cr_assert_eq(err, -EAGAIN);
+	cr_assert_eq(sl_log_error(f->log), 0);
+	fixture_check(f, 1 << 20);
+	cr_assert(write_one());
+	cr_assert_eq(fixture_append(f, &spec, &io), 0);
+	fixture_check(f, 1 << 20);
+}
+
+Test(hotlog, takes_a_batch_that_was_received_in_place)
+{
+	uint8_t buf[4096];
+	struct fixture_spec spec = {.records = 3, .value_bytes = 500, .timestamp = 5};
+	size_t len = fixture_build(&spec, buf, sizeof(buf));
+	struct sl_log_append io = {.leader_epoch = 0, .now_ms = f->now_ms};
+	void *at = NULL;
+	void *other = NULL;
+
+	fixture_must_append(f, 2, 100, 1);
+	cr_assert_eq(sl_log_reserve(f->log, len, &at), 0);
+	cr_assert_eq(sl_log_reserve(f->log, len, &other), -EBUSY);
+	memcpy(at, buf, len);
+	cr_assert_eq(sl_log_append(f->log, at, len, &io), 0);
+	cr_assert_eq(io.base_offset, 2);
+	/* The reservation is used up. */
+	cr_assert_eq(sl_log_reserve(f->log, len, &at), 0);
+	sl_log_unreserve(f->log);
+	sl_log_unreserve(f->log);
+	cr_assert_eq(sl_log_reserve(f->log, (size_t)f->opts.config.segment_bytes + 1, &at), -EFBIG);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), 5);
+}
+
+Test(hotlog, reserved_memory_outlives_a_roll)
+{
+	uint8_t buf[4096];
+	struct fixture_spec spec = {.records = 3, .value_bytes = 500, .timestamp = 5};
+	size_t len = fixture_build(&spec, buf, sizeof(buf));
+	struct sl_log_append io = {.leader_epoch = 0, .now_ms = f->now_ms};
+	struct sl_log_range range;
+	uint8_t got[4096];
+	void *at = NULL;
+
+	fixture_must_append(f, 2, 100, 1);
+	cr_assert_eq(sl_log_reserve(f->log, len, &at), 0);
+	memcpy(at, buf, len);
+	f->now_ms += f->opts.config.segment_ms;
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, 0), 0);
+	cr_assert_eq(sl_log_segments(f->log), 2);
+	io.now_ms = f->now_ms;
+	cr_assert_eq(sl_log_append(f->log, at, len, &io), 0);
+	cr_assert_eq(sl_log_read(f->log, 2, 5, 4096, true, &range), 0);
+	cr_assert_eq(sl_log_range_copy(f->log, &range, got, sizeof(got)), (ssize_t)len);
+	cr_assert_eq(memcmp(got + SL_BATCH_POS_ATTRIBUTES, buf + SL_BATCH_POS_ATTRIBUTES,
+	                    len - SL_BATCH_POS_ATTRIBUTES),
+	             0);
+	sl_log_range_put(f->log, &range);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), 5);
+}
+
+Test(hotlog, an_older_append_is_written_while_a_newer_one_comes)
+{
+	struct sl_log_sync sync;
+
+	append_many(10, 300);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}), 0);
+	append_many(10, 300);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	sl_log_sync_end(f->log, &sync, 0);
+	cr_assert(sl_log_flushed(f->log) > 0 && sl_log_flushed(f->log) < sl_log_end(f->log));
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	check_file();
+}
+
+Test(hotlog, a_failed_write_is_final_and_reads_go_on)
+{
+	append_many(10, 300);
+	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EIO, 100, false);
+	cr_assert_eq(fixture_sync(f), -EIO);
+	cr_assert_eq(sl_log_error(f->log), -EIO);
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	fixture_check(f, 5000);
+}
+
+Test(hotlog, goes_on_where_only_direct_writes_are_refused)
+{
+	append_many(10, 300);
+	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
+	cr_assert(write_one());
+	cr_assert_eq(sl_log_error(f->log), 0);
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	check_file();
+	/* The second refusal has another reason. */
+	append_many(10, 300);
+	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
+	cr_assert_eq(fixture_sync(f), -EINVAL);
+	cr_assert_eq(sl_log_error(f->log), -EINVAL);
+}
+
+Test(hotlog, a_full_disk_fails_the_write_out)
+{
+	simfs_set_space(f->fs, 3 * SL_HOT_BLOCK);
+	append_many(100, 300);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_error(f->log), -ENOSPC);
+	cr_assert_lt(sl_log_flushed(f->log), sl_log_end(f->log));
+	fixture_check(f, 5000);
+	simfs_set_space(f->fs, UINT64_MAX);
+}
+
+Test(hotlog, retention_takes_segments_that_are_not_written)
+{
+	struct sl_log_sync sync;
+
+	f->opts.config.retention_bytes = 300000;
+	sl_log_set_config(f->log, &f->opts.config);
+	append_many(300, 1000);
+	cr_assert_gt(sl_log_segments(f->log), 2);
+	/* With a write under way in the one that goes. */
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	while (sl_log_bytes(f->log) > 500000)
+		cr_assert_gt(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 0);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	sl_log_sync_end(f->log, &sync, 0);
+	fixture_model_cut(f, sl_log_start(f->log), INT64_MAX);
+	fixture_check(f, 5000);
+	cr_assert_eq(fixture_sync(f), 0);
+	fixture_check(f, 5000);
+}
+
+Test(hotlog, truncates_in_memory_and_on_disk)
+{
+	for (int64_t cut = 1; cut < 60; cut += 7) {
+		append_many(60, 500);
+		if (cut % 2)
+			cr_assert_eq(fixture_sync(f), 0);
+		append_many(10, 500);
+		cut += sl_log_end(f->log) / 2;
+		cr_assert_eq(sl_log_truncate(f->log, cut), 0);
+		fixture_model_cut(f, 0, cut);
+		fixture_check(f, 700);
+		cut -= sl_log_end(f->log) / 2;
+		fixture_must_append(f, 2, 100, 9);
+		fixture_check(f, 700);
+	}
+}
+
+Test(hotlog, goes_through_the_page_cache_when_cooled)
+{
+	append_many(50, 300);
+	cr_assert_eq(fixture_sync(f), 0);
+	sl_log_cool(f->log);
+	fixture_check(f, 5000);
+	append_many(50, 300);
+	fixture_check(f, 5000);
+	cr_assert_eq(fixture_sync(f), 0);
+	fixture_check(f, 5000);
+}
+
+Test(hotlog, a_clean_close_leaves_no_zeros)
+{
+	size_t len = 0;
+
+	append_many(50, 300);
+	fixture_close(f, true);
+	simfs_data(f->fs, fixture_path(0, ".log"), &len);
+	fixture_must_open(f, true);
+	cr_assert_eq(len, sl_log_bytes(f->log));
+	cr_assert_eq(f->report.scanned_bytes, 0);
+	fixture_check(f, 5000);
+	append_many(50, 300);
+	cr_assert_eq(fixture_sync(f), 0);
+	fixture_check(f, 5000);
+}
+
+/* The tier outlives the process: what was accepted and not written is written by the replay. */
+Test(hotlog, a_kill_loses_nothing_that_was_accepted)
+{
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct sl_hot_replay report;
+		struct sl_log_dir *dir;
+		uint64_t unwritten;
+		bool was_clean;
+		size_t len = 0;
+		uint8_t *data;
+
+		for (uint64_t i = 0; i < 50 + seed; i++) {
+			fixture_must_append(f, 1, 200 + 40 * (uint32_t)seed, 1000);
+			if ((i * seed) % 13 == 0)
+				cr_assert(write_one());
+		}
+		unwritten = sl_log_unwritten(f->log);
+		/* Blocks that another log had before: its batches are no continuation. */
+		data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+		for (size_t i = (size_t)(sl_log_bytes(f->log) - unwritten) + SL_BATCH_HEADER_BYTES;
+		     i + f->batches[0].len <= len; i += f->batches[0].len)
+			memcpy(data + i, f->batches[f->batches_count - 1].bytes,
+			       f->batches[f->batches_count - 1].len);
+		fixture_kill(f);
+		cr_assert_eq(sl_log_dir_open(&dir, "logs", f->files, &was_clean), 0);
+		cr_assert_eq(sl_hot_replay(f->killed_fd, &dir, 1, &report), 0);
+		cr_assert_eq(report.bytes, unwritten);
+		cr_assert_eq(report.orphans, 0);
+		cr_assert_eq(sl_log_dir_close(dir, false), 0);
+		fixture_must_open(f, false);
+		cr_assert_eq(sl_log_end(f->log), f->batches[f->batches_count - 1].last_offset + 1);
+		fixture_check(f, 5000);
+		teardown();
+		setup();
+	}
+}
+
+/* What was flushed is there after any power cut, with write-outs torn at any place. */
+Test(hotlog, power_cuts_keep_what_was_flushed)
+{
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		struct sl_log_sync sync;
+		int64_t flushed;
+		int64_t end;
+
+		f->opts.config.segment_bytes = 20000;
+		sl_log_set_config(f->log, &f->opts.config);
+		for (uint64_t i = 0; i < 60 + seed % 50; i++) {
+			f->leader_epoch = (int32_t)(i / 10);
+			fixture_must_append(f, 1 + (int32_t)(i % 3), 90 * (uint32_t)(seed % 12),
+			                    1000 + (int64_t)i);
+			if ((i * seed) % 11 == 0)
+				cr_assert_eq(fixture_sync(f), 0);
+			if ((i * seed) % 17 == 0)
+				cr_assert_geq(sl_log_checkpoint(f->log), 0);
+		}
+		flushed = sl_log_flushed(f->log);
+		if (seed % 2 && sl_log_sync_begin(f->log, &sync)) {
+			/* The cut comes in the middle of this write. */
+			simfs_fail(f->fs, SIMFS_PWRITE, 1 + (unsigned int)(seed % 2), -EIO,
+			           seed * 97 % 6000, true);
+			sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+		}
+		fixture_kill(f);
+		simfs_power_cut(f->fs, seed);
+		fixture_must_open(f, false);
+		end = sl_log_end(f->log);
+		cr_assert_geq(end, flushed, "seed %d: %d < %d", (int)seed, (int)end, (int)flushed);
+		fixture_model_cut(f, 0, end);
+		fixture_check(f, 600);
+		fixture_must_append(f, 1, 10, 1);
+		cr_assert_eq(fixture_sync(f), 0);
+		end = sl_log_flushed(f->log);
+		fixture_kill(f);
+		simfs_power_cut(f->fs, seed + 1000);
+		fixture_must_open(f, false);
+		cr_assert_geq(sl_log_end(f->log), end);
+		fixture_check(f, 600);
+		teardown();
+		setup();
+	}
+}
+
+Test(hotlog, recovery_reads_only_behind_the_checkpoint)
+{
+	uint64_t before;
+
+	f->opts.config.segment_bytes = 1 << 30;
+	sl_log_set_config(f->log, &f->opts.config);
+	append_many(500, 1000);
+	cr_assert_eq(sl_log_checkpoint(f->log), 0);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_checkpoint(f->log), 1);
+	cr_assert_eq(sl_log_checkpoint(f->log), 0);
+	before = sl_log_bytes(f->log);
+	append_many(20, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	append_many(5, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	{
+		const uint64_t behind = sl_log_bytes(f->log) - before;
+
+		fixture_kill(f);
+		fixture_must_open(f, false);
+		cr_assert_eq(f->report.scanned_bytes, behind);
+		cr_assert_eq(f->report.cut_bytes, 0);
+	}
+	fixture_check(f, 5000);
+	/* What was behind the point is not called durable before a sync has seen it. */
+	cr_assert_lt(sl_log_flushed(f->log), sl_log_end(f->log));
+	append_many(5, 100);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	fixture_check(f, 5000);
+	cr_assert_eq(sl_log_checkpoint(f->log), 1);
+}
+
+/* A checkpoint whose indexes are gone or wrong costs a scan and nothing else. */
+Test(hotlog, a_damaged_checkpoint_is_not_believed)
+{
+	static const char *const suffixes[] = {".index", ".timeindex"};
+
+	append_many(50, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_eq(sl_log_checkpoint(f->log), 1);
+	for (int i = 0; i < 3; i++) {
+		const uint64_t bytes = sl_log_bytes(f->log);
+
+		fixture_kill(f);
+		if (i < 2)
+			simfs_set_data(f->fs, fixture_path(0, suffixes[i]), "12345678",
+			               7 + (size_t)i);
+		else
+			simfs_remove(f->fs, fixture_path(0, ".index"));
+		fixture_must_open(f, false);
+		cr_assert_eq(f->report.scanned_bytes, bytes);
+		fixture_check(f, 5000);
+		fixture_must_append(f, 1, 10, 1);
+		cr_assert_eq(fixture_sync(f), 0);
+		cr_assert_eq(sl_log_checkpoint(f->log), 1);
+	}
+}
+
+/* What another log left in the blocks looks like a continuation, and is none. */
+Test(hotlog, stale_batches_in_the_file_are_not_taken_over)
+{
+	for (uint32_t bytes = 3000; bytes < 3900; bytes += 61) {
+		size_t len = 0;
+		uint8_t *data;
+
+		f->opts.config.segment_bytes = 1 << 20;
+		sl_log_set_config(f->log, &f->opts.config);
+		for (int i = 0; i < 20; i++)
+			fixture_must_append(f, 1, bytes, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		/* The same workload again, over the end of this one's first half. */
+		data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+		uint8_t *old = malloc(len);
+
+		memcpy(old, data, len);
+		teardown();
+		setup();
+		fixture_must_append(f, 1, bytes, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+		memcpy(data + f->batches[0].len, old + f->batches[0].len, len - f->batches[0].len);
+		for (int i = 1; i < 7; i++)
+			fixture_must_append(f, 1, bytes, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		free(old);
+		fixture_kill(f);
+		fixture_must_open(f, false);
+		cr_assert_eq(sl_log_end(f->log), 7);
+		fixture_check(f, 5000);
+		teardown();
+		setup();
+	}
+}
