@@ -35,7 +35,7 @@ static void pin(bool is_server)
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(mine), &mine);
 }
 
-static uint64_t cpu_ns(void)
+uint64_t bench_cpu_ns(void)
 {
 	struct timespec ts;
 
@@ -48,11 +48,11 @@ bool bench_counts(struct bench_side *side, uint64_t now_ns)
 	if (now_ns < side->start_ns)
 		return false;
 	if (side->began_ns == 0)
-		side->began_ns = cpu_ns();
+		side->began_ns = bench_cpu_ns();
 	if (now_ns < side->end_ns)
 		return true;
 	if (side->cpu_ns == 0)
-		side->cpu_ns = cpu_ns() - side->began_ns;
+		side->cpu_ns = bench_cpu_ns() - side->began_ns;
 	return false;
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: profiles of the broker, each beside the machine's own limit for the same work.
 
-    run.py [--rounds N] [--seconds S] [--only PATTERN]... [--quick] [--results DIR] [--no-plots] [--list]
+    run.py [--rounds N] [--seconds S] [--only PATTERN]... [--quick] [--results DIR] [--no-plots]
+           [--hot-bytes N] [--list]
 
 A round measures each profile's limit and then the profile; what is reported is the median over the
 rounds of the figure and of the ratio.  Writes <commit>.json, <commit>.md and plots to --results."""
@@ -83,6 +84,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one round of one second, core profiles")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench" / "results")
     parser.add_argument("--no-plots", action="store_true")
+    parser.add_argument("--hot-bytes", type=int, default=scenarios.BenchBroker.hot_bytes, help="the broker's hot tier")
     parser.add_argument("--list", action="store_true", help="name the profiles and end")
     options = parser.parse_args()
     profiles = chosen(options)
@@ -95,7 +97,10 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     rows, failures, alone = {p.name: [] for p in profiles}, [], []
     print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
+    scenarios.BenchBroker.hot_bytes = options.hot_bytes
     with scenarios.BenchBroker() as broker:
+        if any(p.group != "idle" for p in profiles):
+            broker.warm()
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
             one_round(Context(broker, seconds), profiles, rows, failures)

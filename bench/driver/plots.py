@@ -33,7 +33,7 @@ def ratios(result):
         "set ylabel 'share of the limit'\nset yrange [0:*]\nset boxwidth 0.7\nset style fill solid 0.8\n"
         "set xtics rotate by -35 scale 0\nset rmargin 14\nset key top right\n"
         "plot $d using 1:3:xtic(2) with boxes lc rgb '#4477aa' title 'median', "
-        "'' using 1:3:4:5 with yerrorbars lc rgb 'black' ps 0 title 'rounds', "
+        "'' using 1:4:(0):($5-$4) with vectors nohead lw 2 lc rgb 'black' title 'rounds', "
         "'' using 1:6 with points pt 9 ps 1.4 lc rgb '#cc3311' title 'target'\n")
 
 

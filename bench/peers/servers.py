@@ -43,7 +43,11 @@ class Server:
     def spawn(self, command):
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
-        wait_for(f"{self.name} to listen", self.is_listening, timeout=START_TIMEOUT_S, interval=0.1)
+        try:
+            wait_for(f"{self.name} to listen", self.is_listening, timeout=START_TIMEOUT_S, interval=0.1)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def is_listening(self):
         if self.process.poll() is not None:
