@@ -10,9 +10,9 @@ Sluice's share of each peer's.  bench/peers/README.md says what is equal and wha
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "driver"))
@@ -134,6 +134,17 @@ def contestants(stack, skipped):
     return found
 
 
+def in_turns(those, name, seconds, number):
+    """One row of one round: label -> figures, Sluice first.  Each round another one begins, and the disk is
+    quiet before each: what a server writes long after its answers must not be paid by the next one."""
+    measured = {}
+    for i in range(len(those)):
+        one = those[(i + number) % len(those)]
+        os.sync()
+        measured[one.label] = one.measure(name, seconds)
+    return {one.label: measured[one.label] for one in those}
+
+
 def build_rows(rows):
     """Medians, and for each peer the median over the rounds of Sluice's share of it."""
     built = []
@@ -190,8 +201,7 @@ def main():
         for number in range(options.rounds):
             for name in names:
                 print(f"round {number + 1} of {options.rounds}: {name}", flush=True)
-                rows[name].append({c.label: c.measure(name, options.seconds) for c in found[ROWS[name]["how"]]})
-                time.sleep(0.2)  # what one server writes behind its answers is not to meet the next row
+                rows[name].append(in_turns(found[ROWS[name]["how"]], name, options.seconds, number))
     described = machine.describe()
     result = {"machine": described, "commit": described["commit"], "versions": versions, "rounds": options.rounds,
               "seconds": options.seconds, "skipped": skipped, "rows": build_rows(rows)}
