@@ -54,6 +54,13 @@ struct ctx_deadlines {
 	uint32_t max;
 };
 
+/* What runs out and comes back without an event of its own. */
+enum ctx_lack {
+	CTX_LACK_BUFFERS = 0, /* blocks of the pool, free requests */
+	CTX_LACK_TIER,        /* room in the hot tier: its bytes are not on disk yet */
+	CTX_LACK_NR
+};
+
 #define CTX_DIRS_MAX 64 /* log dirs: bits of a word */
 
 /*
@@ -96,9 +103,12 @@ struct ctx {
 
 	struct ctx_deadlines deadlines;
 	struct request *
-		*control_parked;   /* Owned; by connection number: its PARKED_CONTROL request */
-	struct sl_list done;       /* requests whose reply is ready: struct request.done_link */
-	struct sl_list runnable;   /* parked requests to run again: struct request.done_link */
+		*control_parked; /* Owned; by connection number: its PARKED_CONTROL request */
+	struct sl_list done;     /* requests whose reply is ready: struct request.done_link */
+	struct sl_list runnable; /* parked requests to run again: struct request.done_link */
+	struct sl_list starved[CTX_LACK_NR]; /* struct request.done_link: run again after relief */
+	uint64_t relief[CTX_LACK_NR];        /* rises when some came back; see ctx_relief() */
+	size_t receive_bytes_max;  /* of pool.used: what is received stops there, answers do not */
 	struct sl_list partitions; /* struct partition.lane_link */
 	int64_t point_ms;          /* not before: next checkpoint of any partition */
 	struct ctx_dirs dirs;
@@ -110,6 +120,18 @@ struct ctx {
 static inline void ctx_count(struct ctx *ctx, enum sl_stat stat, uint64_t n)
 {
 	sl_stat_add(ctx->stats, stat, n);
+}
+
+/* Somebody who waits for @lack may get it now. */
+static inline void ctx_relieve(struct ctx *ctx, enum ctx_lack lack)
+{
+	ctx->relief[lack]++;
+}
+
+/* Rises whenever some of @lack came back. */
+static inline uint64_t ctx_relief(const struct ctx *ctx, enum ctx_lack lack)
+{
+	return ctx->relief[lack] + (lack == CTX_LACK_BUFFERS ? ctx->pool.puts : 0);
 }
 
 static inline void ctx_gauge_add(struct ctx *ctx, enum sl_stat stat, int64_t n)

@@ -111,6 +111,8 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->dirs.wake_fd = o->host_wake_fd;
 	sl_list_init(&ctx->done);
 	sl_list_init(&ctx->runnable);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&ctx->starved[i]);
 	sl_list_init(&ctx->partitions);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);

@@ -336,7 +336,6 @@ struct sl_hot_pool *const *tier_pools(const struct tier *t)
 static int populate_node(struct tier *t, struct node *n)
 {
 	const int64_t begun_ms = sl_mono_ms();
-	const uint64_t begun_bytes = sl_hot_populated(n->hot);
 	const char *why;
 	int rc = 1;
 
@@ -348,12 +347,9 @@ static int populate_node(struct tier *t, struct node *n)
 	if (rc < 0)
 		sl_log(WARN, host, "populate hot tier node=%d: %s; it ends here", n->numa_node,
 		       strerror(-rc));
-	sl_log(INFO, host,
-	       "populate hot tier node=%d bytes=%" PRIu64 " fresh=%" PRIu64 " huge=%s ms=%" PRId64
-	       "%s%s",
-	       n->numa_node, sl_hot_populated(n->hot), sl_hot_populated(n->hot) - begun_bytes,
-	       sl_hot_is_huge(n->hot) ? "yes" : "no", sl_mono_ms() - begun_ms, *why ? ": " : "",
-	       why);
+	sl_log(INFO, host, "populate hot tier node=%d bytes=%" PRIu64 " huge=%s ms=%" PRId64 "%s%s",
+	       n->numa_node, sl_hot_populated(n->hot), sl_hot_is_huge(n->hot) ? "yes" : "no",
+	       sl_mono_ms() - begun_ms, *why ? ": " : "", why);
 	/* Release: pairs with tier_state(), which then reads what the calls above found out. */
 	atomic_store_explicit(&n->is_populated, true, memory_order_release);
 	return rc;

@@ -208,6 +208,7 @@ void pool_put(struct pool *pool, void *block)
 	SL_ASSERT(order >= POOL_ORDER_MIN && order <= POOL_ORDER_MAX);
 	SL_ASSERT(pool->used >= (size_t)1 << order);
 	pool->used -= (size_t)1 << order;
+	pool->puts++;
 	if (!keep(pool, block, order))
 		give_back(pool, block, order);
 }

@@ -30,6 +30,7 @@ struct pool {
 	uint8_t *base;
 	size_t bytes;
 	size_t used;
+	uint64_t puts;   /* blocks given back: whoever waits for memory looks whether it rose */
 	uint8_t *orders; /* Owned.  One byte per 512 B block that begins a run: order | POOL_FREE,
 	                  * or POOL_KEPT */
 	struct pool_kept kept[POOL_KEPT_ORDERS];

@@ -4,6 +4,7 @@
  * edge-triggered); these calls only move bytes.
  */
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,24 @@ static ssize_t sock_recv(struct net_io *io, void *p, size_t bytes)
 		n = recv(io->fd, p, bytes, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+static ssize_t sock_recvv(struct net_io *io, const struct iovec *iov, int iov_count)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)iov_count};
+	ssize_t n;
+
+	do {
+		n = recvmsg(io->fd, &msg, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t sock_unread(struct net_io *io)
+{
+	int bytes;
+
+	return ioctl(io->fd, FIONREAD, &bytes) == 0 ? bytes : -errno;
 }
 
 static ssize_t sock_sendv(struct net_io *io, const struct iovec *iov, int iov_count, bool more)
@@ -55,6 +74,8 @@ static void sock_close(struct net_io *io)
 const struct transport_ops transport_sock = {
 	.name = "sock",
 	.recv = sock_recv,
+	.recvv = sock_recvv,
+	.unread = sock_unread,
 	.sendv = sock_sendv,
 	.sendfile = sock_sendfile,
 	.close = sock_close,

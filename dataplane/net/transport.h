@@ -18,6 +18,9 @@ struct net_io;
 struct transport_ops {
 	const char *name;
 	ssize_t (*recv)(struct net_io *io, void *p, size_t bytes);
+	ssize_t (*recvv)(struct net_io *io, const struct iovec *iov, int iov_count);
+	/* Bytes that have arrived and are not received yet. */
+	ssize_t (*unread)(struct net_io *io);
 	/* @more: further bytes follow at once (MSG_MORE). */
 	ssize_t (*sendv)(struct net_io *io, const struct iovec *iov, int iov_count, bool more);
 	ssize_t (*sendfile)(struct net_io *io, int fd, uint64_t pos, size_t bytes, bool more);

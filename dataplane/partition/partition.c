@@ -3,6 +3,9 @@
  * Partitions of one lane: append, high watermark, waiters, group commit, retention.  Everything
  * belongs to the lane's core; only writing and syncing run elsewhere (writer.c).
  *
+ * The end of a log may be reserved for records that are being received.  Whoever appends something
+ * else displaces them: a slow client must not hold up the others.
+ *
  * Waiters are never woken from inside partition_append() for anything but new data, so that a
  * handler that appends is not entered by the end of another request's wait.
  */
@@ -29,6 +32,9 @@
 #define PARTITION_POINT_MS     5000  /* between two checkpoints of a partition */
 #define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
+#define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
+
+static bool displace(struct ctx *ctx, struct partition *p);
 
 /* ---- References ---- */
 
@@ -276,6 +282,9 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 {
 	p->refs = 1;
 	p->is_closing = p->is_offline = p->sync_running = false;
+	SL_ASSERT(!p->reservation);
+	p->is_place_wanted = false;
+	p->contested_ms = 0;
 	p->appended_ms = 0;
 	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
@@ -305,6 +314,9 @@ static void let_go(struct ctx *ctx, struct partition *p)
 void partition_detach(struct ctx *ctx, struct partition *p)
 {
 	SL_ASSERT(!p->is_closing);
+	/* Without memory for it the reservation's reference keeps the log open until the frame is
+	 * complete or has timed out. */
+	(void)displace(ctx, p);
 	p->is_closing = true;
 	sl_list_del(&p->lane_link);
 	sl_list_del(&p->dirty_link);
@@ -344,41 +356,140 @@ static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
 	return SL_KERR_KAFKA_STORAGE_ERROR;
 }
 
-enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
-                              struct sl_log_append *io, bool *is_duplicate)
+/* The bytes that fill the tier may be this partition's own, without anybody who waits for them. */
+static void tier_full(struct ctx *ctx, struct partition *p)
 {
-	int rc;
+	ctx_count(ctx, SL_STAT_hot_exhausted, 1);
+	mark_dirty(ctx, p);
+}
 
-	SL_ASSERT(bytes >= SL_BATCH_HEADER_BYTES);
-	*is_duplicate = false;
-	if (p->is_closing)
-		return SL_KERR_NOT_LEADER_OR_FOLLOWER;
-	if (p->is_offline)
-		return SL_KERR_KAFKA_STORAGE_ERROR;
-	io->leader_epoch = p->leader_epoch;
-	io->now_ms = ctx->wall_ms;
-	rc = sl_log_append(p->log, batch, bytes, io);
-	if (rc == -EEXIST) {
-		*is_duplicate = true;
-		ctx_count(ctx, SL_STAT_duplicates, 1);
-		return SL_KERR_NONE;
-	}
-	if (rc != 0)
-		return append_failed(ctx, p, rc);
+static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch, size_t bytes)
+{
 	/* A sole replica: what is in its log is replicated as widely as it ever will be. */
 	p->high_watermark = sl_log_end(p->log);
 	if (p->appended_ms == 0)
 		p->appended_ms = ctx->now_ms;
 	ctx_count(ctx, SL_STAT_batches_in, 1);
-	ctx_count(ctx, SL_STAT_messages_in,
-	          sl_load_be32((const uint8_t *)batch + SL_BATCH_POS_RECORDS_COUNT));
+	ctx_count(ctx, SL_STAT_messages_in, sl_load_be32(batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
 	p->unsynced_bytes += bytes;
 	if (is_write_due(p))
 		mark_dirty(ctx, p);
 	partition_publish(p);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
-	return SL_KERR_NONE;
+}
+
+/* Acts on what the log said.  -EAGAIN has left everything as it was. */
+static enum partition_outcome append_result(struct ctx *ctx, struct partition *p, int rc,
+                                            enum sl_kerr *kerr)
+{
+	switch (rc) {
+	case 0:
+		return PARTITION_APPENDED;
+	case -EEXIST:
+		ctx_count(ctx, SL_STAT_duplicates, 1);
+		return PARTITION_DUPLICATE;
+	case -EAGAIN:
+		tier_full(ctx, p);
+		return PARTITION_TIER_FULL;
+	default:
+		*kerr = append_failed(ctx, p, rc);
+		return PARTITION_REFUSED;
+	}
+}
+
+enum partition_outcome partition_append(struct ctx *ctx, struct partition *p, void *batch,
+                                        size_t bytes, struct sl_log_append *io, enum sl_kerr *kerr)
+{
+	struct reservation *r = p->reservation;
+	enum partition_outcome outcome;
+
+	SL_ASSERT(bytes >= SL_BATCH_HEADER_BYTES);
+	*kerr = SL_KERR_NONE;
+	if (p->is_closing || p->is_offline) {
+		*kerr = p->is_closing ? SL_KERR_NOT_LEADER_OR_FOLLOWER
+		                      : SL_KERR_KAFKA_STORAGE_ERROR;
+		return PARTITION_REFUSED;
+	}
+	if (r && r->memory != batch) {
+		p->contested_ms = ctx->now_ms + PARTITION_CONTESTED_MS;
+		if (!displace(ctx, p))
+			return PARTITION_NO_BUFFER;
+		r = NULL;
+	}
+	io->leader_epoch = p->leader_epoch;
+	io->now_ms = ctx->wall_ms;
+	outcome = append_result(ctx, p, sl_log_append(p->log, batch, bytes, io), kerr);
+	if (outcome == PARTITION_APPENDED)
+		appended(ctx, p, batch, bytes);
+	if (r && outcome != PARTITION_TIER_FULL)
+		partition_unreserve(ctx, r);
+	return outcome;
+}
+
+/* ---- Reservation ---- */
+
+int partition_reserve(struct ctx *ctx, struct partition *p, size_t bytes, struct reservation *r)
+{
+	void *memory;
+	int rc;
+
+	SL_ASSERT(!r->partition && r->displace);
+	if (p->is_closing || p->is_offline)
+		return -EROFS;
+	if (p->reservation) {
+		p->contested_ms = ctx->now_ms + PARTITION_CONTESTED_MS;
+		return -EBUSY;
+	}
+	rc = sl_log_reserve(p->log, bytes, &memory);
+	if (rc == -EAGAIN)
+		tier_full(ctx, p);
+	if (rc != 0)
+		return rc;
+	partition_get(p);
+	p->reservation = r;
+	r->partition = p;
+	r->memory = memory;
+	return 0;
+}
+
+void partition_unreserve(struct ctx *ctx, struct reservation *r)
+{
+	struct partition *p = r->partition;
+
+	if (!p)
+		return;
+	SL_ASSERT(p->reservation == r);
+	p->reservation = NULL;
+	r->partition = NULL;
+	r->memory = NULL;
+	/* After an append there is none any more, which is fine with the log. */
+	sl_log_unreserve(p->log);
+	ctx_relieve(ctx, CTX_LACK_TIER);
+	if (p->is_place_wanted)
+		ctx_relieve(ctx, CTX_LACK_BUFFERS);
+	p->is_place_wanted = false;
+	partition_put(ctx, p);
+}
+
+/* Return: false when the owner has no memory for what it received. */
+static bool displace(struct ctx *ctx, struct partition *p)
+{
+	struct reservation *r = p->reservation;
+
+	if (!r)
+		return true;
+	if (!r->displace(ctx, r)) {
+		p->is_place_wanted = true;
+		return false;
+	}
+	partition_unreserve(ctx, r);
+	return true;
+}
+
+bool partition_is_contested(const struct ctx *ctx, const struct partition *p)
+{
+	return ctx->now_ms < p->contested_ms;
 }
 
 /* ---- Group commit ---- */
@@ -432,6 +543,8 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	SL_ASSERT(p->sync_running);
 	sl_log_sync_end(p->log, &p->sync, result);
 	p->sync_running = false;
+	/* What was written is no longer in the way of new bytes. */
+	ctx_relieve(ctx, CTX_LACK_TIER);
 	ctx_count(ctx, SL_STAT_syncs, 1);
 	ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
 	if (result != 0)
@@ -521,6 +634,11 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 	 * and nothing else. */
 	if (p->is_offline)
 		return;
+	/* It may roll, and the log's end is elsewhere then. */
+	if (!displace(ctx, p)) {
+		p->tick_ms = p->look_ms;
+		return;
+	}
 	rc = sl_log_tick(p->log, ctx->wall_ms, p->high_watermark);
 	partition_check(ctx, p);
 	if (rc < 0 && !p->is_offline)

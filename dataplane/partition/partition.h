@@ -27,6 +27,19 @@ struct waiter {
 	int16_t *error_code; /* durability: where the owner notes a failure */
 };
 
+/*
+ * Memory at a log's end that records are received into.  Legal states: partition NULL: none, and
+ * zeroed memory is that; else it is partition->reservation, and keeps a reference, so that the log
+ * stays open.  Memory is the owner's.
+ */
+struct reservation {
+	struct partition *partition;
+	uint8_t *memory; /* the log's */
+	/* Somebody else appends: copy what is there, the reservation ends with this call.  Return:
+	 * false when there is no room for it now. */
+	bool (*displace)(struct ctx *ctx, struct reservation *r);
+};
+
 struct partition {
 	struct sl_list lane_link;  /* ctx->partitions */
 	struct sl_list dirty_link; /* partitions with waiters for a sync that has not begun */
@@ -47,6 +60,9 @@ struct partition {
 	bool is_closing; /* detached: fail new work */
 	bool is_offline; /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
+	bool is_place_wanted;            /* an append could not displace the reservation */
+	struct reservation *reservation; /* at the log's end; NULL none */
+	int64_t contested_ms; /* monotonic: until then records are likely to be displaced */
 	uint64_t sync_started_ns;
 	int64_t high_watermark;
 	struct sl_list fetch_waiters; /* struct waiter, woken by an append */
@@ -72,13 +88,40 @@ void partition_range_put(struct ctx *ctx, struct reply_range *range);
 void partition_attach(struct ctx *ctx, struct partition *p);
 void partition_detach(struct ctx *ctx, struct partition *p);
 
+/* How an append ended. */
+enum partition_outcome {
+	PARTITION_APPENDED = 0,
+	PARTITION_DUPLICATE, /* of an idempotent batch: nothing is written, @io has its offsets */
+	PARTITION_REFUSED,   /* *kerr is the error for the client */
+	PARTITION_NO_BUFFER, /* not now, nothing happened: after relief of CTX_LACK_BUFFERS */
+	PARTITION_TIER_FULL, /* not now, nothing happened: after relief of CTX_LACK_TIER */
+};
+
 /**
  * partition_append() - append a validated batch and wake fetches
- * @batch: patched in place
- * Return: SL_KERR_NONE (also for a duplicate, *is_duplicate is set) or the error for the client.
+ * @batch: patched in place; the memory of the partition's reservation, or any other, which
+ * displaces the reservation
+ * @kerr: SL_KERR_NONE unless refused
+ *
+ * The reservation is over when its own memory is appended, a duplicate or refused.
  */
-enum sl_kerr partition_append(struct ctx *ctx, struct partition *p, void *batch, size_t bytes,
-                              struct sl_log_append *io, bool *is_duplicate);
+enum partition_outcome partition_append(struct ctx *ctx, struct partition *p, void *batch,
+                                        size_t bytes, struct sl_log_append *io,
+                                        enum sl_kerr *kerr) SL_MUST_CHECK;
+
+/**
+ * partition_reserve() - take memory at the log's end for records that are about to arrive
+ * @r: with displace set; linked on success
+ *
+ * Return: 0; -EAGAIN the hot tier is full; -EBUSY reserved by another; other: not here.
+ */
+int partition_reserve(struct ctx *ctx, struct partition *p, size_t bytes,
+                      struct reservation *r) SL_MUST_CHECK;
+/* A no-op when it is none. */
+void partition_unreserve(struct ctx *ctx, struct reservation *r);
+/* Several connections append here, or did a moment ago. */
+bool partition_is_contested(const struct ctx *ctx, const struct partition *p);
+
 /* Links @w until flushed >= w->offset.  Return: false when it is durable already (with flush=lazy:
  * once it is appended) and nothing was linked. */
 bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w);

@@ -114,7 +114,7 @@ static void uring_flush(struct writer_back *b)
 	for (unsigned i = 0; io_uring_sq_ready(&u->ring) > 0 && i < URING_SUBMITS_MAX; i++) {
 		int rc = io_uring_submit(&u->ring);
 
-		sl_stat_add(u->writer.stats, SL_STAT_uring_calls, 1);
+		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
 		if (rc >= 0)
 			continue;
 		/* What was not taken stays in the ring for the next flush; uring_sleep() sees to
@@ -207,7 +207,7 @@ static void collect(struct uring *u)
 		return;
 	if (has_held_back(u)) {
 		(void)io_uring_get_events(&u->ring);
-		sl_stat_add(u->writer.stats, SL_STAT_uring_calls, 1);
+		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
 	}
 	io_uring_for_each_cqe(&u->ring, head, cqe)
 	{

@@ -47,16 +47,15 @@ void cold_destroy(struct cold *cold)
 	free(cold);
 }
 
-static uint64_t key_of(const void *segment, uint64_t index)
+/* The place of a window.  Windows of one file lie side by side and never push each other out.
+ * @key: not 0 */
+static struct window *slot(struct cold *cold, const void *segment, uint64_t index, uint64_t *key)
 {
-	const uint64_t what[2] = {(uint64_t)(uintptr_t)segment, index};
+	const uint64_t what = (uint64_t)(uintptr_t)segment;
+	const uint64_t file = sl_hash(&what, sizeof(what), 0);
 
-	return sl_hash(what, sizeof(what), 0) | 1;
-}
-
-static struct window *slot(struct cold *cold, uint64_t key)
-{
-	return &cold->windows[key >> 1 & (COLD_ENTRIES - 1)];
+	*key = (file + index) | 1;
+	return &cold->windows[(file + index) & (COLD_ENTRIES - 1)];
 }
 
 /* cachestat(2), Linux 6.5; Debian 12's C library does not know it. */
@@ -100,8 +99,8 @@ static bool is_read(int fd, uint64_t pos)
  * often. */
 static bool pull(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 {
-	const uint64_t key = key_of(segment, index);
-	struct window *w = slot(ctx->cold, key);
+	uint64_t key;
+	struct window *w = slot(ctx->cold, segment, index, &key);
 
 	if (w->key == key) {
 		if (ctx->now_ms - w->asked_ms < COLD_AGAIN_MS)
@@ -174,8 +173,8 @@ size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piec
 
 static void drop(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 {
-	const uint64_t key = key_of(segment, index);
-	struct window *w = slot(ctx->cold, key);
+	uint64_t key;
+	struct window *w = slot(ctx->cold, segment, index, &key);
 
 	if (w->key != key)
 		return;
@@ -187,11 +186,13 @@ static void drop(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 
 void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece, size_t bytes)
 {
-	const uint64_t index = (piece->pos + bytes) / COLD_WINDOW_BYTES;
+	const uint64_t first = piece->pos / COLD_WINDOW_BYTES;
+	const uint64_t last = (piece->pos + bytes) / COLD_WINDOW_BYTES;
 
-	if (!ctx->cold || piece->pos / COLD_WINDOW_BYTES == index)
+	if (!ctx->cold || first == last)
 		return;
-	pull_ahead(ctx, segment, piece->fd, index, COLD_PULLS_MAX);
-	if (index >= COLD_BEHIND)
-		drop(ctx, segment, piece->fd, index - COLD_BEHIND);
+	pull_ahead(ctx, segment, piece->fd, last, COLD_PULLS_MAX);
+	for (uint64_t i = first + 1; i <= last; i++)
+		if (i >= COLD_BEHIND)
+			drop(ctx, segment, piece->fd, i - COLD_BEHIND);
 }

@@ -53,7 +53,7 @@ enum request_result request_forward(struct ctx *ctx, struct request *req)
 	}
 	if (ctx->control && !send_request(ctx, req, 0)) {
 		ctx_count(ctx, SL_STAT_ring_full, 1);
-		return REQUEST_WAIT;
+		return REQUEST_AGAIN;
 	}
 	ctx_count(ctx, SL_STAT_requests_forwarded, 1);
 	/* While the control process is there it decides how long an answer may take (a JoinGroup
@@ -222,13 +222,14 @@ static enum sl_kerr check_batch(const uint8_t *batch, size_t bytes)
 	return sl_batch_check_crc(batch, &head) ? SL_KERR_NONE : SL_KERR_CORRUPT_MESSAGE;
 }
 
-/* Return: false when the ring has no room for the answer and the append has to wait. */
+/* Return: false when the append has to wait: the ring has no room for the answer, the hot tier none
+ * for the batch. */
 static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 {
 	struct sl_ipc_append head;
 	struct sl_log_append io = {0};
 	struct partition *part;
-	bool is_duplicate;
+	enum partition_outcome outcome = PARTITION_REFUSED;
 	size_t batch_bytes;
 	enum sl_kerr kerr;
 	uint8_t *batch;
@@ -251,8 +252,10 @@ static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 	memcpy(batch, (const uint8_t *)p + sizeof(head), batch_bytes);
 	kerr = check_batch(batch, batch_bytes);
 	if (kerr == SL_KERR_NONE)
-		kerr = partition_append(ctx, part, batch, batch_bytes, &io, &is_duplicate);
+		outcome = partition_append(ctx, part, batch, batch_bytes, &io, &kerr);
 	pool_put(&ctx->pool, batch);
+	if (outcome == PARTITION_NO_BUFFER || outcome == PARTITION_TIER_FULL)
+		return false;
 	if (kerr != SL_KERR_NONE)
 		return append_done(ctx, head.cookie, -1, kerr);
 	append_wait(ctx, part, head.cookie, &io);

@@ -200,6 +200,13 @@ void request_wake(struct ctx *ctx, struct request *req)
 		sl_list_push_back(&ctx->runnable, &req->done_link);
 }
 
+void request_starve(struct ctx *ctx, struct request *req, enum ctx_lack lack)
+{
+	SL_ASSERT(sl_list_is_empty(&req->done_link));
+	heap_remove(&ctx->deadlines, req);
+	sl_list_push_back(&ctx->starved[lack], &req->done_link);
+}
+
 void request_again(struct ctx *ctx, struct request *req)
 {
 	SL_ASSERT(is_parked(req) && req->waiters_count == 0);

@@ -36,12 +36,14 @@ enum request_result {
 	REQUEST_NO_REPLY,  /* nothing is sent (acks=0) */
 	REQUEST_PARK,      /* state is one of PARKED_*, deadline_ms is set */
 	REQUEST_CLOSE,     /* close the connection; the handler has counted why */
-	REQUEST_WAIT,      /* no memory for the reply now: run again next iteration */
+	REQUEST_WAIT,      /* no memory now: run again after relief of CTX_LACK_BUFFERS */
+	REQUEST_WAIT_TIER, /* no room in the hot tier: run again after relief of CTX_LACK_TIER */
+	REQUEST_AGAIN,     /* no room in the ring to control: run again next iteration */
 };
 
 struct request {
 	struct sl_list link;      /* in its connection's order of arrival, or the free list */
-	struct sl_list done_link; /* in ctx->done or ctx->runnable */
+	struct sl_list done_link; /* in ctx->done, ctx->runnable or ctx->starved[] */
 	enum request_state state;
 	/* Its connection, as the lane and the control process name it. */
 	uint32_t conn_index;
@@ -57,6 +59,9 @@ struct request {
 	const uint8_t *frame;
 	uint32_t frame_bytes;
 	uint32_t body_pos;
+	/* Its records were received apart from the frame, which lacks them; the connection's. NULL:
+	 * they lie in the frame. */
+	struct landing *landing;
 
 	int64_t deadline_ms; /* when PARKED_*: it is woken then, with is_final set */
 	uint32_t heap_index; /* UINT32_MAX: not in ctx->deadlines */
@@ -89,6 +94,8 @@ void request_park(struct ctx *ctx, struct request *req, enum request_state state
 void request_unwait(struct request *req);
 /* The parked request should run again in this iteration. */
 void request_wake(struct ctx *ctx, struct request *req);
+/* The request should run again when some of @lack came back. */
+void request_starve(struct ctx *ctx, struct request *req, enum ctx_lack lack);
 /* The parked request starts over in this iteration, as if it had never been parked. */
 void request_again(struct ctx *ctx, struct request *req);
 /* The reply is set (or there is none): the session layer takes over. */

@@ -23,6 +23,7 @@
 #define SESSION_POLL_COLD      64  /* of those that wait for the disk, tried in one poll */
 #define SESSION_COLD_MS        1
 #define SESSION_SWEEP_MS       100  /* how often time-outs are looked at */
+#define SESSION_RELIEF_MS      10   /* how long room in the hot tier may go unnoticed */
 #define SESSION_EXTRA_REQUESTS 8192 /* beyond one per connection: for pipelined produces */
 #define SESSION_REPLY_SHARE    8    /* 1/8 of the pool is not for receiving */
 
@@ -33,8 +34,9 @@ static void size_frames(struct sessions *s)
 	const uint32_t asked = s->ctx->config->request_bytes_max;
 	size_t block = SL_MIN(pool_block_bytes((size_t)asked + 4), (size_t)1 << POOL_ORDER_MAX);
 
-	s->rx_used_max = pool->bytes - pool->bytes / SESSION_REPLY_SHARE;
-	while (block + block / 2 > s->rx_used_max)
+	/* What is received only goes away when replies find room. */
+	s->ctx->receive_bytes_max = pool->bytes - pool->bytes / SESSION_REPLY_SHARE;
+	while (block + block / 2 > s->ctx->receive_bytes_max)
 		block /= 2;
 	s->frame_bytes_max = (uint32_t)SL_MIN((size_t)asked, block - 4);
 	if (s->frame_bytes_max < asked)
@@ -68,6 +70,8 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 	sl_list_init(&s->idle);
 	sl_list_init(&s->frames);
 	sl_list_init(&s->cold);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&s->starved[i]);
 	sl_list_init(&s->free_conns);
 	sl_list_init(&s->free_requests);
 	for (uint32_t i = 0; i < conns; i++) {
@@ -166,6 +170,8 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	c->is_readable = c->is_writable = true;
 	c->is_eof = c->is_hup = false;
 	c->holder = NULL;
+	c->is_landing = c->is_staged = c->is_head_first = false;
+	c->rx_hint = 0;
 	c->requests_count = 0;
 	c->frame_started_ms = 0;
 	c->tx_bytes = 0;
@@ -177,6 +183,7 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	sl_list_init(&c->ready_link);
 	sl_list_init(&c->frame_link);
 	sl_list_init(&c->cold_link);
+	sl_list_init(&c->starved_link);
 	sl_list_init(&c->requests);
 	sl_list_init(&c->tx);
 	sl_list_push_back(&s->idle, &c->idle_link);
@@ -196,6 +203,7 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 		conn_free_request(s, sl_list_entry(pos, struct request, link));
 	sl_list_for_each_safe(pos, tmp, &c->tx)
 		reply_free(s->ctx, sl_list_entry(pos, struct reply, link));
+	landing_release(s->ctx, &c->landing);
 	pool_put(&s->ctx->pool, c->rx);
 	c->rx = NULL;
 	c->rx_cap = c->rx_head = c->rx_tail = 0;
@@ -206,6 +214,7 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 	sl_list_del(&c->frame_link);
 	sl_list_del(&c->cold_link);
 	sl_list_del(&c->ready_link);
+	sl_list_del(&c->starved_link);
 	sl_list_push_back(&s->free_conns, &c->ready_link);
 	ctx_gauge_add(s->ctx, SL_STAT_connections, -1);
 }
@@ -221,6 +230,12 @@ void conn_cold(struct sessions *s, struct conn *c)
 	sl_list_del(&c->cold_link);
 	c->cold_ms = s->ctx->now_ms + SESSION_COLD_MS;
 	sl_list_push_back(&s->cold, &c->cold_link);
+}
+
+void conn_starve(struct sessions *s, struct conn *c, enum ctx_lack lack)
+{
+	sl_list_del(&c->starved_link);
+	sl_list_push_back(&s->starved[lack], &c->starved_link);
 }
 
 void sessions_event(struct sessions *s, uint32_t index, uint32_t events)
@@ -277,6 +292,44 @@ static unsigned sweep(struct sessions *s)
 	return done;
 }
 
+static bool is_starved(const struct sessions *s, enum ctx_lack lack)
+{
+	return !sl_list_is_empty(&s->starved[lack]) || !sl_list_is_empty(&s->ctx->starved[lack]);
+}
+
+/* All of them in their order: who still gets nothing queues again. */
+static void let_go(struct sessions *s, enum ctx_lack lack)
+{
+	struct request *req;
+	struct conn *c;
+
+	while ((req = sl_list_first(&s->ctx->starved[lack], struct request, done_link))) {
+		sl_list_del(&req->done_link);
+		request_wake(s->ctx, req);
+	}
+	while ((c = sl_list_first(&s->starved[lack], struct conn, starved_link))) {
+		sl_list_del(&c->starved_link);
+		conn_ready(s, c);
+	}
+}
+
+static void relieve(struct sessions *s)
+{
+	/* Room in the tier may also come from readers that let go of chunks, which nobody reports.
+	 */
+	const bool is_due = s->ctx->now_ms >= s->relief_ms;
+
+	for (unsigned i = 0; i < CTX_LACK_NR; i++) {
+		const uint64_t now = ctx_relief(s->ctx, (enum ctx_lack)i);
+
+		if (now != s->relief[i] || (i == CTX_LACK_TIER && is_due))
+			let_go(s, (enum ctx_lack)i);
+		s->relief[i] = now;
+	}
+	if (is_due)
+		s->relief_ms = s->ctx->now_ms + SESSION_RELIEF_MS;
+}
+
 static unsigned take_requests(struct sessions *s)
 {
 	struct ctx *ctx = s->ctx;
@@ -329,9 +382,11 @@ static unsigned take_cold(struct sessions *s)
 
 unsigned sessions_poll(struct sessions *s)
 {
-	unsigned done = take_requests(s) + sweep(s) + take_cold(s);
 	struct sl_list batch;
+	unsigned done;
 
+	relieve(s);
+	done = take_requests(s) + sweep(s) + take_cold(s);
 	/* Take what is ready now; a connection that is still ready afterwards gets its next turn in
 	 * the next poll, so that one greedy client cannot hold the lane. */
 	sl_list_init(&batch);
@@ -362,6 +417,12 @@ int64_t sessions_next_ms(const struct sessions *s)
 	c = sl_list_first(&s->cold, struct conn, cold_link);
 	if (c)
 		next = SL_MIN(next, c->cold_ms);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		if (is_starved(s, (enum ctx_lack)i) &&
+		    s->relief[i] != ctx_relief(s->ctx, (enum ctx_lack)i))
+			return s->ctx->now_ms;
+	if (is_starved(s, CTX_LACK_TIER))
+		next = SL_MIN(next, s->relief_ms);
 	c = sl_list_first(&s->frames, struct conn, frame_link);
 	if (c)
 		next = SL_MIN(next,

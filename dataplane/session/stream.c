@@ -30,6 +30,8 @@ void conn_active(struct sessions *s, struct conn *c)
 void conn_free_request(struct sessions *s, struct request *req)
 {
 	request_release(s->ctx, req);
+	if (sl_list_is_empty(&s->free_requests))
+		ctx_relieve(s->ctx, CTX_LACK_BUFFERS);
 	sl_list_push_back(&s->free_requests, &req->link);
 }
 
@@ -110,7 +112,7 @@ static bool regrow(struct sessions *s, struct conn *c, size_t bytes)
 	uint8_t *rx;
 
 	SL_ASSERT(!c->holder && bytes >= have);
-	rx = s->ctx->pool.used + pool_block_bytes(bytes) <= s->rx_used_max
+	rx = s->ctx->pool.used + pool_block_bytes(bytes) <= s->ctx->receive_bytes_max
 	             ? pool_get(&s->ctx->pool, bytes, &cap)
 	             : NULL;
 	if (!rx) {
@@ -127,8 +129,8 @@ static bool regrow(struct sessions *s, struct conn *c, size_t bytes)
 	return true;
 }
 
-/* Bytes the frame at the head needs with its size; 0 its size has not arrived; -EMSGSIZE refused.
- */
+/* Bytes of the buffer that the frame at the head takes, with its size and without records that
+ * land; 0 its size has not arrived; -EMSGSIZE refused. */
 static ssize_t frame_need(const struct sessions *s, const struct conn *c)
 {
 	int32_t size;
@@ -138,27 +140,54 @@ static ssize_t frame_need(const struct sessions *s, const struct conn *c)
 	size = (int32_t)sl_load_be32(c->rx + c->rx_head);
 	if (size < STREAM_FRAME_MIN || (uint32_t)size > s->frame_bytes_max)
 		return -EMSGSIZE;
-	return (ssize_t)size + 4;
+	return (ssize_t)size + 4 - (c->is_landing ? (ssize_t)c->landing.bytes : 0);
 }
 
-/* Makes room behind rx_tail.  Return: 0; -EAGAIN no memory now; -EMSGSIZE close. */
+static bool is_complete(const struct conn *c, size_t need)
+{
+	return c->rx_tail - c->rx_head >= need &&
+	       (!c->is_landing || c->landing.got == c->landing.bytes);
+}
+
+static int regrow_or_starve(struct sessions *s, struct conn *c, size_t want)
+{
+	if (regrow(s, c, want))
+		return 0;
+	conn_starve(s, c, CTX_LACK_BUFFERS);
+	return -EAGAIN;
+}
+
+/* Makes room behind rx_tail.  Return: 0; -EAGAIN starved; -EMSGSIZE close. */
 static int make_room(struct sessions *s, struct conn *c)
 {
-	size_t have = c->rx_tail - c->rx_head;
 	size_t want = SL_MAX(STREAM_RX_MIN, SL_MIN(c->rx_hint, STREAM_RX_STEP));
+	size_t have;
 	ssize_t need;
+	int rc;
 
 	if (!c->rx)
-		return regrow(s, c, want) ? 0 : -EAGAIN;
+		return regrow_or_starve(s, c, c->is_head_first ? CONN_LAND_RX_BYTES : want);
 	need = frame_need(s, c);
 	if (need < 0)
 		return (int)need;
-	if ((size_t)need > c->rx_cap) {
+	if (need > 0 && conn_may_land(c)) {
+		rc = conn_land(s, c, (size_t)need - 4);
+		if (rc < 0)
+			return rc;
+		need = frame_need(s, c);
+	}
+	have = c->rx_tail - c->rx_head;
+	if (conn_may_land(c)) {
+		/* Its head is all that is needed so far. */
+		need = SL_MIN(need, (ssize_t)(have + CONN_LAND_AHEAD_BYTES));
+	} else if (c->is_landing) {
+		need += CONN_LAND_AHEAD_BYTES;
+	} else if ((size_t)need > c->rx_cap) {
 		/* Length fields size no memory on their own: past the first step a buffer at most
 		 * doubles what has really arrived. */
 		want = SL_MIN((size_t)need, SL_MAX(STREAM_RX_STEP, 2 * have));
 		if (want > c->rx_cap)
-			return regrow(s, c, want) ? 0 : -EAGAIN;
+			return regrow_or_starve(s, c, want);
 	}
 	if (c->rx_head > 0 && (c->rx_tail == c->rx_cap || c->rx_head + (size_t)need > c->rx_cap)) {
 		/* copy: a frame's beginning, so that the frame is contiguous */
@@ -175,7 +204,26 @@ static bool has_frame(const struct sessions *s, const struct conn *c)
 {
 	ssize_t need = c->rx ? frame_need(s, c) : 0;
 
-	return need > 0 && (size_t)need <= c->rx_tail - c->rx_head;
+	return need > 0 && is_complete(c, (size_t)need);
+}
+
+/* Receives what make_room() has made room for.  Return: bytes, 0 the end of the stream, or -errno.
+ */
+static ssize_t receive_some(struct sessions *s, struct conn *c, size_t *asked)
+{
+	const ssize_t need = frame_need(s, c);
+	const size_t have = c->rx_tail - c->rx_head;
+	size_t left = need > 0 && (size_t)need > have ? (size_t)need - have : 0;
+	ssize_t n;
+
+	*asked = conn_land_room(c, c->rx_cap - c->rx_tail, left);
+	ctx_count(s->ctx, SL_STAT_recv_calls, 1);
+	if (c->is_landing && c->landing.got < c->landing.bytes)
+		return conn_land_recv(c, *asked, STREAM_TURN_RECV, asked);
+	n = c->io.ops->recv(&c->io, c->rx + c->rx_tail, *asked);
+	if (n > 0)
+		c->rx_tail += (size_t)n;
+	return n;
 }
 
 /* Receives until a turn's share is used or nothing is left.  Return: 0 or a reason to close. */
@@ -186,18 +234,14 @@ static int receive(struct sessions *s, struct conn *c)
 	/* Run what is complete before reading on. */
 	while (c->is_readable && got < STREAM_TURN_RECV && !has_frame(s, c)) {
 		int rc = make_room(s, c);
+		size_t asked;
 		ssize_t n;
 
-		if (rc == -EAGAIN) {
-			conn_ready(s, c);
-			return 0;
-		}
+		if (rc == -EAGAIN)
+			break;
 		if (rc < 0)
 			return rc;
-		size_t room = c->rx_cap - c->rx_tail;
-
-		n = c->io.ops->recv(&c->io, c->rx + c->rx_tail, room);
-		ctx_count(s->ctx, SL_STAT_recv_calls, 1);
+		n = receive_some(s, c, &asked);
 		if (n == -EAGAIN) {
 			c->is_readable = false;
 			break;
@@ -209,11 +253,10 @@ static int receive(struct sessions *s, struct conn *c)
 			c->is_readable = false;
 			break;
 		}
-		c->rx_tail += (size_t)n;
 		got += (size_t)n;
 		/* Less than asked for means empty: what comes later is a new edge (epoll(7)), but
 		 * the end of the stream may have been part of this one. */
-		if ((size_t)n < room && !c->is_hup)
+		if ((size_t)n < asked && !c->is_hup)
 			c->is_readable = false;
 	}
 	if (got > 0) {
@@ -242,9 +285,15 @@ static bool take_result(struct sessions *s, struct conn *c, struct request *req,
 		c->holder = req->state == REQUEST_PARKED_PRODUCE ? NULL : req;
 		break;
 	case REQUEST_WAIT:
+	case REQUEST_WAIT_TIER:
 		/* A produce that has appended no longer needs its frame. */
 		if (req->state != REQUEST_PARKED_PRODUCE)
 			c->holder = req;
+		request_starve(s->ctx, req,
+		               result == REQUEST_WAIT ? CTX_LACK_BUFFERS : CTX_LACK_TIER);
+		break;
+	case REQUEST_AGAIN:
+		c->holder = req;
 		request_wake(s->ctx, req);
 		break;
 	case REQUEST_CLOSE:
@@ -261,8 +310,7 @@ static void settle_rx(struct sessions *s, struct conn *c)
 		drop_rx(s, c);
 }
 
-/* Return: false when nothing may start now. */
-static bool may_start(const struct sessions *s, const struct conn *c, const uint8_t *frame)
+bool conn_may_start(const struct sessions *s, const struct conn *c, const uint8_t *frame)
 {
 	const bool is_produce = sl_load_be16(frame) == SL_API_PRODUCE;
 	const struct request *last;
@@ -281,9 +329,10 @@ static int start_frame(struct sessions *s, struct conn *c, size_t frame_bytes)
 {
 	struct request *req = sl_list_first(&s->free_requests, struct request, link);
 
-	if (!req || !may_start(s, c, c->rx + c->rx_head + 4)) {
-		if (!req)
-			conn_ready(s, c);
+	if (!conn_may_start(s, c, c->rx + c->rx_head + 4))
+		return 0;
+	if (!req) {
+		conn_starve(s, c, CTX_LACK_BUFFERS);
 		return 0;
 	}
 	sl_list_del(&req->link);
@@ -291,6 +340,7 @@ static int start_frame(struct sessions *s, struct conn *c, size_t frame_bytes)
 	req->state = REQUEST_RUNNING;
 	req->frame = c->rx + c->rx_head + 4;
 	req->frame_bytes = (uint32_t)frame_bytes;
+	req->landing = c->is_landing ? &c->landing : NULL;
 	req->conn_index = c->index;
 	req->conn_gen = c->gen;
 	req->seq = c->next_seq++;
@@ -304,7 +354,9 @@ static int start_frame(struct sessions *s, struct conn *c, size_t frame_bytes)
 	c->requests_count++;
 	c->requests_total++;
 	c->rx_head += frame_bytes + 4;
-	c->rx_hint = frame_bytes + 4;
+	c->rx_hint = frame_bytes + 4 + c->landing.bytes;
+	c->is_head_first = c->is_head_first && c->rx_hint >= CONN_HEAD_FIRST_BYTES;
+	c->is_landing = c->is_staged = false;
 	return take_result(s, c, req, request_run(s->ctx, req)) ? 1 : -1;
 }
 
@@ -332,7 +384,7 @@ static bool run_frames(struct sessions *s, struct conn *c)
 			conn_close(s, c, SL_STAT_closed_frame_size);
 			return false;
 		}
-		if (need == 0 || have < (size_t)need) {
+		if (need == 0 || !is_complete(c, (size_t)need)) {
 			time_frame(s, c, have > 0 && !c->holder);
 			settle_rx(s, c);
 			return true;
@@ -357,13 +409,15 @@ static bool can_read(const struct sessions *s, const struct conn *c)
 
 static bool can_run(const struct sessions *s, const struct conn *c)
 {
-	return has_frame(s, c) && may_start(s, c, c->rx + c->rx_head + 4);
+	return has_frame(s, c) && conn_may_start(s, c, c->rx + c->rx_head + 4);
 }
 
 void conn_serve(struct sessions *s, struct conn *c)
 {
 	int rc = 0;
 
+	/* An event came first: whatever it was, a new try does no harm. */
+	sl_list_del(&c->starved_link);
 	if (!flush_done(s, c) || !send_queue(s, c))
 		return;
 	if (can_read(s, c))
@@ -385,6 +439,8 @@ void conn_serve(struct sessions *s, struct conn *c)
 		return;
 	}
 	/* The queue that kept a frame from being run may be gone by now, and no event tells. */
+	if (!sl_list_is_empty(&c->starved_link))
+		return;
 	if ((can_read(s, c) && !c->is_eof) || can_run(s, c))
 		conn_ready(s, c);
 }

@@ -270,10 +270,13 @@ void hotlog_drop(struct sl_log *log, struct segment *seg)
 
 void sl_log_cool(struct sl_log *log)
 {
-	SL_ASSERT(!log->is_sync_running && (log->error || log->unwritten == 0));
+	SL_ASSERT(!log->is_sync_running);
 	if (!log->hot)
 		return;
 	sl_log_unreserve(log);
+	/* Its disk failed elsewhere: nothing may vouch for what is left in the files. */
+	if (log->unwritten > 0 && !log->error)
+		(void)log_fail(log, -EIO, "drop what was not written");
 	for (uint32_t i = 0; i < log->segments_count; i++)
 		hotlog_drop(log, log->segments[i]);
 	SL_ASSERT(log->unwritten == 0);

@@ -102,6 +102,8 @@ struct fx *fx_create(void)
 	ctx->dirs.wake_fd = fx->host_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sl_list_init(&ctx->done);
 	sl_list_init(&ctx->runnable);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&ctx->starved[i]);
 	sl_list_init(&ctx->partitions);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
@@ -127,6 +129,8 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
+static void give_back_hogs(struct fx *fx);
+
 void fx_destroy(struct fx *fx)
 {
 	struct ctx *ctx = &fx->ctx;
@@ -134,6 +138,8 @@ void fx_destroy(struct fx *fx)
 	for (uint32_t i = 0; i < fx->requests_count; i++)
 		if (fx->requests[i].state != REQUEST_FREE)
 			fx_release(fx, &fx->requests[i]);
+	if (fx->hot)
+		give_back_hogs(fx);
 	partition_stop(ctx);
 	writer_destroy(ctx->writer);
 	cr_expect(ctx->pool.used == 0, "%zu bytes of the pool leaked", ctx->pool.used);
@@ -145,6 +151,8 @@ void fx_destroy(struct fx *fx)
 		free(p->slot);
 		free(p);
 	}
+	sl_hot_destroy(fx->hot);
+	free(fx->hogs);
 	image_destroy(fx->image);
 	sl_codec_ctx_destroy(ctx->codec);
 	free(ctx->control_parked);
@@ -225,6 +233,7 @@ struct topic *fx_topic(struct fx *fx, const char *name, int32_t count,
 		                           .partition = i,
 		                           .topic_id = t->id,
 		                           .config = t->config.log,
+		                           .hot = fx->ctx.hot,
 		                           .now_ms = FX_WALL_MS};
 		struct sl_log_recovery report;
 
@@ -254,6 +263,42 @@ struct topic *fx_foreign_topic(struct fx *fx, const char *name, int32_t leader)
 struct partition *fx_partition(struct topic *t, int32_t index)
 {
 	return t->partitions[index].partition;
+}
+
+/* ---- Hot tier ---- */
+
+static void give_back_hogs(struct fx *fx)
+{
+	while (fx->hogs_count > 0)
+		sl_hot_put(fx->ctx.hot, fx->hogs[--fx->hogs_count]);
+}
+
+static void take_hogs(struct fx *fx)
+{
+	const struct sl_hot_key key = {.topic_id = {{1}}};
+	struct sl_hot_chunk *c;
+
+	while ((c = sl_hot_get(fx->ctx.hot, &key, NULL, 0, 1, SL_HOT_CHUNK_BYTES_MIN))) {
+		cr_assert(fx->hogs_count < FX_HOGS);
+		sl_hot_commit(fx->ctx.hot, c, 1);
+		fx->hogs[fx->hogs_count++] = c;
+	}
+}
+
+void fx_tier(struct fx *fx, bool is_full)
+{
+	const struct sl_hot_opts opts = {.bytes = SL_HOT_BYTES_MIN, .slices = 1, .numa_node = -1};
+	const struct sl_hot_pool_ops ops = {.forget = sl_log_forget};
+
+	if (!fx->hot) {
+		cr_assert(sl_hot_create(&fx->hot, &opts) == 0);
+		fx->ctx.hot = sl_hot_pool(fx->hot, 0);
+		sl_hot_pool_set_ops(fx->ctx.hot, &ops);
+		fx->hogs = calloc(FX_HOGS, sizeof(struct sl_hot_chunk *));
+	}
+	give_back_hogs(fx);
+	if (is_full)
+		take_hogs(fx);
 }
 
 /* ---- Group commit ---- */
@@ -320,10 +365,10 @@ int64_t fx_append(struct fx *fx, struct partition *p, uint32_t value_bytes)
 	struct fx_batch b = {.value_bytes = value_bytes};
 	struct sl_records r = fx_records(&b);
 	struct sl_log_append io = {0};
-	bool is_duplicate;
+	enum sl_kerr kerr;
 
 	cr_assert(partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, &io,
-	                           &is_duplicate) == SL_KERR_NONE);
+	                           &kerr) == PARTITION_APPENDED);
 	free((void *)(uintptr_t)r.p);
 	return io.base_offset;
 }

@@ -13,12 +13,14 @@
 #include "partition/partition.h"
 #include "partition/writer.h"
 #include "request/request.h"
+#include "sluice/store/hot.h"
 #include "sluice/wire/batch.h"
 
 #define FX_NODE       100 /* of lane 0, which is the one under test; lane 1 is 101 */
 #define FX_WALL_MS    INT64_C(1760000000000)
 #define FX_REQUESTS   16
 #define FX_PARTITIONS 64
+#define FX_HOGS       (SL_HOT_BYTES_MIN / SL_HOT_CHUNK_BYTES_MIN)
 
 struct fx {
 	struct ctx ctx;
@@ -38,6 +40,9 @@ struct fx {
 	_Atomic int pwrite_error; /* -errno of every append from now on */
 	_Atomic int sync_error;
 	_Atomic int syncs;
+	struct sl_hot *hot;         /* Owned; NULL: logs go through the page cache */
+	struct sl_hot_chunk **hogs; /* Owned; what fx_tier() took away */
+	uint32_t hogs_count;
 	int gate_fd; /* -1, or an eventfd that each sync waits for */
 };
 
@@ -56,6 +61,10 @@ struct topic *fx_foreign_topic(struct fx *fx, const char *name, int32_t leader);
 
 /* Replaces the writer, which is a thread because of the faulty file operations. */
 void fx_writer(struct fx *fx, uint32_t depth);
+/* Logs that are opened from now on have a hot tier: @is_full takes all of its free memory away, as
+ * bytes do that are not on disk; false gives it back. */
+void fx_tier(struct fx *fx, bool is_full);
+
 /* Runs syncs until none is under way, as the lane's loop would. */
 void fx_settle(struct fx *fx);
 /* Waits until the writer has written wake_fd. */

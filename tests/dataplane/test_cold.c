@@ -141,22 +141,39 @@ Test(cold, sends_up_to_what_is_missing)
 	cr_expect(stat_of(SL_STAT_cold_waits) == 0);
 }
 
+/* Reads the first 24 windows @step bytes at a time. */
+static void read_on(uint32_t step)
+{
+	for (uint64_t pos = 0; pos < 24 * COLD_WINDOW_BYTES; pos += step) {
+		if (ready(pos, step) < step)
+			for (uint64_t p = pos; p < pos + step; p += 4096)
+				wait_for(p);
+		sent(pos, step);
+	}
+}
+
 Test(cold, reads_ahead_and_drops_behind)
 {
 	evict();
-	for (uint64_t pos = 0; pos < 24 * COLD_WINDOW_BYTES; pos += COLD_WINDOW_BYTES / 2) {
-		const uint32_t half = (uint32_t)COLD_WINDOW_BYTES / 2;
-
-		if (ready(pos, half) < half)
-			for (uint64_t p = pos; p < pos + half; p += 4096)
-				wait_for(p);
-		sent(pos, half);
-	}
+	read_on((uint32_t)COLD_WINDOW_BYTES / 2);
 	cr_expect(stat_of(SL_STAT_cold_reads) == 29, "%llu: the reader is in the 25th, and 4 ahead",
 	          (unsigned long long)stat_of(SL_STAT_cold_reads));
 	cr_expect(stat_of(SL_STAT_cold_drops) == 9);
 	cr_expect(!is_there(0) && !is_there(8 * COLD_WINDOW_BYTES), "dropped");
 	cr_expect(is_there(10 * COLD_WINDOW_BYTES), "a slow socket may still need it");
+}
+
+Test(cold, drops_every_window_of_a_reader_that_takes_several_at_once)
+{
+	evict();
+	for (uint64_t i = 0; i < 28; i++) {
+		/* Whoever asked for them: the table knows of all. */
+		(void)ready(i * COLD_WINDOW_BYTES, (uint32_t)COLD_WINDOW_BYTES);
+		wait_for((i + 1) * COLD_WINDOW_BYTES - 1);
+	}
+	read_on(2 * (uint32_t)COLD_WINDOW_BYTES);
+	cr_expect(stat_of(SL_STAT_cold_drops) == 9, "%llu",
+	          (unsigned long long)stat_of(SL_STAT_cold_drops));
 }
 
 Test(cold, leaves_alone_what_was_there_before)

@@ -68,10 +68,10 @@ static void append_at(struct fx *fx, struct partition *p, int64_t timestamp)
 	const struct fx_batch b = {.timestamp = timestamp, .records = 2};
 	struct sl_records r = fx_records(&b);
 	struct sl_log_append io = {0};
-	bool is_duplicate;
+	enum sl_kerr kerr;
 
 	cr_assert(partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, &io,
-	                           &is_duplicate) == SL_KERR_NONE);
+	                           &kerr) == PARTITION_APPENDED);
 	free((void *)(uintptr_t)r.p);
 }
 

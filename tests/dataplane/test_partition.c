@@ -40,9 +40,10 @@ static enum sl_kerr append_with(struct fx *fx, struct partition *p, const struct
                                 struct sl_log_append *io, bool *is_duplicate)
 {
 	struct sl_records r = fx_records(b);
-	enum sl_kerr kerr = partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, io,
-	                                     is_duplicate);
+	enum sl_kerr kerr;
 
+	*is_duplicate = partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, io,
+	                                 &kerr) == PARTITION_DUPLICATE;
 	free((void *)(uintptr_t)r.p);
 	return kerr;
 }
@@ -520,5 +521,73 @@ Test(partition, configure_reaches_the_log_and_its_flush_mode)
 	fx_append(fx, p, 1);
 	wait_init(&wait, 1);
 	cr_expect(!partition_wait_sync(&fx->ctx, p, &wait.w));
+	fx_destroy(fx);
+}
+
+/* ---- The end of the log, reserved ---- */
+
+static bool give_way(struct ctx *ctx, struct reservation *r)
+{
+	(void)ctx;
+	return r->memory != NULL;
+}
+
+static struct partition *with_tier(struct fx *fx)
+{
+	fx_tier(fx, false);
+	return fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+}
+
+static enum partition_outcome append_there(struct fx *fx, struct partition *p,
+                                           const struct fx_batch *b, struct reservation *r,
+                                           enum sl_kerr *kerr)
+{
+	struct sl_records records = fx_records(b);
+	struct sl_log_append io = {0};
+
+	cr_assert(partition_reserve(&fx->ctx, p, (size_t)records.len, r) == 0);
+	cr_expect(p->reservation == r && p->refs == 2);
+	memcpy(r->memory, records.p, (size_t)records.len);
+	free((void *)(uintptr_t)records.p);
+	return partition_append(&fx->ctx, p, r->memory, (size_t)records.len, &io, kerr);
+}
+
+Test(partition, takes_reserved_memory_back_with_the_append_that_ends_in_it)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = with_tier(fx);
+	struct fx_batch b = {.value_bytes = 100, .has_producer = true, .producer_id = 1};
+	struct reservation r = {.displace = give_way};
+	static const enum partition_outcome outcomes[] = {PARTITION_APPENDED, PARTITION_DUPLICATE,
+	                                                  PARTITION_REFUSED};
+	enum sl_kerr kerr;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(outcomes); i++) {
+		b.base_sequence = i == 2 ? 5 : 0;
+		cr_expect(append_there(fx, p, &b, &r, &kerr) == outcomes[i]);
+		cr_expect(kerr == (i == 2 ? SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER : SL_KERR_NONE));
+		cr_expect(!p->reservation && !r.partition && p->refs == 1);
+	}
+	cr_expect(sl_log_end(p->log) == 1);
+	fx_destroy(fx);
+}
+
+Test(partition, lends_the_end_of_its_log_to_one_at_a_time)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = with_tier(fx);
+	struct reservation first = {.displace = give_way}, second = {.displace = give_way};
+
+	cr_assert(partition_reserve(&fx->ctx, p, 1000, &first) == 0);
+	cr_expect(!partition_is_contested(&fx->ctx, p));
+	cr_expect(partition_reserve(&fx->ctx, p, 1000, &second) == -EBUSY);
+	cr_expect(partition_is_contested(&fx->ctx, p));
+	partition_unreserve(&fx->ctx, &first);
+	partition_unreserve(&fx->ctx, &first);
+	cr_expect(partition_reserve(&fx->ctx, p, 1000, &second) == 0);
+	cr_expect(fx_append(fx, p, 10) == 0, "whoever appends does not wait");
+	cr_expect(!second.partition && p->refs == 1);
+	partition_dir_offline(&fx->ctx, 0, -EIO);
+	cr_expect(partition_reserve(&fx->ctx, p, 1000, &first) < 0);
 	fx_destroy(fx);
 }

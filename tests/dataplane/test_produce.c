@@ -275,6 +275,121 @@ Test(produce, appends_once_when_the_pool_is_full_for_the_reply)
 	fx_destroy(fx);
 }
 
+/* ---- A partition that has to wait ---- */
+
+static bool has_room;
+
+static bool move_away(struct ctx *ctx, struct reservation *r)
+{
+	(void)ctx;
+	(void)r;
+	return has_room;
+}
+
+/* A request of two partitions that has run: the first is appended, the second's place is taken. */
+struct stuck {
+	struct fx *fx;
+	struct topic *topic;
+	struct reservation place;
+	struct produce_args args;
+	struct request *req;
+};
+
+static void stuck_init(struct stuck *s, int16_t acks, const struct topic_config *config)
+{
+	*s = (struct stuck){.fx = fx_create(),
+	                    .place.displace = move_away,
+	                    .args = {.name = "t", .acks = acks, .timeout_ms = 1000}};
+	fx_tier(s->fx, false);
+	s->topic = fx_topic(s->fx, "t", 2, config);
+	has_room = false;
+	cr_assert(partition_reserve(&s->fx->ctx, fx_partition(s->topic, 1), 1000, &s->place) == 0);
+	s->args.records = records(10);
+	s->args.second = records(20);
+	s->req = request_of(s->fx, 9, &s->args);
+	for (int i = 0; i < 3; i++) {
+		cr_assert(fx_run(s->fx, s->req) == REQUEST_WAIT);
+		cr_expect(sl_log_end(fx_partition(s->topic, 0)->log) == 1, "appended once");
+		cr_expect(sl_log_end(fx_partition(s->topic, 1)->log) == 0);
+	}
+	cr_expect(fx_run_woken(s->fx) == -1, "no reason to run again yet");
+}
+
+static void stuck_fini(struct stuck *s)
+{
+	fx_release(s->fx, s->req);
+	partition_unreserve(&s->fx->ctx, &s->place);
+	free_records(s->args.records);
+	free_records(s->args.second);
+	fx_destroy(s->fx);
+}
+
+Test(produce, goes_on_with_the_partition_that_had_to_wait)
+{
+	for (int16_t acks = -1; acks <= 1; acks++) {
+		struct topic_config config = fx_config();
+		struct sl_produce_resp resp;
+		struct stuck s;
+
+		/* A batch that has been stamped would not pass the check again. */
+		config.is_log_append_time = true;
+		stuck_init(&s, acks, &config);
+		fx_settle(s.fx);
+		cr_expect(fx_run_woken(s.fx) == -1, "one of two is durable");
+		has_room = true;
+		s.fx->ctx.wall_ms += 5;
+		cr_expect(fx_run(s.fx, s.req) == (acks == -1  ? REQUEST_PARK
+		                                  : acks == 0 ? REQUEST_NO_REPLY
+		                                              : REQUEST_REPLY));
+		cr_expect(sl_log_end(fx_partition(s.topic, 0)->log) == 1);
+		cr_expect(sl_log_end(fx_partition(s.topic, 1)->log) == 1);
+		cr_expect(!s.place.partition, "it was displaced");
+		if (acks == -1) {
+			cr_expect(s.req->waits_left == 1);
+			fx_settle(s.fx);
+			cr_expect(fx_run_woken(s.fx) == REQUEST_REPLY);
+		}
+		if (acks != 0) {
+			response_of(s.fx, s.req, &resp);
+			for (int i = 0; i < 2; i++) {
+				cr_expect(first(&resp)[i].error_code == 0);
+				cr_expect(first(&resp)[i].base_offset == 0);
+				cr_expect(first(&resp)[i].log_append_time_ms == FX_WALL_MS);
+			}
+		}
+		cr_expect(fx_stat(s.fx, SL_STAT_produces_staged) == 1);
+		stuck_fini(&s);
+	}
+}
+
+Test(produce, is_told_that_a_partition_left_while_another_had_to_wait)
+{
+	struct sl_produce_resp resp;
+	struct partition *gone;
+	struct stuck s;
+
+	stuck_init(&s, -1, NULL);
+	gone = fx_partition(s.topic, 0);
+	partition_detach(&s.fx->ctx, gone);
+	has_room = true;
+	cr_expect(fx_run(s.fx, s.req) == REQUEST_PARK);
+	fx_settle(s.fx);
+	cr_expect(fx_run_woken(s.fx) == REQUEST_REPLY);
+	response_of(s.fx, s.req, &resp);
+	cr_expect(first(&resp)[0].error_code == SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	cr_expect(first(&resp)[1].error_code == 0);
+	stuck_fini(&s);
+}
+
+Test(produce, leaves_no_waiter_behind_when_it_ends_before_its_last_partition)
+{
+	struct stuck s;
+
+	stuck_init(&s, -1, NULL);
+	cr_expect(!sl_list_is_empty(&fx_partition(s.topic, 0)->sync_waiters));
+	stuck_fini(&s);
+}
+
 Test(produce, refuses_what_it_cannot_find)
 {
 	struct fx *fx = fx_create();

@@ -72,6 +72,8 @@ struct world {
 	uint64_t answers;
 };
 
+static uint64_t landed, displaced, stalled; /* in all runs */
+
 static uint64_t roll(struct world *w, uint64_t below)
 {
 	uint64_t z = w->rng += UINT64_C(0x9e3779b97f4a7c15);
@@ -127,7 +129,8 @@ static void ask_produce(struct world *w, struct client *c)
 	static const int16_t acks[] = {-1, -1, -1, 1, 0};
 	static const int32_t timeouts[] = {0, 30, 30000};
 	const struct fx_batch b = {
-		.value_bytes = (uint32_t)(roll(w, 8) ? roll(w, 300) : roll(w, 60000))};
+		.value_bytes = (uint32_t)(roll(w, 8) ? roll(w, 300)
+	                                             : roll(w, roll(w, 2) ? 60000 : 250000))};
 	struct sl_produce_req_topic_data_partition_data part = {
 		.index = (int32_t)roll(w, PARTITIONS), .records = fx_records(&b)};
 	struct sl_produce_req_topic_data topic = {
@@ -574,6 +577,11 @@ static void machine_step(struct world *w)
 		if (roll(w, 3) == 0)
 			fx_settle(w->d.fx);
 		break;
+	case 8:
+		/* The hot tier: mostly room, sometimes none. */
+		if (w->d.fx->hot)
+			fx_tier(w->d.fx, roll(w, 4) == 0);
+		break;
 	default:
 		ctx->now_ms += (int64_t)roll(w, 20);
 		break;
@@ -596,6 +604,8 @@ static void begin(struct world *w, uint64_t seed)
 	w->d.fx->config.frame_ms = w->is_timed ? 300 : INT32_MAX;
 	w->d.fx->config.idle_ms = w->is_timed ? 500 : INT32_MAX;
 	w->d.fx->config.control_grace_ms = w->is_timed ? 100 : INT32_MAX;
+	if (seed % 4)
+		fx_tier(w->d.fx, false);
 	w->topic = fx_topic(w->d.fx, "t", PARTITIONS, NULL);
 	/* Half of the runs have to do with what is left of the first 7 MiB, or with less. */
 	for (unsigned i = 0; seed % 2 && i < SL_ARRAY_SIZE(w->held_long); i++)
@@ -629,6 +639,8 @@ static void finish(struct world *w)
 	for (unsigned i = 0; i < SL_ARRAY_SIZE(w->held_long); i++)
 		pool_put(&ctx->pool, w->held_long[i]);
 	release(w);
+	if (w->d.fx->hot)
+		fx_tier(w->d.fx, false);
 	if (!w->d.lane_end)
 		duplex_attach(&w->d);
 	for (unsigned n = 0; n < LAST_ROUNDS && !is_all_answered(w); n++) {
@@ -664,6 +676,9 @@ static void end(struct world *w)
 		w->pending_count = 0;
 	}
 	must(w, duplex_stat(&w->d, SL_STAT_connections) == 0, "a connection is left");
+	landed += duplex_stat(&w->d, SL_STAT_produces_landed);
+	displaced += duplex_stat(&w->d, SL_STAT_landings_displaced);
+	stalled += duplex_stat(&w->d, SL_STAT_hot_exhausted);
 	duplex_close(&w->d);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		free(w->clients[i].out);
@@ -699,4 +714,8 @@ Test(random, clients_and_control_do_anything, .timeout = 300)
 	}
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		run_seed(seed);
+	cr_expect(landed > SEEDS && displaced > 0 && stalled > SEEDS,
+	          "%llu landed, %llu displaced, %llu stalls show little",
+	          (unsigned long long)landed, (unsigned long long)displaced,
+	          (unsigned long long)stalled);
 }

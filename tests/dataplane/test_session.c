@@ -41,6 +41,8 @@ static void setup(void)
 	ctx.now_ms = 1000000;
 	sl_list_init(&ctx.done);
 	sl_list_init(&ctx.runnable);
+	for (unsigned i = 0; i < CTX_LACK_NR; i++)
+		sl_list_init(&ctx.starved[i]);
 	sl_list_init(&ctx.partitions);
 	sl_list_init(&ctx.dirty);
 	sl_list_init(&ctx.released);

@@ -69,6 +69,39 @@ Test(stream, answers_requests_that_fill_the_buffers)
 	duplex_close(&d);
 }
 
+Test(stream, rests_while_the_pool_is_empty_and_goes_on_when_memory_comes_back)
+{
+	void *blocks[64];
+	unsigned count = 0;
+	uint8_t p[64];
+	struct duplex d;
+	int fds[2];
+	size_t cap;
+
+	duplex_open(&d, 8 << 20);
+	for (size_t bytes = 8 << 20; bytes >= 512; bytes /= 2)
+		while (count < SL_ARRAY_SIZE(blocks) &&
+		       (blocks[count] = pool_get(&d.fx->ctx.pool, bytes, &cap)))
+			count++;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = duplex_client(&d);
+		duplex_write(&d, fds[i], p, duplex_frame(p, SL_API_API_VERSIONS, 0, i, 0));
+	}
+	duplex_settle(&d);
+	cr_expect(duplex_stat(&d, SL_STAT_buffer_exhausted) == 2, "they wait, they do not poll");
+	cr_expect(sessions_next_ms(d.sessions) > d.fx->ctx.now_ms, "the lane may sleep");
+	while (count > 0)
+		pool_put(&d.fx->ctx.pool, blocks[--count]);
+	cr_expect(sessions_next_ms(d.sessions) == d.fx->ctx.now_ms);
+	duplex_settle(&d);
+	for (int i = 0; i < 2; i++) {
+		cr_expect(duplex_read(&d, fds[i]) == i);
+		close(fds[i]);
+	}
+	duplex_settle(&d);
+	duplex_close(&d);
+}
+
 Test(stream, refuses_at_once_a_frame_that_no_buffer_can_hold)
 {
 	uint8_t p[4];

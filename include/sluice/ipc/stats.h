@@ -31,6 +31,9 @@ X(requests_fetch, C, "Fetch requests") \
 X(requests_metadata, C, "Metadata requests") \
 X(requests_forwarded, C, "requests forwarded to the control process") \
 X(produce_failed, C, "partitions of Produce requests answered with an error") \
+X(produces_landed, C, "Produce requests whose records were received straight into the log") \
+X(produces_staged, C, "Produce requests whose records were received in a buffer") \
+X(landings_displaced, C, "times records on their way into the log gave way to another append") \
 X(fetch_failed, C, "partitions of Fetch requests answered with an error") \
 X(batches_in, C, "record batches appended") \
 X(messages_in, C, "records appended") \
@@ -61,6 +64,7 @@ X(produces_parked, G, "produce requests waiting for durability") \
 X(control_parked, G, "requests waiting for the control process") \
 X(buffer_bytes_used, G, "bytes of lane.buffer.bytes in use") \
 X(buffer_exhausted, C, "times a connection had to wait for buffer memory") \
+X(hot_exhausted, C, "times a connection had to wait for room in the hot tier") \
 X(ring_full, C, "times the ring to the control process was full") \
 X(partitions, G, "partitions served") \
 X(partitions_offline, G, "partitions whose log dir failed") \

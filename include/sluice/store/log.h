@@ -273,8 +273,9 @@ uint64_t sl_log_unwritten(const struct sl_log *log);
 /**
  * sl_log_cool() - give every chunk back to the pool, so that another thread may close the log
  *
- * What is not written yet is lost, so sl_log_unwritten() is 0 before, unless the log has failed.
- * The log goes on through the page cache.  Context: owner, with no sync under way.
+ * What is not written yet is lost, and an error of the log: sl_log_unwritten() is 0 before, unless
+ * the disk has failed.  The log goes on through the page cache. Context: owner, with no sync under
+ * way.
  */
 void sl_log_cool(struct sl_log *log);
 /* For struct sl_hot_pool_ops.forget: chunks belong to logs. */
