@@ -1,58 +1,113 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the profiles of sluice-bench share: options, threads that run for a set time, JSON output.
+/*
+ * What the limits of sluice-bench share: options, threads that are pinned and run for a set time,
+ * connected sockets, recycled huge pages, and the one line of JSON.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
-#include <stdatomic.h>
-
 #include "sluice/base/base.h"
 #include "sluice/base/hist.h"
 
-#define BENCH_THREADS_MAX 64
+#define BENCH_CONNECTIONS_MAX 1024
+#define BENCH_IN_FLIGHT_MAX   4096
+#define BENCH_THREADS_MAX     16
+#define BENCH_REQUEST_MAX     ((size_t)16 << 20)
 
 struct bench_opts {
-	const char *host;
-	uint16_t port;
-	const char *topic;
-	double seconds; /* measured, after a warm-up of a fifth of it */
+	double seconds; /* measured, after the warm-up */
+	double warmup_seconds;
+	double rate; /* requests per second; nats-publish: 0 is flat out */
+	size_t request_bytes;
+	size_t answer_bytes;
+	size_t piece_bytes; /* of one sendfile */
+	size_t block_bytes; /* of one producer's durable write */
+	size_t file_bytes; /* of the file or the pages that are worked on; 0: the limit's own choice
+	                    */
 	int connections;
-	int partitions;
-	int record_bytes;
-	int batch_bytes;
-	int in_flight; /* requests per connection */
-	int acks;
-	double rate;     /* records per second (e2e) */
-	const char *dir; /* folder for the disk limit */
+	int threads; /* client side; 0: one per cpu that is not the server's, at most connections */
+	int in_flight;   /* requests per connection */
+	int producers;   /* of the durable limit */
+	int groups;      /* durable writes in flight; 0: 1 to 4 are tried and the best is shown */
+	int spin_us;     /* how long the round-trip server polls before it sleeps */
+	const char *dir; /* folder on the disk that is measured; NULL: memory */
+	bool cold;       /* the file is not in the page cache */
+	uint16_t port;   /* of a NATS server */
 };
 
-/* One profile each.  Prints one JSON object on standard output.  Return: 0 or -errno. */
-int bench_produce(const struct bench_opts *o);
-int bench_fetch(const struct bench_opts *o);
-int bench_e2e(const struct bench_opts *o);
-/* The machine's own limits: loopback TCP, sendfile, TCP round trip, fdatasync. */
-int bench_limits(const struct bench_opts *o);
-
-/* A worker's share of the result.  Only counted between start_ns and end_ns. */
-struct bench_worker {
+/* One thread of a limit.  Zeroed memory with run, opts set is ready for bench_run(). */
+struct bench_side {
 	const struct bench_opts *opts;
-	int index;
-	int (*run)(struct bench_worker *w);
+	int (*run)(struct bench_side *side); /* returns 0 or -errno soon after end_ns */
 	void *arg;
-	uint64_t start_ns, end_ns;
-	uint64_t requests, records, bytes;
+	bool is_server;            /* pinned to the last cpu; the others share the rest */
+	uint64_t start_ns, end_ns; /* only what finishes in between counts */
+	uint64_t began_ns;         /* CPU clock of this thread at start_ns */
+	uint64_t requests, bytes, cpu_ns;
 	struct sl_hist latency_ns;
 	int error;
 } SL_CACHE_ALIGNED;
 
-/* Runs @count workers in threads of their own and adds their results up in @sum.  Return: 0 or the
- * first worker's -errno. */
-int bench_run(struct bench_worker *workers, int count, struct bench_worker *sum);
-/* Whether work finished at @now_ns counts. */
-static inline bool bench_counts(const struct bench_worker *w, uint64_t now_ns)
-{
-	return now_ns >= w->start_ns && now_ns < w->end_ns;
-}
-void bench_print(const char *profile, const struct bench_worker *sum);
+/* The limits, one line of JSON each.  Return: 0 or -errno. */
+int bench_sink(const struct bench_opts *o);
+int bench_receive(const struct bench_opts *o);
+int bench_echo(const struct bench_opts *o);
+int bench_sendfile(const struct bench_opts *o);
+int bench_durable(const struct bench_opts *o);
+int bench_direct_write(const struct bench_opts *o);
+int bench_round_trip(const struct bench_opts *o);
+/* Nanoseconds per call of the hot functions, one line each. */
+int bench_micro(const struct bench_opts *o);
+/* JetStream of a NATS server on 127.0.0.1:port, for the comparison of bench/peers. */
+int bench_nats_publish(const struct bench_opts *o);
+int bench_nats_read(const struct bench_opts *o);
+
+/* Makes @count sides, the first @servers of them servers.  Return: the array, to be freed; NULL. */
+struct bench_side *bench_sides(const struct bench_opts *o, int servers, int count);
+/* How many client threads share @o->connections. */
+int bench_client_threads(const struct bench_opts *o);
+/* Runs all sides to their end.  Return: 0 or the first side's -errno. */
+int bench_run(struct bench_side *sides, int count);
+/* Whether work finished at @now_ns counts.  Also takes the thread's CPU time at the two borders, so
+ * every loop calls it at least once a turn. */
+bool bench_counts(struct bench_side *side, uint64_t now_ns);
+/* CPU time of the calling thread. */
+uint64_t bench_cpu_ns(void);
+/* @counted is where requests, bytes and latency are taken from: the servers or the clients. */
+void bench_print(const char *limit, struct bench_side *sides, int count, bool from_servers);
+
+/* @count connected pairs of nonblocking TCP sockets over the loopback address: [i].server,
+ * [i].client. */
+struct bench_pair {
+	int server;
+	int client;
+};
+int bench_pairs_open(struct bench_pair *pairs, int count) SL_MUST_CHECK;
+void bench_pairs_close(struct bench_pair *pairs, int count);
+/* Adds @fd to a new or given (>= 0) epoll set.  Return: the set or -errno. */
+int bench_watch(int epoll, int fd, uint32_t events, void *data) SL_MUST_CHECK;
+
+/* Pages that were touched before, as those of the broker's hot tier: a tmpfs file with huge pages,
+ * a memfd where that is refused. */
+struct bench_pages {
+	int fd;
+	uint8_t *p;
+	size_t bytes;
+	bool is_huge;
+};
+int bench_pages_open(struct bench_pages *pages, size_t bytes) SL_MUST_CHECK;
+void bench_pages_close(struct bench_pages *pages);
+/* A file of @bytes written bytes in @dir, already unlinked; @flags for open(2) afterwards.
+ * Return: descriptor or -errno. */
+int bench_file_open(const char *dir, size_t bytes, int flags) SL_MUST_CHECK;
+
+/* The client side of sink, receive and echo: requests of a fixed size, a window for each
+ * connection. in_flight 0: it never waits for answers. */
+struct bench_flood {
+	const struct bench_pair *pairs;
+	int count;
+	const uint8_t *request; /* opts->request_bytes */
+};
+int bench_flood_run(struct bench_side *side);
 
 #endif

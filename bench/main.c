@@ -1,178 +1,170 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sluice-bench: one profile per call, one JSON object out; bench/run.py makes the table. */
+/* sluice-bench: what this machine can do without a broker.  One limit per call, one JSON object
+ * out; bench/run.py puts them beside what sluice-load measures. */
 #include <errno.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
-#include "sluice/base/clock.h"
-
-static void *thread_main(void *arg)
-{
-	struct bench_worker *w = arg;
-
-	w->error = w->run(w);
-	return NULL;
-}
-
-int bench_run(struct bench_worker *workers, int count, struct bench_worker *sum)
-{
-	pthread_t threads[BENCH_THREADS_MAX];
-	uint64_t now = sl_mono_ns();
-	uint64_t span = (uint64_t)(workers[0].opts->seconds * 1e9);
-	int started = 0;
-
-	memset(sum, 0, sizeof(*sum));
-	sum->opts = workers[0].opts;
-	for (; started < count && started < BENCH_THREADS_MAX; started++) {
-		struct bench_worker *w = &workers[started];
-
-		w->start_ns = now + span / 5;
-		w->end_ns = w->start_ns + span;
-		if (pthread_create(&threads[started], NULL, thread_main, w) != 0) {
-			sum->error = -EAGAIN;
-			break;
-		}
-	}
-	for (int i = 0; i < started; i++) {
-		pthread_join(threads[i], NULL);
-		sum->requests += workers[i].requests;
-		sum->records += workers[i].records;
-		sum->bytes += workers[i].bytes;
-		sl_hist_merge(&sum->latency_ns, &workers[i].latency_ns);
-		if (sum->error == 0)
-			sum->error = workers[i].error;
-	}
-	return sum->error;
-}
-
-void bench_print(const char *profile, const struct bench_worker *sum)
-{
-	const struct bench_opts *o = sum->opts;
-	const struct sl_hist *h = &sum->latency_ns;
-
-	printf("{\"profile\":\"%s\",\"connections\":%d,\"record_bytes\":%d,\"batch_bytes\":%d,\"acks\":%d,"
-	       "\"seconds\":%.1f,\"mb_s\":%.1f,\"records_s\":%.0f,\"requests_s\":%.0f,\"p50_us\":%.1f,"
-	       "\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
-	       profile, o->connections, o->record_bytes, o->batch_bytes, o->acks, o->seconds,
-	       (double)sum->bytes / 1e6 / o->seconds, (double)sum->records / o->seconds,
-	       (double)sum->requests / o->seconds, (double)sl_hist_quantile(h, 0.5) / 1e3,
-	       (double)sl_hist_quantile(h, 0.99) / 1e3, (double)sl_hist_quantile(h, 0.999) / 1e3,
-	       (double)h->max / 1e3);
-}
 
 static const struct {
 	const char *name;
 	int (*run)(const struct bench_opts *o);
-} profiles[] = {{"produce", bench_produce},
-                {"fetch", bench_fetch},
-                {"e2e", bench_e2e},
-                {"limits", bench_limits}};
+	const char *text;
+} limits[] = {
+	{"sink", bench_sink, "receive over loopback TCP and throw away"},
+	{"receive", bench_receive, "receive into recycled pages, CRC-32C, answer"},
+	{"echo", bench_echo, "receive and answer: small requests"},
+	{"sendfile", bench_sendfile, "sendfile from huge pages, or from a file in --dir [--cold]"},
+	{"durable", bench_durable, "group commit of --producers to a file in --dir"},
+	{"direct-write", bench_direct_write, "O_DIRECT in 1 MiB writes, not waited for"},
+	{"round-trip", bench_round_trip, "there and back at --rate, open loop"},
+	{"nats-publish", bench_nats_publish,
+         "JetStream of a NATS server on --port: publish at --rate"},
+	{"nats-read", bench_nats_read,
+         "JetStream of a NATS server on --port: read again and again"},
+	{"micro", bench_micro, "nanoseconds per call of the hot functions"},
+};
 
 static int usage(void)
 {
-	fprintf(stderr,
-	        "usage: sluice-bench produce|fetch|e2e|limits [--host H] [--port P] [--topic T] [--seconds S]\n"
-	        "    [--connections N] [--partitions N] [--record-bytes N] [--batch-bytes N] [--in-flight N]\n"
-	        "    [--acks 0|1|-1] [--rate RECORDS_PER_SECOND] [--dir FOLDER]\n");
+	fprintf(stderr, "usage: sluice-bench LIMIT [options]\n");
+	for (size_t i = 0; i < SL_ARRAY_SIZE(limits); i++)
+		fprintf(stderr, "    %-14s %s\n", limits[i].name, limits[i].text);
+	fprintf(stderr, "  --seconds S --warmup S --connections N --threads N --in-flight N\n"
+	                "  --request-bytes N --answer-bytes N --piece-bytes N --block-bytes N\n"
+	                "  --producers N --groups N --rate N --spin-us N --port N\n"
+	                "  --file-bytes N --dir FOLDER --cold\n");
 	return 2;
+}
+
+static const struct option options[] = {
+	{"seconds", 1, NULL, 's'},      {"warmup", 1, NULL, 'w'},
+	{"connections", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
+	{"in-flight", 1, NULL, 'i'},    {"request-bytes", 1, NULL, 'q'},
+	{"answer-bytes", 1, NULL, 'a'}, {"piece-bytes", 1, NULL, 'p'},
+	{"block-bytes", 1, NULL, 'b'},  {"producers", 1, NULL, 'P'},
+	{"groups", 1, NULL, 'g'},       {"rate", 1, NULL, 'R'},
+	{"spin-us", 1, NULL, 'S'},      {"port", 1, NULL, 'o'},
+	{"dir", 1, NULL, 'd'},          {"file-bytes", 1, NULL, 'f'},
+	{"cold", 0, NULL, 'C'},         {NULL, 0, NULL, 0},
+};
+
+static int set_number(struct bench_opts *o, int option, double v)
+{
+	switch (option) {
+	case 's':
+		o->seconds = v;
+		return 0;
+	case 'w':
+		o->warmup_seconds = v;
+		return 0;
+	case 'c':
+		o->connections = (int)v;
+		return 0;
+	case 't':
+		o->threads = (int)v;
+		return 0;
+	case 'i':
+		o->in_flight = (int)v;
+		return 0;
+	case 'q':
+		o->request_bytes = (size_t)v;
+		return 0;
+	case 'a':
+		o->answer_bytes = (size_t)v;
+		return 0;
+	case 'p':
+		o->piece_bytes = (size_t)v;
+		return 0;
+	case 'b':
+		o->block_bytes = (size_t)v;
+		return 0;
+	case 'P':
+		o->producers = (int)v;
+		return 0;
+	case 'g':
+		o->groups = (int)v;
+		return 0;
+	case 'R':
+		o->rate = v;
+		return 0;
+	case 'o':
+		o->port = (uint16_t)v;
+		return 0;
+	case 'f':
+		o->file_bytes = (size_t)v;
+		return 0;
+	case 'S':
+		o->spin_us = (int)v;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static bool are_sound(const struct bench_opts *o)
+{
+	return o->seconds > 0 && o->seconds <= 600 && o->warmup_seconds >= 0 &&
+	       o->warmup_seconds <= 60 && o->connections >= 1 &&
+	       o->connections <= BENCH_CONNECTIONS_MAX && o->in_flight >= 1 &&
+	       o->in_flight <= BENCH_IN_FLIGHT_MAX && o->request_bytes >= 1 &&
+	       o->request_bytes <= BENCH_REQUEST_MAX && o->answer_bytes >= 1 &&
+	       o->piece_bytes >= 1 && o->block_bytes >= 4096 && o->block_bytes % 4096 == 0 &&
+	       o->block_bytes <= BENCH_REQUEST_MAX && o->producers >= 1 && o->producers <= 1024 &&
+	       o->groups >= 0 && o->groups <= 16 && o->rate >= 0 && o->spin_us >= 0 &&
+	       o->file_bytes % ((size_t)1 << 20) == 0;
 }
 
 static int parse(struct bench_opts *o, int argc, char **argv)
 {
-	static const struct option options[] = {{"host", 1, NULL, 'h'},
-	                                        {"port", 1, NULL, 'p'},
-	                                        {"topic", 1, NULL, 't'},
-	                                        {"seconds", 1, NULL, 's'},
-	                                        {"connections", 1, NULL, 'c'},
-	                                        {"partitions", 1, NULL, 'n'},
-	                                        {"record-bytes", 1, NULL, 'r'},
-	                                        {"batch-bytes", 1, NULL, 'b'},
-	                                        {"in-flight", 1, NULL, 'i'},
-	                                        {"acks", 1, NULL, 'a'},
-	                                        {"rate", 1, NULL, 'R'},
-	                                        {"dir", 1, NULL, 'd'},
-	                                        {NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		const double v = c == '?' ? 0 : strtod(optarg, NULL);
+		char *end = NULL;
+		double v;
 
-		switch (c) {
-		case 'h':
-			o->host = optarg;
-			break;
-		case 'p':
-			o->port = (uint16_t)v;
-			break;
-		case 't':
-			o->topic = optarg;
-			break;
-		case 's':
-			o->seconds = v;
-			break;
-		case 'c':
-			o->connections = (int)v;
-			break;
-		case 'n':
-			o->partitions = (int)v;
-			break;
-		case 'r':
-			o->record_bytes = (int)v;
-			break;
-		case 'b':
-			o->batch_bytes = (int)v;
-			break;
-		case 'i':
-			o->in_flight = (int)v;
-			break;
-		case 'a':
-			o->acks = (int)v;
-			break;
-		case 'R':
-			o->rate = v;
-			break;
-		case 'd':
+		if (c == 'd') {
 			o->dir = optarg;
-			break;
-		default:
-			return -EINVAL;
+			continue;
 		}
+		if (c == 'C') {
+			o->cold = true;
+			continue;
+		}
+		v = c != '?' ? strtod(optarg, &end) : 0;
+		if (!end || end == optarg || *end != '\0' || !(v >= 0 && v < 1e11) ||
+		    set_number(o, c, v) != 0)
+			return -EINVAL;
 	}
-	return optind == argc && o->seconds > 0 && o->seconds <= 600 && o->connections >= 1 &&
-	                       o->connections <= BENCH_THREADS_MAX && o->partitions >= 1 &&
-	                       o->record_bytes >= 16 && o->batch_bytes <= 100000000 &&
-	                       o->in_flight >= 1 && o->in_flight <= 1000 && o->rate > 0
-	               ? 0
-	               : -EINVAL;
+	return optind == argc && are_sound(o) ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
 {
-	struct bench_opts o = {.host = "127.0.0.1",
-	                       .port = 9092,
-	                       .topic = "bench",
-	                       .seconds = 3,
-	                       .connections = 4,
-	                       .partitions = 4,
-	                       .record_bytes = 1024,
-	                       .batch_bytes = 65536,
-	                       .in_flight = 5,
-	                       .acks = 1,
+	struct bench_opts o = {.seconds = 2,
+	                       .warmup_seconds = 0.5,
 	                       .rate = 5000,
-	                       .dir = "."};
+	                       .request_bytes = 65536,
+	                       .answer_bytes = 50,
+	                       .piece_bytes = 65536,
+	                       .block_bytes = 16384,
+	                       .connections = 4,
+	                       .in_flight = 5,
+	                       .producers = 64,
+	                       .spin_us = 50};
 
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2 || parse(&o, argc - 1, argv + 1) != 0)
 		return usage();
-	for (size_t i = 0; i < SL_ARRAY_SIZE(profiles); i++) {
-		if (strcmp(argv[1], profiles[i].name) != 0)
-			continue;
-		int rc = profiles[i].run(&o);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(limits); i++) {
+		int rc;
 
+		if (strcmp(argv[1], limits[i].name) != 0)
+			continue;
+		rc = limits[i].run(&o);
 		if (rc != 0)
 			fprintf(stderr, "sluice-bench %s: %s\n", argv[1], strerror(-rc));
 		return rc == 0 ? 0 : 1;

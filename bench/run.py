@@ -1,84 +1,127 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""make bench: a broker of its own, each profile beside the machine's limit for the same work, measured
-in the same run; prints a table and writes bench/results/<commit>.json."""
+"""make bench: profiles of the broker, each beside the machine's own limit for the same work.
 
-import json
+    run.py [--rounds N] [--seconds S] [--only PATTERN]... [--quick] [--results DIR] [--no-plots]
+           [--hot-bytes N] [--list]
+
+A round measures each profile's limit and then the profile; what is reported is the median over the
+rounds of the figure and of the ratio.  Writes <commit>.json, <commit>.md and plots to --results."""
+
+import argparse
+import fnmatch
 import pathlib
-import platform
-import statistics
+import resource
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "interop" / "support"))
-from sluice import BUILD, Broker, run  # noqa: E402
+sys.path.insert(0, str(ROOT / "bench" / "driver"))
+import limits  # noqa: E402
+import machine  # noqa: E402
+import plots  # noqa: E402
+import report  # noqa: E402
+import scenarios  # noqa: E402
+from profiles import PROFILES  # noqa: E402
 
-ROUNDS = 3
-SECONDS = "2"
-# name, sluice-bench arguments, the limit it stands beside and the field compared
-PROFILES = [
-    ("produce 100 B, acks=1", ["produce", "--record-bytes", "100"], "limit-tcp", "mb_s"),
-    ("produce 1 KiB, acks=1", ["produce", "--record-bytes", "1024"], "limit-tcp", "mb_s"),
-    ("produce 16 KiB, acks=1", ["produce", "--record-bytes", "16384", "--batch-bytes", "262144"], "limit-tcp", "mb_s"),
-    ("produce 1 KiB, acks=all", ["produce", "--acks", "-1"], "limit-append-fdatasync", "mb_s"),
-    ("fetch", ["fetch"], "limit-sendfile", "mb_s"),
-    ("e2e 5,000/s 100 B, acks=1", ["e2e", "--rate", "5000", "--record-bytes", "100", "--connections", "1"],
-     "limit-round-trip", "p99_us"),
-    ("e2e 1,000/s 100 B, acks=all", ["e2e", "--rate", "1000", "--record-bytes", "100", "--connections", "1",
-                                     "--acks", "-1"], "limit-round-trip", "p99_us"),
-]
+ROUNDS, SECONDS = 5, 2.0
+WARMUP_SHARE = 0.25
 
 
-def bench(arguments, broker=None):
-    command = [BUILD / "bin" / "sluice-bench", *arguments, "--seconds", SECONDS]
-    if broker:
-        command += ["--port", str(broker.port)]
-    return [json.loads(line) for line in run(command, timeout=120).decode().splitlines()]
+class Context:
+    """What a scenario needs to know of its round."""
+
+    def __init__(self, broker, seconds):
+        self.broker = broker
+        self.seconds = seconds
+        self.warmup = seconds * WARMUP_SHARE
 
 
-def median(rows):
-    """Field by field over the rounds."""
-    return {k: statistics.median(r[k] for r in rows) if isinstance(rows[0][k], (int, float)) else rows[0][k]
-            for k in rows[0]}
+def chosen(options):
+    """Profiles that match, and those they are compared with."""
+    names = {p.name for p in PROFILES if (p.core or not options.quick) and
+             (not options.only or any(fnmatch.fnmatch(p.name, pattern) or pattern in p.name
+                                      for pattern in options.only))}
+    known = {p.name for p in PROFILES}
+    names |= {limit for p in PROFILES if p.name in names for limit in p.limits if limit in known}
+    return [p for p in PROFILES if p.name in names]
 
 
-def measure():
-    limits, results = {}, {name: [] for name, *_ in PROFILES}
-    with Broker() as broker:
-        for number in range(ROUNDS):
-            for row in bench(["limits", "--dir", str(broker.data)]):
-                limits.setdefault(row["profile"], []).append(row)
-            for index, (name, arguments, *_) in enumerate(PROFILES):
-                topic = f"bench-{number}" if arguments[0] == "fetch" else f"bench-{number}-{index}"
-                if arguments[0] == "fetch":
-                    bench(["produce", "--topic", topic], broker)
-                results[name] += bench([*arguments, "--topic", topic], broker)
-                if arguments[0] != "e2e":
-                    broker.ctl("topics", "delete", topic)
-        lanes = broker.ctl("lanes")
-    return {k: median(v) for k, v in limits.items()}, {k: median(v) for k, v in results.items()}, lanes
+def beside_of(profile, context, seen):
+    """The rows that the profile is compared with: of this round's earlier profiles, or limits measured now."""
+    missing = [name for name in profile.limits if name not in seen and name not in limits.LIMITS]
+    if missing:
+        raise machine.Failed(f"{missing[0]} failed, so there is nothing to compare with")
+    return [seen[name] if name in seen else limits.measure(name, context.seconds, context.warmup)
+            for name in profile.limits]
+
+
+def one_round(context, profiles, rows, failures):
+    """Appends to rows[name] one (row of the profile, rows of its limits).  A profile that fails leaves the others
+    alone, unless it took the broker with it."""
+    seen = {}
+    for profile in profiles:
+        print(f"  {profile.name} ...", end="", flush=True)
+        try:
+            beside = beside_of(profile, context, seen)
+            row = getattr(scenarios, profile.scenario or "plain")(context, profile)
+        except (machine.Failed, subprocess.TimeoutExpired) as error:
+            print(f" failed: {error}", flush=True)
+            failures.append(f"{profile.name}: {error}")
+            if context.broker.process.poll() is not None:
+                raise machine.Failed(context.broker.tail("the broker ended")) from None
+            continue
+        seen[profile.name] = row
+        rows[profile.name].append((row, beside))
+        print(f" {report.figure(report.value_of(profile, row), profile)}", flush=True)
 
 
 def main():
-    limits, results, lanes = measure()
-    print(f"{'profile':30} {'MB/s':>8} {'records/s':>11} {'p50 us':>9} {'p99 us':>9} {'p99.9 us':>9}  beside")
-    for row in limits.values():
-        print(f"{row['profile']:30} {row['mb_s']:8.0f} {'':11} {row['p50_us']:9.1f} {row['p99_us']:9.1f} "
-              f"{row['p999_us']:9.1f}")
-    for name, _, limit, field in PROFILES:
-        row = results[name]
-        ratio = row[field] / limits[limit][field]
-        print(f"{name:30} {row['mb_s']:8.0f} {row['records_s']:11.0f} {row['p50_us']:9.1f} {row['p99_us']:9.1f} "
-              f"{row['p999_us']:9.1f}  {ratio:.2f} x {limit} ({field})")
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], capture_output=True,
-                            text=True).stdout.strip() or "unknown"
-    folder = ROOT / "bench" / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{commit}.json"
-    path.write_text(json.dumps({"commit": commit, "machine": platform.platform(), "rounds": ROUNDS,
-                                "limits": limits, "results": results, "lanes": lanes}, indent=1) + "\n")
-    print(f"medians of {ROUNDS} rounds of {SECONDS} s; client and broker share the cores; {path.relative_to(ROOT)}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--quick", action="store_true", help="one round of one second, core profiles")
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--no-plots", action="store_true")
+    parser.add_argument("--hot-bytes", type=int, default=scenarios.BenchBroker.hot_bytes, help="the broker's hot tier")
+    parser.add_argument("--list", action="store_true", help="name the profiles and end")
+    options = parser.parse_args()
+    profiles = chosen(options)
+    if options.list or not profiles:
+        print("\n".join(p.name for p in PROFILES))
+        return 0 if options.list else 2
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    seconds = options.seconds or (1.0 if options.quick else SECONDS)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    rows, failures, alone = {p.name: [] for p in profiles}, [], []
+    print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
+    scenarios.BenchBroker.hot_bytes = options.hot_bytes
+    with scenarios.BenchBroker() as broker:
+        if any(p.group != "idle" for p in profiles):
+            broker.warm()
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", flush=True)
+            one_round(Context(broker, seconds), profiles, rows, failures)
+            if not options.only and not options.quick:
+                used = {name for p in profiles for name in p.limits}
+                alone += [limits.measure(name, seconds, seconds * WARMUP_SHARE) for name in limits.LIMITS
+                          if name not in used]
+    measured = [p for p in profiles if rows[p.name]]
+    result = report.build(machine.describe(), measured, rows, rounds, seconds)
+    result.update(limits=report.limit_rows(rows, alone), micro=limits.micro(), failures=failures)
+    path = report.write(result, options.results)
+    print(report.table(result))
+    if not options.no_plots:
+        print(plots.draw(result, options.results))
+    print("\n".join([f"results: {path}", *(f"failed: {failure}" for failure in failures)]))
+    return 1 if failures else 0
 
 
-main()
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except machine.Failed as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

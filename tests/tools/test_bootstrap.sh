@@ -124,6 +124,10 @@ expect "--dry-run fails and installs nothing" fails_saying "would run"
 expect "--dry-run does not call apt-get" [ ! -s "$work/calls" ]
 
 reset
+run bench
+expect "an optional set is installed when it is asked for" grep -q ' install gnuplot-nox$' "$work/calls"
+
+reset
 run everything
 expect "an unknown set is refused" fails_saying "unknown argument"
 

@@ -4,7 +4,8 @@
 # Installs the Debian 12 packages that Sluice is built, checked and tried with.  `make run`,
 # `make check` and `.ci/run` call it first; when nothing is missing it is one dpkg-query.
 #
-#   bootstrap.sh [--dry-run] [SET...]    SET: build, tests, clients (default: all three)
+#   bootstrap.sh [--dry-run] [SET...]    SET: build, tests, clients (default: these three),
+#                                        bench (plots of make bench), peers (make bench-peers)
 #
 # SLUICE_SETUP=0 in the environment skips it, for machines whose libraries come from elsewhere.
 set -euo pipefail
@@ -48,6 +49,10 @@ clients   python3-kafka         pure Python client
 clients   python3-confluent-kafka  librdkafka from Python
 clients   nodejs                kafkajs and @platformatic/kafka run on it
 clients   npm                   fetches these two, pinned
+bench     gnuplot-nox           plots of the results
+peers     nats-server           a peer where Go cannot build a newer one
+peers     openjdk-17-jre-headless  Apache Kafka runs on it
+peers     maven                 fetches Apache Kafka
 EOF
 )
 
@@ -56,9 +61,9 @@ sets=()
 for arg in "$@"; do
 	case $arg in
 	--dry-run) dry_run=1 ;;
-	build | tests | clients) sets+=("$arg") ;;
+	build | tests | clients | bench | peers) sets+=("$arg") ;;
 	*)
-		echo "bootstrap: unknown argument '$arg' (sets: build tests clients; option: --dry-run)" >&2
+		echo "bootstrap: unknown argument '$arg' (sets: build tests clients bench peers; option: --dry-run)" >&2
 		exit 2
 		;;
 	esac
@@ -66,11 +71,16 @@ done
 [ ${#sets[@]} -gt 0 ] || sets=(build tests clients)
 [ "${SLUICE_SETUP:-1}" != 0 ] || exit 0
 
-# Any origin of node and npm serves (nodesource packs both into one package), so these two are
-# asked for by program.
+# Any origin of node and npm serves (nodesource packs both into one package), and any Java and Maven:
+# these are asked for by program.
 is_wanted() {
 	case " ${sets[*]} " in *" $1 "*) ;; *) return 1 ;; esac
-	case $2 in nodejs) ! command -v node >/dev/null ;; npm) ! command -v npm >/dev/null ;; esac
+	case $2 in
+	nodejs) ! command -v node >/dev/null ;;
+	npm) ! command -v npm >/dev/null ;;
+	openjdk-*) ! command -v java >/dev/null ;;
+	maven) ! command -v mvn >/dev/null ;;
+	esac
 }
 
 packages=()

@@ -65,6 +65,7 @@ PROG-load      := sluice-load
 
 DIR-bench      := bench
 USES-bench     := wire base
+PKG-bench      := liburing
 PROG-bench     := sluice-bench
 
 # Programs may share nothing but lib/; a component named here is never linked by another one.

@@ -26,7 +26,7 @@ help:
 .PHONY: all
 all: $(ALL_PROGS)
 
-#: setup          install what is missing (Debian 12), say why; SETS="build tests clients"
+#: setup          install what is missing (Debian 12), say why; SETS="build tests clients bench peers"
 .PHONY: setup
 setup:
 	$(Q)tools/build/bootstrap.sh $(SETS)
@@ -82,11 +82,22 @@ docs: $(filter %/sluice %/sluice-control %/sluicectl,$(ALL_PROGS))
 docs-check:
 	$(Q)tools/check/docs.sh $(O) check
 
-#: bench          measure this machine and the broker on it; ARGS are handed on
-BENCH_DRIVER := $(firstword $(wildcard bench/run.py bench/run.sh))
+#: bench          setup, all, then figures of the broker beside the machine's own limits;
+#:                ARGS="--quick", "--only PATTERN", "--rounds N", "--seconds S", "--list"
 .PHONY: bench
-bench: all
-	$(Q)$(if $(BENCH_DRIVER),SLUICE_BUILD=$(abspath $(O)) $(BENCH_DRIVER),$(O)/bin/sluice-bench) $(ARGS)
+bench:
+	$(Q)tools/build/bootstrap.sh build
+	$(Q)tools/build/bootstrap.sh bench || echo "bench: without plots"
+	$(Q)+$(SUBMAKE) all
+	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/run.py $(ARGS)
+
+#: bench-peers    the same load on Apache Kafka and NATS JetStream, at equal durability; ARGS as for bench
+.PHONY: bench-peers
+bench-peers:
+	$(Q)tools/build/bootstrap.sh build
+	$(Q)tools/build/bootstrap.sh bench peers || echo "bench-peers: what is missing is left out"
+	$(Q)+$(SUBMAKE) all
+	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/peers/run.py $(ARGS)
 
 #: install        DESTDIR= PREFIX=/usr/local
 PREFIX  ?= /usr/local
