@@ -126,12 +126,24 @@ void partition_unwait(struct waiter *w)
 /* More was accepted into memory than should wait there for somebody to ask for it. */
 static bool is_write_due(const struct partition *p)
 {
-	const uint64_t unwritten = sl_log_unwritten(p->log);
+	return sl_log_unwritten(p->log) >= (p->is_closing ? 1 : PARTITION_WRITE_BYTES);
+}
 
-	if (p->is_closing)
-		return unwritten > 0;
-	return unwritten >= PARTITION_WRITE_BYTES ||
-	       SL_MAX(unwritten, p->unsynced_bytes) >= (uint64_t)p->flush.bytes;
+/* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
+static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
+{
+	const int64_t due_ms = sl_log_has_tier(p->log) ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
+	                                               : p->flush.ms;
+
+	return p->appended_ms != 0 && ctx->now_ms - p->appended_ms >= due_ms;
+}
+
+/* A write is not enough.  A full tier wants syncs, too: only what is durable can be recycled. */
+static bool is_sync_due(const struct ctx *ctx, const struct partition *p)
+{
+	return !sl_list_is_empty(&p->sync_waiters) ||
+	       p->unsynced_bytes >= (uint64_t)p->flush.bytes || is_flush_due(ctx, p) ||
+	       ctx->now_ms < ctx->press_ms;
 }
 
 static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
@@ -388,7 +400,7 @@ static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch,
 	ctx_count(ctx, SL_STAT_messages_in, sl_load_be32(batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
 	p->unsynced_bytes += bytes;
-	if (is_write_due(p))
+	if (is_write_due(p) || p->unsynced_bytes >= (uint64_t)p->flush.bytes)
 		mark_dirty(ctx, p);
 	partition_publish(p);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
@@ -518,10 +530,30 @@ static void fail_sync_waiters(struct ctx *ctx, struct partition *p)
 	wake_all(ctx, &p->sync_waiters, SL_KERR_KAFKA_STORAGE_ERROR);
 }
 
+static void start_sync(struct ctx *ctx, struct partition *p)
+{
+	sl_list_del(&p->dirty_link);
+	partition_get(p);
+	p->sync_running = true;
+	p->sync_started_ns = ctx->now_ns;
+	if (p->sync.is_durable || p->sync.fds_count > 0) {
+		p->unsynced_bytes = 0;
+		p->appended_ms = 0;
+	}
+	if (p->sync.iov_count > 0) {
+		ctx_count(ctx, SL_STAT_writes, 1);
+		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
+	}
+	SL_ASSERT(writer_submit(ctx->writer, p));
+}
+
 /* Hands everything appended so far to the writer.  Return: false when it has to be
  * tried again. */
 static bool begin_sync(struct ctx *ctx, struct partition *p)
 {
+	const bool is_wanted = is_sync_due(ctx, p);
+	int rc;
+
 	SL_ASSERT(!p->sync_running);
 	partition_check(ctx, p);
 	if (sl_log_error(p->log) || p->is_offline) {
@@ -533,38 +565,36 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	}
 	if (writer_is_full(ctx->writer))
 		return false;
-	if (sl_log_sync_begin(p->log, &p->sync) == 0) {
-		wake_durable(ctx, p);
-		if (sl_log_flushed(p->log) < sl_log_end(p->log))
-			return false; /* no descriptor was free; the log has said so */
-		SL_ASSERT(sl_list_is_empty(&p->sync_waiters));
-		sl_list_del(&p->dirty_link);
-		p->appended_ms = 0;
+	rc = sl_log_sync_begin(p->log, &p->sync, is_wanted);
+	if (rc > 0) {
+		start_sync(ctx, p);
 		return true;
 	}
+	wake_durable(ctx, p);
+	/* No descriptor was free, or the log has failed just now: the next poll looks again. */
+	if (rc < 0 || sl_log_error(p->log))
+		return false;
 	sl_list_del(&p->dirty_link);
-	partition_get(p);
-	p->sync_running = true;
-	p->unsynced_bytes = 0;
-	p->sync_started_ns = ctx->now_ns;
-	p->appended_ms = 0;
-	if (p->sync.iov_count > 0) {
-		ctx_count(ctx, SL_STAT_writes, 1);
-		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
+	if (is_wanted) {
+		SL_ASSERT(sl_list_is_empty(&p->sync_waiters));
+		p->appended_ms = 0;
 	}
-	SL_ASSERT(writer_submit(ctx->writer, p));
 	return true;
 }
 
 static void end_sync(struct ctx *ctx, struct partition *p, int result)
 {
+	const bool is_sync = p->sync.is_durable || p->sync.fds_count > 0;
+
 	SL_ASSERT(p->sync_running);
 	sl_log_sync_end(p->log, &p->sync, result);
 	p->sync_running = false;
 	/* What was written is no longer in the way of new bytes. */
 	ctx_relieve(ctx, CTX_LACK_TIER);
-	ctx_count(ctx, SL_STAT_syncs, 1);
-	ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
+	if (is_sync) {
+		ctx_count(ctx, SL_STAT_syncs, 1);
+		ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
+	}
 	if (result != 0)
 		ctx_count(ctx, SL_STAT_sync_errors, 1);
 	partition_check(ctx, p);
@@ -572,7 +602,7 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		wake_durable(ctx, p);
 		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
-		} else if (!sl_list_is_empty(&p->sync_waiters) || is_write_due(p)) {
+		} else if (is_sync_due(ctx, p) || is_write_due(p)) {
 			mark_dirty(ctx, p);
 		}
 		/* Appended meanwhile, or more segments than one sync takes. */
@@ -664,17 +694,6 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 	partition_publish(p);
 }
 
-/* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
-static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
-{
-	const int64_t due_ms = sl_log_unwritten(p->log) > 0
-	                               ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
-	                               : p->flush.ms;
-
-	return p->appended_ms != 0 && !p->sync_running && !p->is_offline &&
-	       ctx->now_ms - p->appended_ms >= due_ms;
-}
-
 /* Bounds what a crash makes the next start read.  Return: work done. */
 static unsigned checkpoint(struct ctx *ctx, struct partition *p)
 {
@@ -709,7 +728,7 @@ unsigned partition_tick(struct ctx *ctx)
 			tick_log(ctx, p);
 			ticks++;
 		}
-		if (is_flush_due(ctx, p))
+		if (!p->sync_running && !p->is_offline && is_flush_due(ctx, p))
 			flushes += begin_sync(ctx, p);
 		ticks += checkpoint(ctx, p);
 		looks++;

@@ -81,7 +81,7 @@ static void queue_write(struct uring *u, struct uring_op *op)
 		                    op->write_pos);
 	else
 		io_uring_prep_writev(sqe, fd, op->iov, op->iov_count, op->write_pos);
-	sqe->rw_flags = RWF_DSYNC;
+	sqe->rw_flags = op->partition->sync.is_durable ? RWF_DSYNC : 0;
 	/* The kernel could not do it without waiting: let one of its workers wait. */
 	if (op->retries > 0)
 		sqe->flags |= IOSQE_ASYNC;

@@ -112,15 +112,14 @@ int sl_log_checkpoint(struct sl_log *log)
 
 	if (log->error)
 		return log->error;
-	/* In between, what is written of the active segment says nothing about offsets. */
-	if (!log->hot || log->file_end >= 0 || log->flushed <= log->recovery_point ||
+	if (!log->hot || log->flushed <= log->recovery_point ||
 	    log->flushed < log->active->base_offset)
 		return 0;
 	err = store_derived(log);
 	if (err)
 		return err;
 	log->recovery_point = log->flushed;
-	log->recovery_pos = log->active->written;
+	log->recovery_pos = log->active->durable;
 	err = checkpoint_store(log, false);
 	/* Nothing here has to survive a power cut: an older checkpoint serves as well. */
 	log->folder_changes = changes;

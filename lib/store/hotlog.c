@@ -20,6 +20,8 @@
 #define HOT_BOUNCE_BYTES       (2 * (size_t)SL_HOT_BLOCK)
 /* Chunks of one log double up to this size: it is also what one write takes at most. */
 #define HOT_GROW_BYTES_MAX     ((size_t)4 << 20)
+/* Written without a sync, above which one is due: chunks stay dirty until then. */
+#define HOT_UNSYNCED_BYTES_MAX ((uint64_t)64 << 20)
 #define HOT_ALLOCATE_BYTES_MIN ((uint64_t)64 << 10)
 #define HOT_ALLOCATE_BYTES_MAX ((uint64_t)64 << 20)
 
@@ -268,12 +270,16 @@ void hotlog_drop(struct sl_log *log, struct segment *seg)
 	struct sl_list *at;
 	struct sl_list *next;
 
+	if (!log->hot)
+		return;
 	if (log->tail_chunk && seg == log->active)
 		log->tail_chunk = NULL;
-	SL_ASSERT(log->unwritten >= seg->bytes - seg->written || !log->hot);
-	if (log->hot)
-		log->unwritten -= seg->bytes - seg->written;
+	SL_ASSERT(log->unwritten >= seg->bytes - seg->written);
+	SL_ASSERT(log->unsynced >= seg->written - seg->durable);
+	log->unwritten -= seg->bytes - seg->written;
+	log->unsynced -= seg->written - seg->durable;
 	seg->written = seg->bytes;
+	seg->durable = seg->bytes;
 	sl_list_for_each_safe(at, next, &seg->hot) {
 		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
 
@@ -295,9 +301,14 @@ void sl_log_cool(struct sl_log *log)
 		(void)log_fail(log, -EIO, "drop what was not written");
 	for (uint32_t i = 0; i < log->segments_count; i++)
 		hotlog_drop(log, log->segments[i]);
-	SL_ASSERT(log->unwritten == 0);
+	SL_ASSERT(log->unwritten == 0 && log->unsynced == 0);
 	log->hot = NULL;
 	log->recycler = NULL;
+}
+
+bool sl_log_has_tier(const struct sl_log *log)
+{
+	return log->hot != NULL;
 }
 
 uint64_t sl_log_unwritten(const struct sl_log *log)
@@ -372,31 +383,35 @@ static size_t fill_bounce(struct sl_hot_chunk *c)
 	return bytes;
 }
 
-static struct segment *first_unwritten(struct sl_log *log)
+/* The oldest segment with bytes that are not durable. */
+static struct segment *first_dirty(const struct sl_log *log, uint32_t *index)
 {
 	uint32_t i = log->segments_count;
 
-	if (log->unwritten == 0)
-		return NULL;
 	while (i > 0 && log->segments[i - 1]->is_dirty)
 		i--;
-	while (i < log->segments_count && log->segments[i]->written == log->segments[i]->bytes)
+	while (i < log->segments_count && log->segments[i]->durable == log->segments[i]->bytes)
 		i++;
-	SL_ASSERT(i < log->segments_count);
-	return log->segments[i];
+	*index = i;
+	return i < log->segments_count ? log->segments[i] : NULL;
 }
 
-int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync)
+static struct segment *first_unwritten(const struct sl_log *log, uint32_t from)
 {
-	struct segment *seg = first_unwritten(log);
+	while (from < log->segments_count &&
+	       log->segments[from]->written == log->segments[from]->bytes)
+		from++;
+	return from < log->segments_count ? log->segments[from] : NULL;
+}
+
+/* One chunk's bytes that no file has. */
+static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg)
+{
 	uint64_t from, full, file_end;
-	struct sl_hot_chunk *c;
+	struct sl_hot_chunk *c = find(&seg->hot, seg->written, &file_end);
 	size_t bounce_bytes;
 	int err;
 
-	if (!seg)
-		return 0;
-	c = find(&seg->hot, seg->written, &file_end);
 	SL_ASSERT(c && c->refs <= 1);
 	from = block_down(seg->written);
 	full = block_down(c->end);
@@ -411,30 +426,105 @@ int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync)
 	sync->iov[sync->iov_count++] = (struct iovec){c->p + usable(c), bounce_bytes};
 	sync->write_pos = from;
 	sync->write_bytes = (size_t)(full - from) + bounce_bytes;
-	sync->offset = c->end_offset;
 	sync->write_segment = seg;
 	seg->refs++;
 	c->refs++;
 	log->writing = c;
 	log->writing_end = c->end;
+	log->writing_offset = c->end_offset;
 	return 1;
 }
 
-void hotlog_write_end(struct sl_log *log, struct segment *seg, bool is_good)
+static void add_file(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg)
 {
+	SL_ASSERT(seg->fd >= 0 && sync->fds_count < SL_ARRAY_SIZE(sync->fds));
+	seg->refs++;
+	sync->segments[sync->fds_count] = seg;
+	sync->fds[sync->fds_count++] = seg->fd;
+	log->syncing_pos = seg->written;
+}
+
+bool hotlog_is_sync_due(const struct sl_log *log)
+{
+	return log->unsynced >= HOT_UNSYNCED_BYTES_MAX;
+}
+
+int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
+{
+	uint32_t first;
+	struct segment *dirty = first_dirty(log, &first);
+	struct segment *seg = first_unwritten(log, first);
+	bool is_behind;
+	int rc;
+
+	if (!dirty)
+		return 0;
+	is_behind = dirty->durable < dirty->written;
+	/* In order: what was written before it comes first, where somebody waits. */
+	if (is_behind && (is_wanted ? dirty != seg : hotlog_is_sync_due(log))) {
+		add_file(log, sync, dirty);
+		sync->offset = dirty->written_offset;
+		return 1;
+	}
+	if (!seg)
+		return 0;
+	rc = begin_write(log, sync, seg);
+	if (rc < 0 || !is_wanted)
+		return rc;
+	sync->offset = log->writing_offset;
+	/* A durable write says nothing about plain ones before it: then the file is synced. */
+	if (is_behind)
+		add_file(log, sync, seg);
+	else
+		sync->is_durable = true;
+	log->syncing_pos = log->writing_end;
+	return 1;
+}
+
+/* Everything of @seg below @pos is on stable storage, and so are the chunks that hold it. */
+static void settle(struct sl_log *log, struct segment *seg, uint64_t pos)
+{
+	struct sl_list *at;
+
+	SL_ASSERT(pos >= seg->durable && pos <= seg->written);
+	log->unsynced -= pos - seg->durable;
+	for (at = seg->hot.prev; at != &seg->hot; at = at->prev) {
+		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
+
+		if (c->end <= seg->durable)
+			break;
+		if (c->begin < pos)
+			sl_hot_durable(log->hot, c, SL_MIN(c->end, pos));
+	}
+	seg->durable = pos;
+	seg->is_dirty = pos < seg->bytes;
+}
+
+void hotlog_synced(struct sl_log *log, struct segment *seg)
+{
+	if (!seg->is_doomed)
+		settle(log, seg, log->syncing_pos);
+}
+
+void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good)
+{
+	struct segment *seg = sync->write_segment;
 	struct sl_hot_chunk *c = log->writing;
 
 	log->writing = NULL;
 	/* A doomed segment's bytes are not counted any more. */
 	if (is_good && !seg->is_doomed) {
+		const uint64_t bytes = log->writing_end - seg->written;
+
 		SL_ASSERT(log->writing_end > seg->written && log->writing_end <= seg->bytes);
-		log->unwritten -= log->writing_end - seg->written;
+		log->unwritten -= bytes;
+		log->unsynced += bytes;
 		seg->written = log->writing_end;
-		seg->is_dirty = seg->written < seg->bytes;
-		if (seg->is_sealed && !seg->is_dirty)
+		seg->written_offset = log->writing_offset;
+		if (seg->is_sealed && seg->written == seg->bytes)
 			SL_COUNT_IF(segment_trim(log, seg));
 	}
 	put_ref(log, seg, c);
-	if (is_good && !seg->is_doomed)
-		sl_hot_durable(log->hot, c, log->writing_end);
+	if (is_good && sync->is_durable && !seg->is_doomed)
+		settle(log, seg, seg->written);
 }

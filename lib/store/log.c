@@ -101,7 +101,6 @@ static struct sl_log *log_alloc(const struct sl_log_opts *opts)
 	log->now_ms = opts->now_ms;
 	log->hot = opts->hot;
 	log->recycler = opts->recycler;
-	log->file_end = -1;
 	sl_list_init(&log->opened);
 	sl_list_init(&log->doomed);
 	return log;

@@ -42,8 +42,10 @@ struct segment {
 	/* With a hot tier: the newest bytes, struct sl_hot_chunk.link by pos.  What no chunk holds
 	 * is in the file, durable. */
 	struct sl_list hot;
-	uint64_t written;   /* the file holds everything below, durable */
-	uint64_t allocated; /* size of the file: blocks ahead of what is written */
+	uint64_t written;       /* the file holds everything below */
+	uint64_t durable;       /* of it, this is on stable storage */
+	int64_t written_offset; /* log offset at @written, once something was */
+	uint64_t allocated;     /* size of the file: blocks ahead of what is written */
 	struct index offsets;
 	struct index times;       /* of the active segment only */
 	uint64_t index_gap_bytes; /* appended since the last index entry */
@@ -101,10 +103,12 @@ struct sl_log {
 	uint8_t *reserved_at;
 	size_t reserved_bytes;
 	struct sl_hot_chunk *writing; /* of the running write-out; NULL: it has none */
-	uint64_t writing_end;         /* what will be durable of its segment */
-	uint64_t unwritten;
-	int64_t file_end; /* log end that recovery found in files that no sync has covered; -1 */
-	bool is_buffered; /* the file system refuses O_DIRECT */
+	uint64_t writing_end;         /* what will be written of its segment */
+	int64_t writing_offset;       /* the log's offset there */
+	uint64_t syncing_pos;         /* what the running sync makes durable of its segment */
+	uint64_t unwritten;           /* bytes in memory only */
+	uint64_t unsynced;            /* bytes in files that no sync has covered */
+	bool is_buffered;             /* the file system refuses O_DIRECT */
 	/* Group commit. */
 	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */
 	uint32_t sync_aux_count;
@@ -211,10 +215,15 @@ int hotlog_read(const struct sl_files *files, int fd, const struct sl_list *hot,
 /* The piece of @seg at @pos, at most @bytes. */
 void hotlog_piece(const struct sl_log *log, const struct segment *seg, int fd, uint64_t pos,
                   uint32_t bytes, struct sl_log_piece *out);
-/* Fills in the write part for the oldest unwritten chunk.  1 done; 0 nothing is unwritten; -errno.
- */
-int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync) SL_MUST_CHECK;
-void hotlog_write_end(struct sl_log *log, struct segment *seg, bool is_good);
+/* So much is in files without a sync that the next one need not be wanted. */
+bool hotlog_is_sync_due(const struct sl_log *log);
+/* Adds what comes next: the oldest unwritten chunk, or the oldest file that no sync has covered.
+ * 1 done; 0 nothing; -errno. */
+int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted) SL_MUST_CHECK;
+/* The write part has ended. */
+void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good);
+/* A sync of the file of @seg has ended well. */
+void hotlog_synced(struct sl_log *log, struct segment *seg);
 /* The tail chunk of @seg takes no more. */
 void hotlog_end_tail(struct sl_log *log, struct segment *seg);
 /* Gives back the chunks of @seg, but for those that something still refers to. */

@@ -692,8 +692,10 @@ static int leave_dirty(struct recover *r)
 	log->is_parent_dirty = log->end > log->recovery_point || log->bytes == 0;
 	if (log->end > log->recovery_point) {
 		log->flushed = SL_MAX(log->start, log->recovery_point);
-		log->file_end = log->end;
 		log->active->is_dirty = true;
+		log->active->durable = r->is_point_good ? log->recovery_pos : 0;
+		log->active->written_offset = log->end;
+		log->unsynced = log->active->written - log->active->durable;
 	}
 	/* A point behind the end would vouch for what is written there next. */
 	return r->checkpoint.recovery_point > log->end ? checkpoint_store(log, false) : 0;
@@ -707,8 +709,10 @@ static int make_durable(struct recover *r)
 	char path[STORE_PATH_MAX];
 	int err;
 
-	for (uint32_t i = 0; i < log->segments_count; i++)
+	for (uint32_t i = 0; i < log->segments_count; i++) {
 		log->segments[i]->written = log->segments[i]->bytes;
+		log->segments[i]->durable = log->segments[i]->bytes;
+	}
 	log->flushed = log->end;
 	log->recovery_point = log->active->base_offset;
 	log->active->is_dirty = false;

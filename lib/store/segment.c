@@ -123,7 +123,7 @@ int segment_trim(struct sl_log *log, struct segment *seg)
 	seg->direct_fd = -1;
 	if (seg->allocated <= seg->bytes || seg->is_doomed)
 		return 0;
-	SL_ASSERT(seg->fd >= 0 && seg->is_writable && seg->written == seg->bytes);
+	SL_ASSERT(seg->fd >= 0 && seg->is_writable && (!log->hot || seg->written == seg->bytes));
 	err = log->files.ops->truncate(log->files.ctx, seg->fd, seg->bytes);
 	if (err)
 		return log_fail(log, err, "trim segment");

@@ -55,51 +55,46 @@ static void add_segment(struct sl_log_sync *sync, struct segment *seg)
 	sync->offset = seg->end_offset;
 }
 
-/* The data that this sync covers.  Return: 0 or -errno. */
-static int add_data(struct sl_log *log, struct sl_log_sync *sync)
+/* The data that this sync covers.  Return: 1; 0 there is none; -errno. */
+static int add_data(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
 {
 	uint32_t first = log->segments_count;
-	int rc;
 
+	if (log->hot)
+		return hotlog_begin(log, sync, is_wanted);
 	/* Dirty segments are the last ones of the array: each begins dirty and is synced in order.
 	 */
 	while (first > 0 && log->segments[first - 1]->is_dirty)
 		first--;
-	if (log->hot && log->file_end < 0) {
-		rc = hotlog_write_begin(log, sync);
-		SL_ASSERT(rc != 0);
-		return rc < 0 ? rc : 0;
-	}
 	SL_ASSERT(first < log->segments_count);
-	if (log->hot) {
-		/* What recovery found in the file comes before what was appended since. */
-		add_segment(sync, log->segments[first]);
-		sync->offset = SL_MIN(sync->offset, log->file_end);
-		return 0;
-	}
 	for (; first < log->segments_count && sync->fds_count < SL_ARRAY_SIZE(sync->fds); first++)
 		add_segment(sync, log->segments[first]);
-	return 0;
+	return 1;
 }
 
-int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
+int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
 {
-	int err;
+	int rc = 0;
 
 	*sync = (struct sl_log_sync){.offset = log->flushed, .write_fd = -1};
-	if (log->error || log->is_sync_running || log->flushed >= log->end)
+	if (log->error || log->is_sync_running || log->flushed >= log->end ||
+	    !(is_wanted || log->hot))
 		return 0;
-	err = add_names(log, sync);
-	if (!err)
-		err = add_data(log, sync);
-	if (err) {
+	if (is_wanted || hotlog_is_sync_due(log))
+		rc = add_names(log, sync);
+	if (rc == 0)
+		rc = add_data(log, sync, is_wanted);
+	if (rc <= 0) {
 		close_aux(log);
+		if (rc == 0)
+			return 0;
 		/* Nothing was synced and nothing is claimed; descriptors may be back next time. */
-		if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
-			sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-err));
-		else
-			log_fail(log, err, "begin sync");
-		return 0;
+		if (rc != -EMFILE && rc != -ENFILE && rc != -ENOMEM) {
+			log_fail(log, rc, "begin sync");
+			return 0;
+		}
+		sl_log(WARN, store, "delay sync part=%s: %s", log->folder, strerror(-rc));
+		return -EAGAIN;
 	}
 	SL_ASSERT(sync->fds_count + sync->iov_count > 0 && sync->offset <= log->end);
 	log->is_sync_running = true;
@@ -107,7 +102,7 @@ int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync)
 	return 1;
 }
 
-/* Return: 0 or -errno.  O_DIRECT or not, the data is durable only after the sync behind it. */
+/* Return: 0 or -errno.  O_DIRECT or not, data is durable only after a sync behind it. */
 static int run_write(const struct sl_files *files, const struct sl_log_sync *sync)
 {
 	uint64_t pos = sync->write_pos;
@@ -121,7 +116,7 @@ static int run_write(const struct sl_files *files, const struct sl_log_sync *syn
 		pos += sync->iov[i].iov_len;
 	}
 	SL_ASSERT(pos == sync->write_pos + sync->write_bytes);
-	return files->ops->sync(files->ctx, sync->write_fd);
+	return sync->is_durable ? files->ops->sync(files->ctx, sync->write_fd) : 0;
 }
 
 int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
@@ -164,33 +159,34 @@ static bool is_direct_refused(struct sl_log *log, const struct sl_log_sync *sync
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 {
 	const bool is_refused = is_direct_refused(log, sync, result);
+	const bool is_good = !result && !log->is_sync_void;
 
 	SL_ASSERT(log->is_sync_running && result <= 0);
 	log->is_sync_running = false;
 	close_aux(log);
+	if (sync->write_segment) {
+		hotlog_write_end(log, sync, is_good);
+		segment_put(log, sync->write_segment);
+	}
 	for (uint32_t i = 0; i < sync->fds_count; i++) {
 		struct segment *seg = sync->segments[i];
 
 		if (!seg)
 			continue;
-		if (!result && !log->is_sync_void && seg->end_offset <= sync->offset)
+		if (is_good && log->hot)
+			hotlog_synced(log, seg);
+		else if (is_good && seg->end_offset <= sync->offset)
 			seg->is_dirty = false;
 		segment_put(log, seg);
-	}
-	if (sync->write_segment) {
-		hotlog_write_end(log, sync->write_segment, !result && !log->is_sync_void);
-		segment_put(log, sync->write_segment);
 	}
 	if (result && !is_refused) {
 		/* The kernel may have dropped the pages it could not write: a second fsync would
 		 * succeed without them.  So the first failure is the last word. */
 		log_fail(log, result, "sync");
-	} else if (!result && !log->is_sync_void) {
+	} else if (is_good && (sync->is_durable || sync->fds_count > 0)) {
 		log->folder_synced = log->sync_folder;
 		log->is_parent_dirty = false;
 		log->flushed = SL_MAX(log->flushed, sync->offset);
-		if (log->flushed >= log->file_end)
-			log->file_end = -1;
 		advance_recovery_point(log);
 	}
 	*sync = (struct sl_log_sync){.offset = log->flushed};
@@ -204,7 +200,7 @@ int sync_all(struct sl_log *log)
 		struct sl_log_sync sync;
 		int err;
 
-		if (sl_log_sync_begin(log, &sync) == 0)
+		if (sl_log_sync_begin(log, &sync, true) <= 0)
 			return log->error ? log->error : -EMFILE;
 		err = sl_log_sync_run(&log->files, &sync);
 		sl_log_sync_end(log, &sync, err);

@@ -49,6 +49,7 @@ static int cut_segment(struct sl_log *log, struct segment *seg, uint64_t bytes)
 	if (bytes == 0)
 		seg->since_ms = 0;
 	seg->written = seg->bytes;
+	seg->durable = seg->bytes;
 	seg->allocated = seg->bytes;
 	return err == -EBADMSG ? -EIO : err;
 }

@@ -133,7 +133,7 @@ static void sync_all(void)
 	const struct sl_files files = {&sl_file_ops_plain, NULL};
 	struct sl_log_sync sync;
 
-	while (sl_log_sync_begin(t.log, &sync))
+	while (sl_log_sync_begin(t.log, &sync, true))
 		sl_log_sync_end(t.log, &sync, sl_log_sync_run(&files, &sync));
 }
 

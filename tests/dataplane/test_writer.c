@@ -143,6 +143,7 @@ static struct partition *write_two(struct rig *r, unsigned i, int fd, size_t blo
 	p->sync = (struct sl_log_sync){
 		.iov = {{r->tier, blocks * BLOCK}, {r->tier + TIER_BYTES / 2, blocks * BLOCK}},
 		.iov_count = 2,
+		.is_durable = true,
 		.write_fd = fd,
 		.write_pos = pos,
 		.write_bytes = 2 * blocks * BLOCK,
@@ -224,6 +225,7 @@ BOTH(writes_a_single_piece)
 	int result = 1;
 
 	p->sync.iov_count = 1;
+	p->sync.is_durable = true;
 	p->sync.write_bytes = 5 * BLOCK;
 	submit(r, p);
 	cr_expect(await(r, &result) == p && result == 0);

@@ -247,28 +247,36 @@ int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
  * result. At most one is under way per log.
  */
 struct sl_log_sync {
-	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, the
-	 * whole durable with the write itself (RWF_DSYNC) or by an fdatasync(2) behind it.  Memory,
-	 * position and length are multiples of SL_HOT_BLOCK; iov_count == 0: nothing to write. */
+	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, with
+	 * is_durable the whole on stable storage with the write itself (RWF_DSYNC) or by an
+	 * fdatasync(2) behind it.  Memory, position and length are multiples of SL_HOT_BLOCK;
+	 * iov_count == 0: nothing to write. */
 	struct iovec iov[2];
 	uint32_t iov_count;
+	bool is_durable;
 	int write_fd;
 	uint64_t write_pos;
 	size_t write_bytes;
 	void *write_segment; /* Owned reference; NULL without a write part */
-	int fds[4];          /* to be synced: dirty segment files, names; fds_count of them */
+	int fds[4]; /* to be synced after the write: segment files, names; fds_count of them */
 	uint32_t fds_count;
 	int64_t offset;    /* sl_log_flushed() after success */
 	void *segments[4]; /* Owned references */
 };
-/* Return: 1 there is something to sync, @sync is filled; 0 clean or already under way. */
-int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync);
+/**
+ * sl_log_sync_begin() - what is to be written or synced next
+ * @is_wanted: somebody waits, or it is time: a sync.  Else only writes of what the hot tier holds,
+ * and a sync now and then for them.
+ * Return: 1 @sync is filled; 0 nothing to do, or one is under way; -EAGAIN no descriptor is free.
+ */
+int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted) SL_MUST_CHECK;
 /* The part in between.  Context: any thread.  Return: 0 or -errno. */
 int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync) SL_MUST_CHECK;
 /* @result: of the sync; an error is final for the log (fsync is never retried). */
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result);
 
-/* Bytes in the hot tier that are not on disk yet; 0 without a tier. */
+bool sl_log_has_tier(const struct sl_log *log);
+/* Bytes in the hot tier that are in no file yet; 0 without a tier. */
 uint64_t sl_log_unwritten(const struct sl_log *log);
 /**
  * sl_log_cool() - give every chunk back to the pool, so that another thread may close the log

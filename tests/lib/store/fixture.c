@@ -222,7 +222,7 @@ int fixture_sync(struct fixture *f)
 	struct sl_log_sync sync;
 	int err = 0;
 
-	while (!err && sl_log_sync_begin(f->log, &sync)) {
+	while (!err && sl_log_sync_begin(f->log, &sync, true) > 0) {
 		err = sl_log_sync_run(&f->files, &sync);
 		sl_log_sync_end(f->log, &sync, err);
 	}

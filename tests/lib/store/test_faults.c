@@ -43,7 +43,7 @@ Test(faults, first_error_is_final_and_reads_go_on)
 	cr_assert_eq(sl_log_truncate(f->log, 1), -EIO);
 	cr_assert_eq(sl_log_advance_start(f->log, 1), -EIO);
 	cr_assert_eq(sl_log_tick(f->log, f->now_ms, 0), -EIO);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 0);
 	fixture_check(f, 400);
 	cr_assert_eq(sl_log_close(f->log, true), -EIO);
 	f->log = NULL;
@@ -63,16 +63,16 @@ Test(faults, sync_error_is_final)
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_flushed(f->log), 2);
 	fixture_must_append(f, 2, 50, 1);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	cr_assert_eq(sync.offset, 4);
 	/* One at a time, and only for what was there at its begin. */
 	fixture_must_append(f, 2, 50, 1);
-	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}, true), 0);
 	simfs_fail(f->fs, SIMFS_SYNC, 1, -EIO, 0, false);
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 	cr_assert_eq(sl_log_flushed(f->log), 2);
 	cr_assert_eq(sl_log_error(f->log), -EIO);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 0);
 	fixture_check(f, 400);
 }
 
@@ -82,11 +82,11 @@ Test(faults, sync_waits_for_descriptors_and_gives_up_on_a_dead_disk)
 
 	fixture_must_append(f, 2, 50, 1);
 	simfs_fail(f->fs, SIMFS_OPEN, 1, -EMFILE, 0, false);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), -EAGAIN);
 	cr_assert_eq(sl_log_error(f->log), 0);
 	cr_assert_eq(simfs_open_count(f->fs), 2);
 	simfs_fail(f->fs, SIMFS_OPEN, 2, -EIO, 0, false);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 0);
 	cr_assert_eq(sl_log_error(f->log), -EIO);
 	cr_assert_eq(simfs_open_count(f->fs), 2);
 }
@@ -96,14 +96,14 @@ Test(faults, sync_covers_what_was_there_at_its_begin)
 	struct sl_log_sync sync;
 
 	fixture_must_append(f, 2, 50, 1);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	fixture_must_append(f, 3, 50, 1);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
 	sl_log_sync_end(f->log, &sync, 0);
 	cr_assert_eq(sl_log_flushed(f->log), 2);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_flushed(f->log), 5);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 0);
 }
 
 Test(faults, sync_in_flight_survives_rolls_and_is_void_after_a_truncation)
@@ -111,7 +111,7 @@ Test(faults, sync_in_flight_survives_rolls_and_is_void_after_a_truncation)
 	struct sl_log_sync sync;
 
 	fixture_must_append(f, 2, 50, 1);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	for (int i = 0; i < 50; i++)
 		fixture_must_append(f, 2, 200, 1);
 	cr_assert_gt(sl_log_segments(f->log), 4);
@@ -119,7 +119,7 @@ Test(faults, sync_in_flight_survives_rolls_and_is_void_after_a_truncation)
 	sl_log_sync_end(f->log, &sync, 0);
 	cr_assert_eq(sl_log_flushed(f->log), 2);
 
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	cr_assert_eq(sl_log_truncate(f->log, 2), 0);
 	fixture_model_cut(f, 0, 2);
 	fixture_must_append(f, 7, 5, 1);
@@ -340,6 +340,7 @@ Test(faults, write_part_of_a_sync_is_whole_and_durable_or_an_error)
 	int fd = f->files.ops->open(f->files.ctx, AT_FDCWD, "written", O_RDWR | O_CREAT, 0600);
 	const struct sl_log_sync sync = {.iov = {{pieces[0], 3}, {pieces[1], 3}},
 	                                 .iov_count = 2,
+	                                 .is_durable = true,
 	                                 .write_fd = fd,
 	                                 .write_pos = 1,
 	                                 .write_bytes = 6};

@@ -38,7 +38,7 @@ static bool write_one(void)
 {
 	struct sl_log_sync sync;
 
-	if (!sl_log_sync_begin(f->log, &sync))
+	if (sl_log_sync_begin(f->log, &sync, true) <= 0)
 		return false;
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 	return true;
@@ -118,6 +118,58 @@ Test(hotlog, goes_on_in_memory_that_it_gave_away)
 	sl_hot_usage(f->opts.hot, &usage);
 	cr_assert_gt(usage.recycled_count, 0);
 	fixture_check(f, 100000);
+	fixture_check(f, 1 << 20);
+}
+
+/* Writes that nobody waits for: no sync with each, but one in the end. */
+Test(hotlog, plain_writes_are_durable_with_the_next_sync)
+{
+	struct sl_log_sync sync;
+	struct sl_hot_usage usage;
+
+	append_many(20, 300);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 1);
+	cr_assert(sync.iov_count > 0 && !sync.is_durable && sync.fds_count == 0);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_assert_eq(sl_log_unwritten(f->log), 0);
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 0);
+	/* With more behind it: the same sync covers both. */
+	append_many(3, 300);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert(sync.iov_count > 0 && sync.fds_count > 0);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	/* And with nothing behind it. */
+	append_many(3, 300);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 1);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert(sync.iov_count == 0 && sync.fds_count > 0);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	sl_hot_usage(f->opts.hot, &usage);
+	cr_assert_eq(usage.dirty, 0);
+	check_file();
+}
+
+Test(hotlog, plain_writes_are_synced_before_they_are_too_many)
+{
+	uint64_t bytes = 0;
+
+	fixture_fini(f);
+	fixture_init_hot(f, 128 << 20);
+	f->opts.config.segment_bytes = 1 << 30;
+	fixture_must_open(f, false);
+	while (sl_log_flushed(f->log) == 0 && bytes < 80 << 20) {
+		struct sl_log_sync sync;
+
+		fixture_must_append(f, 1, 500000, 1000);
+		while (sl_log_sync_begin(f->log, &sync, false) > 0)
+			sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+		bytes = sl_log_bytes(f->log);
+	}
+	cr_assert(bytes > 50 << 20 && bytes < 70 << 20, "%llu bytes", (unsigned long long)bytes);
 	fixture_check(f, 1 << 20);
 }
 
@@ -224,8 +276,8 @@ Test(hotlog, an_older_append_is_written_while_a_newer_one_comes)
 	struct sl_log_sync sync;
 
 	append_many(10, 300);
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
-	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}), 0);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}, true), 0);
 	append_many(10, 300);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
 	sl_log_sync_end(f->log, &sync, 0);
@@ -282,7 +334,7 @@ Test(hotlog, retention_takes_segments_that_are_not_written)
 	append_many(300, 1000);
 	cr_assert_gt(sl_log_segments(f->log), 2);
 	/* With a write under way in the one that goes. */
-	cr_assert_eq(sl_log_sync_begin(f->log, &sync), 1);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	while (sl_log_bytes(f->log) > 500000)
 		cr_assert_gt(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 0);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
@@ -391,11 +443,15 @@ Test(hotlog, power_cuts_keep_what_was_flushed)
 			                    1000 + (int64_t)i);
 			if ((i * seed) % 11 == 0)
 				cr_assert_eq(fixture_sync(f), 0);
+			if ((i * seed) % 7 == 3 && sl_log_sync_begin(f->log, &sync, false) > 0)
+				sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+			if ((i * seed) % 13 == 5)
+				(void)write_one();
 			if ((i * seed) % 17 == 0)
 				cr_assert_geq(sl_log_checkpoint(f->log), 0);
 		}
 		flushed = sl_log_flushed(f->log);
-		if (seed % 2 && sl_log_sync_begin(f->log, &sync)) {
+		if (seed % 2 && sl_log_sync_begin(f->log, &sync, true)) {
 			/* The cut comes in the middle of this write. */
 			simfs_fail(f->fs, SIMFS_PWRITE, 1 + (unsigned int)(seed % 2), -EIO,
 			           seed * 97 % 6000, true);
