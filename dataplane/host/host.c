@@ -393,6 +393,9 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 		rc = logdirs_create(&h->dirs, sl_conf_str(conf, SL_CK_log_dirs), h->opts.data_dir,
 		                    h->files, error);
 	if (rc == 0)
+		logdirs_set_recycle(h->dirs, (uint64_t)sl_conf_int(conf, SL_CK_log_recycle_bytes),
+		                    lanes);
+	if (rc == 0)
 		rc = sl_ipc_shm_create(&h->shm, &h->shm_bytes, &h->shm_fd, lanes, slots);
 	if (rc == 0)
 		rc = create_steer(h, error);

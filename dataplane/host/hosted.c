@@ -223,6 +223,7 @@ static int open_log(struct hosted_table *t, struct hosted *h)
 		.topic_id = h->key.topic_id,
 		.config = h->config.log,
 		.hot = t->hot ? t->hot[h->p.lane] : NULL,
+		.recycler = logdirs_recycler(t->dirs, h->folder->dir, (uint32_t)h->p.lane),
 		.was_clean = h->folder->is_clean,
 		.now_ms = sl_wall_ms(),
 	};

@@ -15,6 +15,7 @@
 #include "sluice/base/hash.h"
 #include "sluice/base/log.h"
 #include "sluice/base/uuid.h"
+#include "sluice/ipc/shm.h"
 
 #define SWEEP_FILES_MAX 64 /* removed per call: an unlink may take milliseconds */
 
@@ -26,10 +27,13 @@ struct dir {
 	bool is_sync_due; /* folders were renamed since the last sync */
 	int error;
 	uint32_t folders_count;
+	struct sl_recycler *recyclers[SL_SHM_LANES_MAX]; /* Owned; each is used by its lane alone */
 };
 
 struct logdirs {
 	struct sl_files files;
+	uint64_t recycle_bytes;
+	uint32_t lanes_count;
 	uint32_t count;
 	struct dir dirs[LOGDIRS_MAX];
 	struct sl_map folders; /* name -> struct logdirs_folder, Owned */
@@ -237,6 +241,8 @@ int logdirs_destroy(struct logdirs *d)
 	for (uint32_t i = 0; i < d->count; i++) {
 		int rc = 0;
 
+		for (uint32_t k = 0; k < SL_SHM_LANES_MAX; k++)
+			sl_recycler_close(d->dirs[i].recyclers[k]);
 		if (d->dirs[i].log_dir) {
 			int sync_rc = sync_renames(&d->dirs[i]);
 
@@ -321,6 +327,30 @@ struct sl_log_dir *logdirs_handle(const struct logdirs *d, uint32_t dir)
 {
 	SL_ASSERT(dir < d->count);
 	return d->dirs[dir].error ? NULL : d->dirs[dir].log_dir;
+}
+
+void logdirs_set_recycle(struct logdirs *d, uint64_t bytes, uint32_t lanes_count)
+{
+	d->lanes_count = lanes_count;
+	d->recycle_bytes = bytes;
+}
+
+struct sl_recycler *logdirs_recycler(struct logdirs *d, uint32_t dir, uint32_t lane)
+{
+	struct sl_recycler **r = &d->dirs[dir].recyclers[lane];
+	int rc;
+
+	SL_ASSERT(dir < d->count && lane < SL_SHM_LANES_MAX);
+	if (*r || !d->dirs[dir].log_dir || d->dirs[dir].error)
+		return *r;
+	rc = sl_recycler_open(r, d->dirs[dir].log_dir,
+	                      &(struct sl_recycler_opts){.lane = lane,
+	                                                 .lanes_count = d->lanes_count,
+	                                                 .bytes_max = d->recycle_bytes});
+	if (rc != 0)
+		sl_log(WARN, host, "keep no segment files dir=%s lane=%u: %s", d->dirs[dir].path,
+		       lane, strerror(-rc));
+	return *r;
 }
 
 struct sl_files logdirs_files(const struct logdirs *d)

@@ -58,6 +58,10 @@ int logdirs_fd(const struct logdirs *dirs, uint32_t dir);
 int logdirs_lock_fd(const struct logdirs *dirs, uint32_t dir);
 /* NULL while the dir is offline.  Borrowed. */
 struct sl_log_dir *logdirs_handle(const struct logdirs *dirs, uint32_t dir);
+/* Disk space that each lane keeps in each dir; before the first logdirs_recycler(). */
+void logdirs_set_recycle(struct logdirs *dirs, uint64_t bytes, uint32_t lanes_count);
+/* That lane's, opened when it is first asked for; NULL: it keeps none.  Borrowed. */
+struct sl_recycler *logdirs_recycler(struct logdirs *dirs, uint32_t dir, uint32_t lane);
 struct sl_files logdirs_files(const struct logdirs *dirs);
 
 /**

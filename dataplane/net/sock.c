@@ -42,10 +42,14 @@ static ssize_t sock_unread(struct net_io *io)
 static ssize_t sock_sendv(struct net_io *io, const struct iovec *iov, int iov_count, bool more)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)iov_count};
+	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
 	ssize_t n;
 
 	do {
-		n = sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+		/* One answer at a time is the rule, and the kernel does not have to copy and check
+		 * a msghdr for it. */
+		n = iov_count == 1 ? send(io->fd, iov->iov_base, iov->iov_len, flags)
+		                   : sendmsg(io->fd, &msg, flags);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }

@@ -302,11 +302,14 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 		go_offline(ctx, p);
 }
 
-/* The lane's own reference, once nothing of the log lies in its memory only. */
+/* The lane's own reference, once nothing of the log lies in its memory only.  Memory that somebody
+ * still receives into must not go to another log: partition_unreserve() comes back here. */
 static void let_go(struct ctx *ctx, struct partition *p)
 {
 	SL_ASSERT(p->is_closing && !p->sync_running);
 	sl_list_del(&p->dirty_link);
+	if (p->reservation)
+		return;
 	sl_log_cool(p->log);
 	partition_put(ctx, p);
 }
@@ -359,8 +362,20 @@ static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
 /* The bytes that fill the tier may be this partition's own, without anybody who waits for them. */
 static void tier_full(struct ctx *ctx, struct partition *p)
 {
+	struct sl_list *pos;
+
 	ctx_count(ctx, SL_STAT_hot_exhausted, 1);
 	mark_dirty(ctx, p);
+	/* The room that is missing may lie with any of them, a little with each. */
+	if (ctx->now_ms < ctx->press_ms)
+		return;
+	ctx->press_ms = ctx->now_ms + PARTITION_RETRY_MS;
+	sl_list_for_each(pos, &ctx->partitions) {
+		struct partition *other = sl_list_entry(pos, struct partition, lane_link);
+
+		if (!other->is_offline && sl_log_unwritten(other->log) > 0)
+			mark_dirty(ctx, other);
+	}
 }
 
 static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch, size_t bytes)
@@ -469,6 +484,9 @@ void partition_unreserve(struct ctx *ctx, struct reservation *r)
 	if (p->is_place_wanted)
 		ctx_relieve(ctx, CTX_LACK_BUFFERS);
 	p->is_place_wanted = false;
+	/* Else the end of the sync does, which is to come. */
+	if (p->is_closing && !p->sync_running && sl_list_is_empty(&p->dirty_link))
+		let_go(ctx, p);
 	partition_put(ctx, p);
 }
 

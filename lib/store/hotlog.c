@@ -114,6 +114,32 @@ void hotlog_piece(const struct sl_log *log, const struct segment *seg, int fd, u
 
 /* ---- Appends ---- */
 
+/* Gives a chunk back that nothing refers to and that will never hold bytes of @seg. */
+static void give_back(struct sl_log *log, const struct segment *seg, struct sl_hot_chunk *c)
+{
+	if (c->refs > 0 || (!seg->is_doomed && (c == log->tail_chunk || c->end > c->begin)))
+		return;
+	sl_list_del(&c->link);
+	sl_hot_put(log->hot, c);
+}
+
+static void put_ref(struct sl_log *log, struct segment *seg, struct sl_hot_chunk *c)
+{
+	SL_ASSERT(c->refs > 0);
+	c->refs--;
+	give_back(log, seg, c);
+}
+
+void hotlog_end_tail(struct sl_log *log, struct segment *seg)
+{
+	struct sl_hot_chunk *c = log->tail_chunk;
+
+	log->tail_chunk = NULL;
+	/* One that was taken for records that never came. */
+	if (c)
+		give_back(log, seg, c);
+}
+
 static int next_chunk(struct sl_log *log, size_t bytes)
 {
 	struct segment *seg = log->active;
@@ -143,6 +169,7 @@ static int next_chunk(struct sl_log *log, size_t bytes)
 	/* copy: the block goes on in the new chunk */
 	memcpy(c->p, block, have);
 	c->end_offset = log->end;
+	hotlog_end_tail(log, seg);
 	sl_list_push_back(&seg->hot, &c->link);
 	log->tail_chunk = c;
 	log->chunk_bytes = c->bytes;
@@ -210,17 +237,6 @@ int sl_log_reserve(struct sl_log *log, size_t bytes, void **out)
 	log->reserved_bytes = bytes;
 	*out = to;
 	return 0;
-}
-
-/* Drops a reference that kept the chunk from being given back with its segment. */
-static void put_ref(struct sl_log *log, struct segment *seg, struct sl_hot_chunk *c)
-{
-	SL_ASSERT(c->refs > 0);
-	c->refs--;
-	if (!seg->is_doomed || c->refs > 0)
-		return;
-	sl_list_del(&c->link);
-	sl_hot_put(log->hot, c);
 }
 
 void sl_log_unreserve(struct sl_log *log)
@@ -294,7 +310,7 @@ uint64_t sl_log_unwritten(const struct sl_log *log)
 /* Blocks for the file up to @end and some ahead, so that most writes change no metadata. */
 static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 {
-	uint64_t step = SL_MIN(SL_MAX(seg->allocated, HOT_ALLOCATE_BYTES_MIN),
+	uint64_t step = SL_MIN(SL_MAX(seg->allocated / 2, HOT_ALLOCATE_BYTES_MIN),
 	                       HOT_ALLOCATE_BYTES_MAX);
 	uint64_t to = SL_MAX(end, seg->allocated + step);
 	uint64_t full = block_up((uint64_t)log->config.segment_bytes + SL_BATCH_HEADER_BYTES);

@@ -215,6 +215,8 @@ void hotlog_piece(const struct sl_log *log, const struct segment *seg, int fd, u
  */
 int hotlog_write_begin(struct sl_log *log, struct sl_log_sync *sync) SL_MUST_CHECK;
 void hotlog_write_end(struct sl_log *log, struct segment *seg, bool is_good);
+/* The tail chunk of @seg takes no more. */
+void hotlog_end_tail(struct sl_log *log, struct segment *seg);
 /* Gives back the chunks of @seg, but for those that something still refers to. */
 void hotlog_drop(struct sl_log *log, struct segment *seg);
 

@@ -30,8 +30,7 @@ struct recycled {
 struct sl_recycler {
 	struct sl_files files;
 	int dirfd; /* Borrowed: the log dir */
-	uint32_t lane;
-	uint64_t bytes_max;
+	struct sl_recycler_opts opts;
 	uint64_t bytes;
 	uint64_t next_number;
 	uint32_t count;
@@ -41,18 +40,29 @@ struct sl_recycler {
 static const char *kept_path(const struct sl_recycler *r, uint64_t number,
                              char path[STORE_PATH_MAX])
 {
-	snprintf(path, STORE_PATH_MAX, RECYCLE_FOLDER "/%u.%" PRIu64, r->lane, number);
+	snprintf(path, STORE_PATH_MAX, RECYCLE_FOLDER "/%u.%" PRIu64, r->opts.lane, number);
 	return path;
 }
 
 static int keep(struct sl_recycler *r, uint64_t number, uint64_t bytes)
 {
 	if (r->count == RECYCLE_FILES_MAX || bytes < RECYCLE_BYTES_MIN ||
-	    r->bytes + bytes > r->bytes_max)
+	    r->bytes + bytes > r->opts.bytes_max)
 		return -ENOSPC;
 	r->kept[r->count++] = (struct recycled){number, bytes};
 	r->bytes += bytes;
 	return 0;
+}
+
+/* Of a lane that does not exist any more: nobody else would. */
+static int remove_other(struct sl_recycler *r, uint32_t lane, uint64_t number)
+{
+	char path[STORE_PATH_MAX];
+
+	if (r->opts.lane != 0 || lane < r->opts.lanes_count)
+		return 0;
+	snprintf(path, sizeof(path), RECYCLE_FOLDER "/%u.%" PRIu64, lane, number);
+	return r->files.ops->unlink(r->files.ctx, r->dirfd, path);
 }
 
 /* A file of an earlier life of this lane, or one that is not wanted any more. */
@@ -67,9 +77,10 @@ static int on_kept(void *arg, const char *name)
 	int err;
 	int fd;
 
-	if (sscanf(name, "%u.%" SCNu64 "%n", &lane, &number, &used) != 2 || name[used] != '\0' ||
-	    lane != r->lane)
+	if (sscanf(name, "%u.%" SCNu64 "%n", &lane, &number, &used) != 2 || name[used] != '\0')
 		return 0;
+	if (lane != r->opts.lane)
+		return remove_other(r, lane, number);
 	r->next_number = SL_MAX(r->next_number, number + 1);
 	kept_path(r, number, path);
 	fd = r->files.ops->open(r->files.ctx, r->dirfd, path, O_RDONLY, 0);
@@ -82,8 +93,8 @@ static int on_kept(void *arg, const char *name)
 	return err;
 }
 
-int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir, uint32_t lane,
-                     uint64_t bytes_max)
+int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir,
+                     const struct sl_recycler_opts *opts)
 {
 	struct sl_recycler *r = calloc(1, sizeof(*r));
 	int err;
@@ -92,8 +103,7 @@ int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir, uint32_t 
 		return -ENOMEM;
 	r->files = *dir_files(dir);
 	r->dirfd = sl_log_dir_fd(dir);
-	r->lane = lane;
-	r->bytes_max = bytes_max;
+	r->opts = *opts;
 	err = r->files.ops->mkdir(r->files.ctx, r->dirfd, RECYCLE_FOLDER, 0750);
 	if (!err || err == -EEXIST)
 		err = r->files.ops->list(r->files.ctx, r->dirfd, RECYCLE_FOLDER, on_kept, r);
@@ -140,7 +150,7 @@ bool recycle_give(struct sl_recycler *r, const char *path, uint64_t bytes)
 	int err;
 
 	if (!r || r->count == RECYCLE_FILES_MAX || bytes < RECYCLE_BYTES_MIN ||
-	    r->bytes + bytes > r->bytes_max)
+	    r->bytes + bytes > r->opts.bytes_max)
 		return false;
 	number = r->next_number++;
 	err = wipe(r, path, &bytes);

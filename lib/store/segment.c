@@ -100,8 +100,9 @@ int segment_create(struct sl_log *log, int64_t base_offset)
 	seg->is_dirty = true;
 	seg->has_offsets = true;
 	seg->max_time_ms = SEGMENT_TIME_NONE;
+	if (log->active)
+		hotlog_end_tail(log, log->active);
 	log->active = seg;
-	log->tail_chunk = NULL;
 	log_tail_clear(log);
 	return 0;
 }

@@ -149,8 +149,8 @@ static void advance_recovery_point(struct sl_log *log)
 	SL_COUNT_IF(checkpoint_store(log, false));
 }
 
-/* A file system may take O_DIRECT at open(2) and refuse its writes, before any byte of them: they go
- * through the page cache from then on, with the sync that ends every write-out. */
+/* A file system may take O_DIRECT at open(2) and refuse its writes, before any byte of them: they
+ * go through the page cache from then on, with the sync that ends every write-out. */
 static bool is_direct_refused(struct sl_log *log, const struct sl_log_sync *sync, int result)
 {
 	if (result != -EINVAL || !sync->write_segment || log->is_buffered)

@@ -698,14 +698,21 @@ Test(landing, is_told_that_its_partition_has_left)
 Test(landing, holds_a_partition_that_leaves_while_there_is_no_memory_to_move_to)
 {
 	struct half *h = half_create(1);
+	struct fx *fx = h->d.fx;
+	const uint8_t *memory = h->p->reservation->memory;
 	struct squeeze q;
 
 	squeeze(&h->d, &q);
-	partition_detach(&h->d.fx->ctx, h->p);
-	cr_expect(h->p->reservation && h->p->refs == 1);
-	cr_expect(sl_list_is_empty(&h->d.fx->ctx.released));
+	partition_detach(&fx->ctx, h->p);
+	cr_expect(h->p->reservation && sl_list_is_empty(&fx->ctx.released));
 	release(&h->d, &q);
+	/* The others take all the memory there is: not that which records still arrive in. */
+	fx_tier(fx, true);
+	for (uint32_t i = 0; i < fx->hogs_count; i++)
+		cr_expect(memory < fx->hogs[i]->p || memory >= fx->hogs[i]->p + fx->hogs[i]->bytes,
+		          "it was given away");
 	half_send_rest(h);
+	fx_tier(fx, false);
 	cr_expect(answer_of(&h->d, h->fd, 9).error_code == SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	take_back(h);
 	cr_expect(sl_log_end(h->p->log) == 0);

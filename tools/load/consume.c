@@ -447,6 +447,18 @@ static void reroute(struct consumer *c, uint64_t now_ns)
 		lose_connection(c, now_ns);
 }
 
+/* The pause is over: go on with newer metadata, or ask for it once more, as another thread may have
+ * overwritten our word with that of an older version. */
+static void go_on(struct consumer *c, uint64_t now_ns)
+{
+	struct run *run = c->worker->run;
+
+	if (run_version(run) != c->wait_version)
+		reroute(c, now_ns);
+	else
+		run_refresh(run, c->wait_version);
+}
+
 void consumer_tick(struct consumer *c, uint64_t now_ns)
 {
 	struct run *run = c->worker->run;
@@ -454,9 +466,8 @@ void consumer_tick(struct consumer *c, uint64_t now_ns)
 	if (c->failing_since_ns && now_ns > c->failing_since_ns + LOAD_GIVE_UP_NS)
 		run_fail(run, "fetch from %s: no success for %llu s", run->opts->topic,
 		         (unsigned long long)(LOAD_GIVE_UP_NS / 1000000000));
-	else if (c->state == CONSUMER_WAITING && now_ns >= c->wait_until_ns &&
-	         run_version(run) != c->wait_version)
-		reroute(c, now_ns);
+	else if (c->state == CONSUMER_WAITING && now_ns >= c->wait_until_ns)
+		go_on(c, now_ns);
 	else if ((c->state == CONSUMER_FETCHING && now_ns > c->sent_ns + LOAD_ANSWER_NS) ||
 	         (c->state == CONSUMER_CONNECTING && now_ns > c->conn.began_ns + LOAD_ANSWER_NS))
 		lose_connection(c, now_ns);

@@ -765,6 +765,18 @@ static void reroute(struct producer *p, uint64_t now_ns)
 	}
 }
 
+/* The pause is over: go on with newer metadata, or ask for it once more, as another thread may have
+ * overwritten our word with that of an older version. */
+static void go_on(struct producer *p, uint64_t now_ns)
+{
+	struct run *run = p->worker->run;
+
+	if (run_version(run) != p->wait_version)
+		reroute(p, now_ns);
+	else
+		run_refresh(run, p->wait_version);
+}
+
 /* The oldest request has waited too long, or the connection does not come to stand. */
 static bool is_stalled(const struct producer *p, uint64_t now_ns)
 {
@@ -782,9 +794,8 @@ void producer_tick(struct producer *p, uint64_t now_ns)
 	if (p->failing_since_ns && now_ns > p->failing_since_ns + LOAD_GIVE_UP_NS)
 		run_fail(run, "produce to %s: no success for %llu s", run->opts->topic,
 		         (unsigned long long)(LOAD_GIVE_UP_NS / 1000000000));
-	else if (p->state == PRODUCER_WAITING && now_ns >= p->wait_until_ns &&
-	         run_version(run) != p->wait_version)
-		reroute(p, now_ns);
+	else if (p->state == PRODUCER_WAITING && now_ns >= p->wait_until_ns)
+		go_on(p, now_ns);
 	else if (is_stalled(p, now_ns))
 		lose_connection(p, now_ns);
 }

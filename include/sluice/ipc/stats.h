@@ -43,7 +43,7 @@ X(duplicates, C, "idempotent batches recognised as duplicates") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
-X(uring_calls, C, "io_uring_enter system calls, of group commits") \
+X(uring_calls, C, "io_uring_enter system calls, of writes to the log") \
 X(guard_questions, C, "peers on this host asked what they have read") \
 X(guard_copied, C, "large pieces of memory sent as a copy: the peer cannot be asked, or too much is under way to it") \
 X(guard_held, C, "chunks that a connection still held when they were to be recycled") \

