@@ -32,6 +32,7 @@ struct bench_opts {
 	int spin_us;     /* how long the round-trip server polls before it sleeps */
 	const char *dir; /* folder on the disk that is measured; NULL: memory */
 	bool cold;       /* the file is not in the page cache */
+	bool ask;        /* each piece of sendfile is asked for, one at a time, as a fetch is */
 	uint16_t port;   /* of a NATS server */
 };
 

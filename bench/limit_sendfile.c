@@ -19,6 +19,7 @@
 #define COLD_BYTES      ((size_t)2 << 30)
 #define DISCARD_BYTES   ((size_t)1 << 20)
 #define EVENTS_MAX      64
+#define REQUEST_BYTES   100 /* of a Fetch for one partition */
 #define WAIT_MS         100
 #define RECEIVES_A_TURN 4
 
@@ -31,6 +32,12 @@ struct sender {
 struct conn {
 	int fd;
 	off_t pos;
+	size_t unsent; /* --ask: rest of the piece that was asked for */
+};
+
+struct receiver {
+	int fd;
+	size_t missing; /* --ask: rest of the piece that was asked for */
 };
 
 struct receivers {
@@ -41,9 +48,14 @@ struct receivers {
 /* One piece, or what of it the socket takes. */
 static int send_piece(const struct bench_side *side, const struct sender *s, struct conn *c)
 {
-	size_t piece = SL_MIN(side->opts->piece_bytes, s->file_bytes - (size_t)c->pos);
-	ssize_t n = sendfile(c->fd, s->file, &c->pos, piece);
+	size_t piece = SL_MIN(side->opts->ask ? c->unsent : side->opts->piece_bytes,
+	                      s->file_bytes - (size_t)c->pos);
+	ssize_t n = piece > 0 ? sendfile(c->fd, s->file, &c->pos, piece) : 1;
 
+	if (piece == 0)
+		return 0;
+	if (n > 0 && side->opts->ask)
+		c->unsent -= (size_t)n;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	if (n == 0)
@@ -56,17 +68,37 @@ static int send_piece(const struct bench_side *side, const struct sender *s, str
 	return 0;
 }
 
+/* --ask: sends what was asked for, until the socket is full: only then does it report room again.
+ */
+static int answer(const struct bench_side *side, const struct sender *s, struct conn *c)
+{
+	uint8_t request[REQUEST_BYTES];
+	size_t before;
+	int rc = 0;
+
+	if (c->unsent == 0 && recv(c->fd, request, sizeof(request), 0) == REQUEST_BYTES)
+		c->unsent = side->opts->piece_bytes;
+	do {
+		before = c->unsent;
+		rc = send_piece(side, s, c);
+	} while (rc == 0 && c->unsent > 0 && c->unsent < before);
+	return rc;
+}
+
 static int sender_loop(struct bench_side *side, const struct sender *s, int epoll)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int rc = 0;
 
 	while (rc == 0 && sl_mono_ns() < side->end_ns) {
-		int n = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS);
+		/* It never sleeps, as a lane with work does not: who asks does not pay for a
+		 * wake-up. */
+		int n = epoll_wait(epoll, events, EVENTS_MAX, side->opts->ask ? 0 : WAIT_MS);
 
 		(void)bench_counts(side, sl_mono_ns());
 		for (int i = 0; rc == 0 && i < n; i++)
-			rc = send_piece(side, s, events[i].data.ptr);
+			rc = side->opts->ask ? answer(side, s, events[i].data.ptr)
+			                     : send_piece(side, s, events[i].data.ptr);
 	}
 	return rc;
 }
@@ -81,7 +113,9 @@ static int sender_run(struct bench_side *side)
 
 	for (int i = 0; rc == 0 && i < count; i++) {
 		conns[i].fd = s->pairs[i].server;
-		epoll = bench_watch(epoll, conns[i].fd, EPOLLOUT, &conns[i]);
+		epoll = bench_watch(epoll, conns[i].fd,
+		                    side->opts->ask ? EPOLLIN | EPOLLOUT | EPOLLET : EPOLLOUT,
+		                    &conns[i]);
 		rc = SL_MIN(epoll, 0);
 	}
 	if (rc == 0)
@@ -92,11 +126,22 @@ static int sender_run(struct bench_side *side)
 	return rc;
 }
 
-static int discard(struct bench_side *side, int fd)
+/* --ask: the next one, when a piece is complete.  Return: 0 or -EIO. */
+static int ask(const struct bench_side *side, struct receiver *r)
+{
+	static const uint8_t request[REQUEST_BYTES];
+
+	if (!side->opts->ask || r->missing > 0)
+		return 0;
+	r->missing = side->opts->piece_bytes;
+	return send(r->fd, request, sizeof(request), MSG_NOSIGNAL) == REQUEST_BYTES ? 0 : -EIO;
+}
+
+static int discard(struct bench_side *side, struct receiver *r)
 {
 	for (int i = 0; i < RECEIVES_A_TURN; i++) {
 		/* MSG_TRUNC: TCP drops the bytes without a copy (tcp(7)). */
-		ssize_t n = recv(fd, NULL, DISCARD_BYTES, MSG_TRUNC);
+		ssize_t n = recv(r->fd, NULL, DISCARD_BYTES, MSG_TRUNC);
 
 		if (n == 0)
 			return -ECONNRESET;
@@ -104,33 +149,37 @@ static int discard(struct bench_side *side, int fd)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		if (bench_counts(side, sl_mono_ns()))
 			side->bytes += (uint64_t)n;
+		if (side->opts->ask)
+			r->missing -= SL_MIN((size_t)n, r->missing);
 		if ((size_t)n < DISCARD_BYTES)
-			return 0;
+			return ask(side, r);
 	}
 	return 0;
 }
 
 static int receivers_run(struct bench_side *side)
 {
-	const struct receivers *r = side->arg;
+	const struct receivers *all = side->arg;
+	struct receiver *those = calloc((size_t)all->count, sizeof(*those));
 	struct epoll_event events[EVENTS_MAX];
 	int epoll = -1;
-	int rc = 0;
+	int rc = those ? 0 : -ENOMEM;
 
-	for (int i = 0; rc == 0 && i < r->count; i++) {
-		epoll = bench_watch(epoll, r->pairs[i].client, EPOLLIN,
-		                    (void *)(uintptr_t)r->pairs[i].client);
-		rc = SL_MIN(epoll, 0);
+	for (int i = 0; rc == 0 && i < all->count; i++) {
+		those[i].fd = all->pairs[i].client;
+		epoll = bench_watch(epoll, those[i].fd, EPOLLIN, &those[i]);
+		rc = epoll < 0 ? epoll : ask(side, &those[i]);
 	}
 	while (rc == 0 && sl_mono_ns() < side->end_ns) {
 		int n = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS);
 
 		(void)bench_counts(side, sl_mono_ns());
 		for (int i = 0; rc == 0 && i < n; i++)
-			rc = discard(side, (int)(uintptr_t)events[i].data.ptr);
+			rc = discard(side, events[i].data.ptr);
 	}
 	if (epoll >= 0)
 		close(epoll);
+	free(those);
 	return rc;
 }
 

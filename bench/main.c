@@ -17,7 +17,8 @@ static const struct {
 	{"sink", bench_sink, "receive over loopback TCP and throw away"},
 	{"receive", bench_receive, "receive into recycled pages, CRC-32C, answer"},
 	{"echo", bench_echo, "receive and answer: small requests"},
-	{"sendfile", bench_sendfile, "sendfile from huge pages, or from a file in --dir [--cold]"},
+	{"sendfile", bench_sendfile,
+         "sendfile from huge pages, or a file in --dir [--cold] [--ask]"},
 	{"durable", bench_durable, "group commit of --producers to a file in --dir"},
 	{"direct-write", bench_direct_write, "O_DIRECT in 1 MiB writes, not waited for"},
 	{"round-trip", bench_round_trip, "there and back at --rate, open loop"},
@@ -36,20 +37,30 @@ static int usage(void)
 	fprintf(stderr, "  --seconds S --warmup S --connections N --threads N --in-flight N\n"
 	                "  --request-bytes N --answer-bytes N --piece-bytes N --block-bytes N\n"
 	                "  --producers N --groups N --rate N --spin-us N --port N\n"
-	                "  --file-bytes N --dir FOLDER --cold\n");
+	                "  --file-bytes N --dir FOLDER --cold --ask\n");
 	return 2;
 }
 
 static const struct option options[] = {
-	{"seconds", 1, NULL, 's'},      {"warmup", 1, NULL, 'w'},
-	{"connections", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
-	{"in-flight", 1, NULL, 'i'},    {"request-bytes", 1, NULL, 'q'},
-	{"answer-bytes", 1, NULL, 'a'}, {"piece-bytes", 1, NULL, 'p'},
-	{"block-bytes", 1, NULL, 'b'},  {"producers", 1, NULL, 'P'},
-	{"groups", 1, NULL, 'g'},       {"rate", 1, NULL, 'R'},
-	{"spin-us", 1, NULL, 'S'},      {"port", 1, NULL, 'o'},
-	{"dir", 1, NULL, 'd'},          {"file-bytes", 1, NULL, 'f'},
-	{"cold", 0, NULL, 'C'},         {NULL, 0, NULL, 0},
+	{"seconds", 1, NULL, 's'},
+	{"warmup", 1, NULL, 'w'},
+	{"connections", 1, NULL, 'c'},
+	{"threads", 1, NULL, 't'},
+	{"in-flight", 1, NULL, 'i'},
+	{"request-bytes", 1, NULL, 'q'},
+	{"answer-bytes", 1, NULL, 'a'},
+	{"piece-bytes", 1, NULL, 'p'},
+	{"block-bytes", 1, NULL, 'b'},
+	{"producers", 1, NULL, 'P'},
+	{"groups", 1, NULL, 'g'},
+	{"rate", 1, NULL, 'R'},
+	{"spin-us", 1, NULL, 'S'},
+	{"port", 1, NULL, 'o'},
+	{"dir", 1, NULL, 'd'},
+	{"ask", 0, NULL, 'A'},
+	{"file-bytes", 1, NULL, 'f'},
+	{"cold", 0, NULL, 'C'},
+	{NULL, 0, NULL, 0},
 };
 
 static int set_number(struct bench_opts *o, int option, double v)
@@ -130,8 +141,8 @@ static int parse(struct bench_opts *o, int argc, char **argv)
 			o->dir = optarg;
 			continue;
 		}
-		if (c == 'C') {
-			o->cold = true;
+		if (c == 'C' || c == 'A') {
+			*(c == 'C' ? &o->cold : &o->ask) = true;
 			continue;
 		}
 		v = c != '?' ? strtod(optarg, &end) : 0;

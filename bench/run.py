@@ -25,6 +25,7 @@ import scenarios  # noqa: E402
 from profiles import PROFILES  # noqa: E402
 
 ROUNDS, SECONDS = 5, 2.0
+DESCRIPTORS = 131072
 WARMUP_SHARE = 0.25
 
 
@@ -54,6 +55,18 @@ def beside_of(profile, context, seen):
         raise machine.Failed(f"{missing[0]} failed, so there is nothing to compare with")
     return [seen[name] if name in seen else limits.measure(name, context.seconds, context.warmup)
             for name in profile.limits]
+
+
+def raise_descriptors():
+    """As many as the largest profile needs, where that is allowed.  Return: how many there are."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for wanted in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
+        except (ValueError, OSError):
+            continue
+    return hard
 
 
 def one_round(context, profiles, rows, failures):
@@ -93,8 +106,10 @@ def main():
         return 0 if options.list else 2
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     seconds = options.seconds or (1.0 if options.quick else SECONDS)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    have = raise_descriptors()
+    skipped = [f"{p.name}: needs {p.descriptors:,} descriptors, there are {have:,} (ulimit -n)" for p in profiles
+               if p.descriptors > have]
+    profiles = [p for p in profiles if p.descriptors <= have]
     rows, failures, alone = {p.name: [] for p in profiles}, [], []
     print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
     scenarios.BenchBroker.hot_bytes = options.hot_bytes
@@ -110,12 +125,12 @@ def main():
                           if name not in used]
     measured = [p for p in profiles if rows[p.name]]
     result = report.build(machine.describe(), measured, rows, rounds, seconds)
-    result.update(limits=report.limit_rows(rows, alone), micro=limits.micro(), failures=failures)
+    result.update(limits=report.limit_rows(rows, alone), micro=limits.micro(), failures=failures, skipped=skipped)
     path = report.write(result, options.results)
     print(report.table(result))
     if not options.no_plots:
         print(plots.draw(result, options.results))
-    print("\n".join([f"results: {path}", *(f"failed: {failure}" for failure in failures)]))
+    print(f"results: {path}", *(f"skipped: {why}" for why in skipped), *(f"failed: {why}" for why in failures), sep="\n")
     return 1 if failures else 0
 
 

@@ -31,6 +31,10 @@ LIMITS = {
     "sendfile 64 KiB x 8": ["sendfile", "--connections", 8, "--piece-bytes", BATCH_64_KIB],
     "sendfile 1 MiB x 1": ["sendfile", "--connections", 1, "--piece-bytes", MIB],
     "sendfile 1 MiB x 8": ["sendfile", "--connections", 8, "--piece-bytes", MIB],
+    # What a fetch cannot leave out: each response is asked for, one at a time.
+    "ask+sendfile 64 KiB x 1": ["sendfile", "--ask", "--connections", 1, "--piece-bytes", BATCH_64_KIB],
+    "ask+sendfile 64 KiB x 8": ["sendfile", "--ask", "--connections", 8, "--piece-bytes", BATCH_64_KIB],
+    "ask+sendfile 1 MiB x 1": ["sendfile", "--ask", "--connections", 1, "--piece-bytes", MIB],
     "sendfile page cache": ["sendfile", "--connections", 1, "--piece-bytes", MIB, "--dir", "{disk}"],
     "sendfile cold": ["sendfile", "--connections", 1, "--piece-bytes", MIB, "--dir", "{disk}", "--cold"],
     "durable 64 x 16 KiB": ["durable", "--producers", 64, "--block-bytes", 16 * KIB, "--dir", "{disk}"],

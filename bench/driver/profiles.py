@@ -21,6 +21,7 @@ class Profile:
     target: float = None  # for the ratio, or for the figure itself when there is no limit
     core: bool = False    # part of --quick
     warmup_s: float = 0   # at least so long, where beginning takes time
+    descriptors: int = 0  # that the broker needs, or the profile is skipped
     scenario: str = ""    # function in scenarios.py; "": one call of sluice-load
 
     @property
@@ -60,8 +61,8 @@ def partitions(count, **more):
     options = ("produce", "--record-bytes", KIB, "--batch-bytes", 16 * KIB, "--acks", 1, "--connections", 8,
                "--in-flight", 5, "--partitions", count)
     return Profile(f"{count:,} partition{'s' if count > 1 else ''}", "partitions", options,
-                   ("receive+crc 8 x 16 KiB",) if count == 10 else ("10 partitions",), warmup_s=count / 5000,
-                   **more)
+                   ("receive+crc 8 x 16 KiB",) if count == 10 else ("10 partitions",), warmup_s=min(count / 500, 10),
+                   descriptors=count, **more)
 
 
 def connections(count, **more):
@@ -69,7 +70,7 @@ def connections(count, **more):
                count, "--in-flight", 1, "--partitions", 4)
     return Profile(f"{count:,} connection{'s' if count > 1 else ''}", "connections", options,
                    ("receive+crc 64 x 4 KiB",) if count == 64 else ("64 connections",), warmup_s=count / 3000,
-                   **more)
+                   descriptors=count * 2, **more)
 
 
 PROFILES = [
@@ -104,8 +105,8 @@ PROFILES = [
     Profile("e2e 1,000/s beside a catch-up reader", "isolation",
             ("e2e", "--rate", 1000, "--record-bytes", 100, "--acks", 1, "--partitions", 1, "--connections", 1),
             ("e2e 1,000/s alone",), field="p99", scenario="beside_reader"),
-    partitions(10), partitions(1), partitions(100), partitions(1000), partitions(10000),
     connections(64), connections(1), connections(1000), connections(10000),
+    partitions(10), partitions(1), partitions(100), partitions(1000), partitions(10000),
     Profile("idle memory beyond the hot tier", "idle", field="mib", target=64, core=True, scenario="idle_memory"),
     Profile("idle CPU, both processes", "idle", field="percent", scenario="idle_cpu"),
     Profile("start to first served request", "idle", field="ms", target=150, core=True, scenario="start_time"),

@@ -170,6 +170,7 @@ def text(result):
     """All tables, as the .md file has them."""
     parts = [heading(result), table(result), "\n## Limits\n", limits_table(result), "\n## Hot functions\n",
              micro_table(result)]
+    parts += [f"\nSkipped: {why}" for why in result["skipped"]]
     return "\n".join(parts + [f"\nFailed: {failure}" for failure in result["failures"]]) + "\n"
 
 

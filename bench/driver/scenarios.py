@@ -2,6 +2,7 @@
 """How one profile is measured once: against a broker of the round, or with one of its own where the
 profile is about starting, stopping or being idle."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from sluice import Broker, run, wait_for
 TAIL_BYTES = 512 * MIB   # as the sendfile limit's file: more than the last level cache
 COLD_BYTES = 2048 * MIB
 IDLE_SECONDS = 5
+DROP_TIMEOUT_S = 120
 LOAD_GRACE_S = 120       # creating 10,000 partitions takes its time
 
 
@@ -46,9 +48,8 @@ class BenchBroker(Broker):
     def warm(self):
         """Goes once round the hot tier: a first touch of a page costs more than what is measured, and happens
         once in a broker's life."""
-        topic = self.new_topic()
-        fill(self, topic, self.hot_bytes * 5 // 4, acks=1)
-        self.drop(topic)
+        with self.topic() as topic:
+            fill(self, topic, self.hot_bytes * 5 // 4, acks=1)
 
     def __enter__(self):
         try:
@@ -72,7 +73,19 @@ class BenchBroker(Broker):
         profile must not pay for."""
         self.ctl("topics", "delete", topic)
         wait_for("the topic's folders to be gone",
-                 lambda: not list((self.data / "log").glob(f"{topic}-*")), timeout=60)
+                 lambda: not list((self.data / "log").glob(f"{topic}-*")), timeout=DROP_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def topic(self):
+        """The name of a topic that is gone afterwards, however its profile ended."""
+        name = self.new_topic()
+        try:
+            yield name
+        except BaseException:
+            with contextlib.suppress(Failed, subprocess.TimeoutExpired):
+                self.drop(name)
+            raise
+        self.drop(name)
 
     def server_pids(self):
         return list(self.pids().values())
@@ -127,20 +140,16 @@ def fill(broker, topic, total_bytes, acks="all"):
 
 
 def plain(context, profile):
-    topic = context.broker.new_topic()
-    row = measure_load(context.broker, profile.load, topic, context.seconds,
-                       max(context.warmup, profile.warmup_s))
-    context.broker.drop(topic)
-    return row
+    with context.broker.topic() as topic:
+        return measure_load(context.broker, profile.load, topic, context.seconds,
+                            max(context.warmup, profile.warmup_s))
 
 
 def tail_fetch(context, profile):
     """Reads what was written just before, again and again."""
-    topic = context.broker.new_topic()
-    fill(context.broker, topic, TAIL_BYTES)
-    row = measure_load(context.broker, profile.load, topic, context.seconds, context.warmup)
-    context.broker.drop(topic)
-    return row
+    with context.broker.topic() as topic:
+        fill(context.broker, topic, TAIL_BYTES)
+        return measure_load(context.broker, profile.load, topic, context.seconds, context.warmup)
 
 
 def forget_pages(folder):
@@ -170,17 +179,16 @@ def cold_fetch(context, profile):
 
 def beside_reader(context, profile):
     """Tail latency while somebody reads gigabytes of old data from the same broker."""
-    old = context.broker.new_topic()
-    fill(context.broker, old, COLD_BYTES)
-    reader = start_load(context.broker.bootstrap,
-                        ["consume", "--loop", "--duration", context.seconds + context.warmup + 2, "--warmup", 0],
-                        old)
-    try:
-        row = plain(context, profile)
-    finally:
-        caught_up = finish_load(reader, LOAD_GRACE_S)
+    seconds = context.seconds + context.warmup + 2
+    with context.broker.topic() as old:
+        fill(context.broker, old, COLD_BYTES)
+        reader = start_load(context.broker.bootstrap,
+                            ["consume", "--loop", "--duration", seconds, "--warmup", 0], old)
+        try:
+            row = plain(context, profile)
+        finally:
+            caught_up = finish_load(reader, LOAD_GRACE_S)
     row["reader_mb_s"] = caught_up["mb_s"]
-    context.broker.drop(old)
     return row
 
 
