@@ -23,6 +23,7 @@
 
 #define TIER_SHARE          4                   /* of the machine's memory, when nothing is said */
 #define TIER_HUGE_BYTES     (UINT64_C(2) << 20) /* slices are whole huge pages */
+#define TIER_RETRY_US       50000               /* after a failure: memory may come back */
 #define TIER_POPULATE_BYTES ((size_t)64 << 20)  /* between two looks at is_stopping */
 #define TIER_NICE           10
 
@@ -339,14 +340,17 @@ static int populate_node(struct tier *t, struct node *n)
 	const char *why;
 	int rc = 1;
 
-	while (rc == 1 && !atomic_load_explicit(&t->is_stopping, memory_order_relaxed))
+	while ((rc == 1 || rc == -EAGAIN) &&
+	       !atomic_load_explicit(&t->is_stopping, memory_order_relaxed)) {
+		if (rc == -EAGAIN)
+			(void)usleep(TIER_RETRY_US);
 		rc = sl_hot_populate(n->hot, TIER_POPULATE_BYTES);
-	if (rc == 1)
-		return rc;
+	}
+	if (rc == 1 || rc == -EAGAIN)
+		return 1;
 	why = sl_hot_reason(n->hot);
 	if (rc < 0)
-		sl_log(WARN, host, "populate hot tier node=%d: %s; it ends here", n->numa_node,
-		       strerror(-rc));
+		sl_log(WARN, host, "populate hot tier node=%d: %s", n->numa_node, strerror(-rc));
 	sl_log(INFO, host, "populate hot tier node=%d bytes=%" PRIu64 " huge=%s ms=%" PRId64 "%s%s",
 	       n->numa_node, sl_hot_populated(n->hot), sl_hot_is_huge(n->hot) ? "yes" : "no",
 	       sl_mono_ms() - begun_ms, *why ? ": " : "", why);

@@ -9,38 +9,39 @@
 #include "sluice/base/base.h"
 
 /* "<topic>-<partition>/<20 digits>.timeindex.deleted" with room to spare; NAME_MAX twice. */
-#define STORE_PATH_MAX          512
-#define STORE_NAME_MAX          255
+#define STORE_PATH_MAX           512
+#define STORE_NAME_MAX           255
 /* Small text files: epochs, metadata, checkpoint. */
-#define STORE_TEXT_BYTES_MAX    (4u << 20)
+#define STORE_TEXT_BYTES_MAX     (4u << 20)
 
 /* A batch is found by its index entry and a scan of at most one index interval of headers. */
-#define STORE_WALK_WINDOW_BYTES 4096u
-#define STORE_SCAN_WINDOW_BYTES (256u << 10)
-#define STORE_TAIL_BATCHES      16u /* power of two */
-#define STORE_SEALED_OPEN_MAX   2u  /* per log, while nobody refers to them */
-#define STORE_SEGMENTS_MAX      (1u << 20)
-#define STORE_RETAIN_PER_TICK   16u
-#define STORE_EXPIRE_PER_TICK   256u
-#define STORE_UNLINK_PER_TICK   16u
-#define STORE_SNAPSHOTS_KEPT    2u
+#define STORE_WALK_WINDOW_BYTES  4096u
+#define STORE_SCAN_WINDOW_BYTES  (256u << 10)
+#define STORE_TAIL_BATCHES       16u /* power of two */
+#define STORE_SEALED_OPEN_MAX    2u  /* per log, while nobody refers to them */
+#define STORE_SEGMENTS_MAX       (1u << 20)
+#define STORE_RETAIN_PER_TICK    16u
+#define STORE_EXPIRE_PER_TICK    256u
+#define STORE_UNLINK_PER_TICK    16u
+#define STORE_SNAPSHOTS_KEPT     2u
 
 /* Idempotent producers per partition; above it the longest silent one is forgotten. */
-#define STORE_PRODUCERS_MAX     (1u << 16)
-#define STORE_PRODUCER_WINDOW   5u /* KIP-98: batches a producer may have in flight */
-#define STORE_EPOCHS_MAX        (1u << 16)
+#define STORE_PRODUCERS_MAX      (1u << 16)
+#define STORE_PRODUCER_WINDOW    5u /* KIP-98: batches a producer may have in flight */
+#define STORE_EPOCHS_MAX         (1u << 16)
 
 /* Hot tier: work of one sl_hot_get(). */
-#define STORE_HOT_SLICE_MAX     (UINT64_C(1) << 44)
-#define STORE_HOT_EVICTS        64u /* chunks recycled for the sake of a large one */
-#define STORE_HOT_PLACES        4u  /* places looked at for each size */
+#define STORE_HOT_SLICE_MAX      (UINT64_C(1) << 44)
+#define STORE_HOT_EVICTS         64u /* chunks recycled for the sake of a large one */
+#define STORE_HOT_PLACES         4u  /* places looked at for each size */
 /* Clean chunks passed over for each place. */
-#define STORE_HOT_LOOKS         128u
-#define STORE_HOT_SETTLES       4u /* chunks in quarantine asked after */
-#define STORE_HOT_HELD_SHARE    8u /* above 1/8 of the slice pages are exchanged */
+#define STORE_HOT_LOOKS          128u
+#define STORE_HOT_SETTLES        4u /* chunks in quarantine asked after */
+#define STORE_HOT_HELD_SHARE     8u /* above 1/8 of the slice pages are exchanged */
 /* Steps of populating: short enough for the slices to grow evenly. */
-#define STORE_HOT_POPULATE_STEP ((uint64_t)16 << 20)
-#define STORE_HOT_REPLAY_STEP   (1u << 20)
+#define STORE_HOT_POPULATE_STEP  ((uint64_t)16 << 20)
+#define STORE_HOT_POPULATE_TRIES 20u /* failures before the tier ends */
+#define STORE_HOT_REPLAY_STEP    (1u << 20)
 
 _Static_assert((STORE_TAIL_BATCHES & (STORE_TAIL_BATCHES - 1)) == 0, "ring index is a mask");
 _Static_assert(STORE_PATH_MAX >= 2 * STORE_NAME_MAX + 2, "folder, slash, name, NUL");

@@ -31,6 +31,7 @@ struct sl_hot {
 	struct hot_layout layout;
 	struct hot_header header;
 	int fd; /* Owned. */
+	uint32_t populate_failures;
 	bool is_end_logged;
 	_Atomic uint64_t populated;
 	_Atomic bool is_huge;
@@ -471,18 +472,20 @@ static void look_at_pages(struct sl_hot *hot)
 static int touch(const struct sl_hot *hot, uint64_t pos, uint64_t bytes)
 {
 	uint64_t end = pos + bytes;
+	int rc;
 
 	/* Not fallocate(2): it holds the inode's lock all the time, and a lane that exchanges pages
 	 * would wait for it. */
-	if (madvise(hot->map + pos, bytes, MADV_POPULATE_WRITE) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -ENOMEM;
+	do
+		rc = madvise(hot->map + pos, bytes, MADV_POPULATE_WRITE);
+	while (rc != 0 && errno == EINTR);
+	if (rc == 0 || errno != EINVAL)
+		return rc == 0 ? 0 : -errno;
 	/* Before Linux 5.14.  Backed, but not mapped: the first access is a cheap fault. */
 	for (; pos < end; pos += SL_MIN(HOT_HUGE_BYTES, end - pos))
 		if (fallocate(hot->fd, FALLOC_FL_KEEP_SIZE, (off_t)pos,
 		              (off_t)SL_MIN(HOT_HUGE_BYTES, end - pos)) < 0)
-			return -ENOMEM;
+			return -errno;
 	return 0;
 }
 
@@ -515,13 +518,22 @@ static uint32_t next_slice(const struct sl_hot *hot)
 	return next;
 }
 
-static int end_tier(struct sl_hot *hot)
+/*
+ * Memory may be short for a moment only: a process that ends gives it back a little later.  A tier
+ * that has next to nothing is not ended: its lanes could not work at all, and a fault may still
+ * find the page.
+ */
+static int end_tier(struct sl_hot *hot, int err)
 {
-	for (uint32_t i = 0; i < hot->layout.slices; i++)
+	const bool is_usable = sl_hot_populated(hot) >= hot->layout.slices * HOT_HUGE_BYTES;
+
+	if (++hot->populate_failures < STORE_HOT_POPULATE_TRIES)
+		return -EAGAIN;
+	for (uint32_t i = 0; i < hot->layout.slices && is_usable; i++)
 		hot_pool_set_end(hot->pools[i]);
-	if (!hot->is_end_logged)
-		sl_log(WARN, store, "end hot tier early bytes=%" PRIu64 " wanted=%" PRIu64 ": %s",
-		       sl_hot_populated(hot), sl_hot_bytes(hot), strerror(ENOMEM));
+	sl_log(WARN, store, "%s hot tier bytes=%" PRIu64 " wanted=%" PRIu64 ": %s",
+	       is_usable ? "end" : "leave to page faults", sl_hot_populated(hot), sl_hot_bytes(hot),
+	       strerror(-err));
 	hot->is_end_logged = true;
 	look_at_pages(hot);
 	return -ENOMEM;
@@ -541,8 +553,10 @@ int sl_hot_populate(struct sl_hot *hot, size_t bytes)
 		uint64_t step = hot->layout.slice_bytes - hot_pool_populated(hot->pools[slice]);
 
 		step = SL_MIN(step, SL_MIN(left, STORE_HOT_POPULATE_STEP));
-		if (populate_slice(hot, slice, step) < 0)
-			return end_tier(hot);
+		int err = populate_slice(hot, slice, step);
+
+		if (err)
+			return end_tier(hot, err);
 		left -= step;
 	}
 	if (before == 0 || sl_hot_populated(hot) == sl_hot_bytes(hot))

@@ -69,8 +69,10 @@ const char *sl_hot_reason(const struct sl_hot *hot);
  * sl_hot_populate() - touch up to @bytes more memory, so that no append meets a fresh page
  *
  * Context: one thread at a time, any; lanes may use the tier meanwhile and prefer what is
- * populated. Return: 1 there is more; 0 all done; -ENOMEM the machine has no more: the tier ends
- * here.
+ * populated.
+ * Return: 1 there is more; 0 all done; -EAGAIN the machine has no more now, try again in a moment;
+ * -ENOMEM it had none for many times: the tier ends here, or where it has next to nothing the rest
+ * is left to page faults.
  */
 int sl_hot_populate(struct sl_hot *hot, size_t bytes);
 /* Bytes of chunk memory touched so far, of all slices.  Context: any. */
