@@ -88,13 +88,10 @@ Test(recycle, a_crash_finds_nothing_of_the_last_life)
 		if (seed % 3 == 0)
 			fixture_must_append(f, 1, 100000, 1000);
 		flushed = sl_log_flushed(f->log);
-		sl_recycler_close(f->opts.recycler);
-		f->opts.recycler = NULL;
+		close_recycler();
 		fixture_kill(f);
 		if (seed % 2)
 			simfs_power_cut(f->fs, seed);
-		/* dir's descriptors died with the process. */
-		dir = NULL;
 		fixture_must_open(f, false);
 		cr_assert_geq(sl_log_end(f->log), flushed);
 		cr_assert_leq(sl_log_end(f->log), f->batches[f->batches_count - 1].last_offset + 1);
@@ -159,4 +156,8 @@ Test(recycle, a_full_disk_takes_the_kept_files_back)
 	cr_assert_eq(sl_recycler_bytes(f->opts.recycler), 0);
 	cr_assert_eq(sl_log_error(f->log), -ENOSPC);
 	simfs_set_space(f->fs, UINT64_MAX);
+	sl_log_cool(f->log);
+	(void)sl_log_close(f->log, false);
+	f->log = NULL;
+	close_recycler();
 }
