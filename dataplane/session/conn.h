@@ -20,7 +20,6 @@ struct conn {
 		frame_link; /* sessions.frames: a frame has begun to arrive, by frame_started_ms */
 	struct sl_list cold_link;    /* sessions.cold: what it is to be sent comes from the disk */
 	int64_t cold_ms;             /* when to look whether it has come */
-	struct sl_list send_link;    /* sessions.sends: served, not sent to */
 	struct sl_list starved_link; /* sessions.starved[]: readied by relief, or any event */
 	bool is_readable;            /* edge-triggered: nothing says so twice */
 	bool is_writable;
@@ -68,7 +67,6 @@ struct sessions {
 	uint32_t requests_max;
 	struct sl_list free_conns, free_requests;
 	struct sl_list ready, idle, frames, cold;
-	struct sl_list sends;                /* empty between two polls */
 	struct sl_list starved[CTX_LACK_NR]; /* struct conn.starved_link */
 	uint64_t relief[CTX_LACK_NR];        /* ctx_relief() when they were last let go */
 	int64_t relief_ms;                   /* when those who wait for the tier look anyway */
@@ -86,10 +84,8 @@ void conn_cold(struct sessions *s, struct conn *c);
 void conn_starve(struct sessions *s, struct conn *c, enum ctx_lack lack);
 /* It did something: moves to the end of sessions.idle. */
 void conn_active(struct sessions *s, struct conn *c);
-/* Reads and runs what can be, within one turn's limits, and puts it on sessions.sends. */
+/* Sends, reads and runs what can be, within one turn's limits. */
 void conn_serve(struct sessions *s, struct conn *c);
-/* Sends what it has to answer; the end of its turn. */
-void conn_send(struct sessions *s, struct conn *c);
 /* Whether a request that begins with @frame may start now. */
 bool conn_may_start(const struct sessions *s, const struct conn *c, const uint8_t *frame);
 

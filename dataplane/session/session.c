@@ -19,7 +19,6 @@
 #include "sluice/base/log.h"
 
 #define SESSION_POLL_CONNS     64  /* connections served in one poll */
-#define SESSION_POLL_BURST     16  /* of them, read before the first is sent to */
 #define SESSION_POLL_REQUESTS  256 /* woken or finished requests taken in one poll */
 #define SESSION_POLL_COLD      64  /* of those that wait for the disk, tried in one poll */
 #define SESSION_COLD_MS        1
@@ -71,7 +70,6 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 	sl_list_init(&s->idle);
 	sl_list_init(&s->frames);
 	sl_list_init(&s->cold);
-	sl_list_init(&s->sends);
 	for (unsigned i = 0; i < CTX_LACK_NR; i++)
 		sl_list_init(&s->starved[i]);
 	sl_list_init(&s->free_conns);
@@ -185,7 +183,6 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	sl_list_init(&c->ready_link);
 	sl_list_init(&c->frame_link);
 	sl_list_init(&c->cold_link);
-	sl_list_init(&c->send_link);
 	sl_list_init(&c->starved_link);
 	sl_list_init(&c->requests);
 	sl_list_init(&c->tx);
@@ -216,7 +213,6 @@ void conn_close(struct sessions *s, struct conn *c, enum sl_stat why)
 	sl_list_del(&c->idle_link);
 	sl_list_del(&c->frame_link);
 	sl_list_del(&c->cold_link);
-	sl_list_del(&c->send_link);
 	sl_list_del(&c->ready_link);
 	sl_list_del(&c->starved_link);
 	sl_list_push_back(&s->free_conns, &c->ready_link);
@@ -384,25 +380,6 @@ static unsigned take_cold(struct sessions *s)
 	return done;
 }
 
-/* First all are read and their requests run, then all are answered: answers that follow each other
- * closely wake a client once, and it finds the next one when it is done with the first. */
-static unsigned serve_burst(struct sessions *s, struct sl_list *batch)
-{
-	unsigned done = 0;
-	struct conn *c;
-
-	while (done < SESSION_POLL_BURST && (c = sl_list_first(batch, struct conn, ready_link))) {
-		sl_list_del(&c->ready_link);
-		conn_serve(s, c);
-		done++;
-	}
-	while ((c = sl_list_first(&s->sends, struct conn, send_link))) {
-		sl_list_del(&c->send_link);
-		conn_send(s, c);
-	}
-	return done;
-}
-
 unsigned sessions_poll(struct sessions *s)
 {
 	struct sl_list batch;
@@ -419,8 +396,13 @@ unsigned sessions_poll(struct sessions *s)
 		sl_list_del(l);
 		sl_list_push_back(&batch, l);
 	}
-	while (!sl_list_is_empty(&batch))
-		done += serve_burst(s, &batch);
+	while (!sl_list_is_empty(&batch)) {
+		struct conn *c = sl_list_entry(batch.next, struct conn, ready_link);
+
+		sl_list_del(&c->ready_link);
+		conn_serve(s, c);
+		done++;
+	}
 	return done;
 }
 

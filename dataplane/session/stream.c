@@ -431,13 +431,7 @@ void conn_serve(struct sessions *s, struct conn *c)
 	}
 	if (!c->holder && c->rx && !run_frames(s, c))
 		return;
-	sl_list_del(&c->send_link);
-	sl_list_push_back(&s->sends, &c->send_link);
-}
-
-void conn_send(struct sessions *s, struct conn *c)
-{
-	if (!flush_done(s, c) || !send_queue(s, c))
+	if (!send_queue(s, c))
 		return;
 	/* A client may half-close after its last request: what it asked for is still answered. */
 	if (c->is_eof && c->requests_count == 0 && sl_list_is_empty(&c->tx)) {
