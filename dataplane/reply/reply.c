@@ -12,9 +12,11 @@
 #include "sluice/base/assert.h"
 #include "sluice/store/hot.h"
 
-#define REPLY_IOV_MAX   64                   /* byte runs gathered into one sendmsg */
-#define REPLY_COPY_MAX  ((uint32_t)32 << 10) /* up to here a copy costs no more than a reference */
-#define REPLY_COPY_TURN ((size_t)256 << 10)  /* copied by one sendmsg */
+#define REPLY_IOV_MAX     64                   /* byte runs gathered into one sendmsg */
+#define REPLY_COPY_MAX    ((uint32_t)32 << 10) /* up to here a copy costs no more than a reference */
+#define REPLY_PAGE_BYTES  4096u
+#define REPLY_ROUND_BYTES ((size_t)16 * REPLY_PAGE_BYTES) /* PIPE_DEF_BUFFERS pages */
+#define REPLY_COPY_TURN   ((size_t)256 << 10)             /* copied by one sendmsg */
 
 /* What goes out by one system call: byte runs, or if there are none a piece by reference. */
 struct burst {
@@ -222,6 +224,20 @@ static ssize_t send_bytes(struct ctx *ctx, struct net_io *io, const struct burst
 	return n;
 }
 
+/* sendfile(2) moves sixteen pages at a time, and what is left for a last short round, often behind
+ * the end of a segment too, costs as much as a full one and another wake-up of the client.  A copy
+ * with the bytes that follow is cheaper. */
+static size_t whole_rounds(const struct sl_log_piece *piece)
+{
+	const size_t first = REPLY_ROUND_BYTES - piece->pos % REPLY_PAGE_BYTES;
+	size_t rest;
+
+	if (piece->bytes <= first)
+		return piece->bytes;
+	rest = (piece->bytes - first) % REPLY_ROUND_BYTES;
+	return rest <= REPLY_COPY_MAX ? piece->bytes - rest : piece->bytes;
+}
+
 static ssize_t send_piece(struct ctx *ctx, struct net_io *io, const struct sl_log_piece *piece,
                           size_t bytes, bool is_more)
 {
@@ -270,7 +286,7 @@ int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue, size_t
 		if (n == 0 && b.count > 0) {
 			n = send_bytes(ctx, io, &b);
 		} else if (n == 0 && b.piece.chunk) {
-			n = send_piece(ctx, io, &b.piece, SL_MIN((size_t)b.piece.bytes, budget),
+			n = send_piece(ctx, io, &b.piece, SL_MIN(whole_rounds(&b.piece), budget),
 			               r->sent < r->len);
 		} else if (n == 0) {
 			n = send_cold(ctx, io, r, &b.piece, SL_MIN(budget, cold));
