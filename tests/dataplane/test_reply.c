@@ -229,7 +229,8 @@ Test(reply, large_pieces_of_memory_go_by_reference_and_are_held)
 	deliver(SIZE_MAX);
 	cr_expect(fx_stat(t.fx, SL_STAT_sendfile_calls) > 0);
 	cr_expect(t.io.guard.marks_count == 1 && t.chunks[0].holds == 1);
-	cr_expect(t.io.guard.marks[0].end == t.io.sent);
+	cr_expect(t.io.guard.marks[0].end <= t.io.sent &&
+	          t.io.sent - t.io.guard.marks[0].end <= (32 << 10));
 	cr_expect(t.puts == 1);
 }
 
