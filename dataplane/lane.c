@@ -114,6 +114,7 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	for (unsigned i = 0; i < CTX_LACK_NR; i++)
 		sl_list_init(&ctx->starved[i]);
 	sl_list_init(&ctx->partitions);
+	sl_list_init(&ctx->points);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
 	sl_list_init(&ctx->control_answers);

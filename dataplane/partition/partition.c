@@ -29,7 +29,7 @@
 #define PARTITION_RETRY_MS     10   /* a sync that found no descriptor or no room */
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
 #define PARTITION_WRITE_MS     1000  /* what nobody asks for is written after this long */
-#define PARTITION_POINT_MS     5000  /* between two checkpoints of a partition */
+#define PARTITION_POINT_MS     5000  /* from a sync to the checkpoint that tells of it */
 #define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
@@ -302,8 +302,8 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->high_watermark = sl_log_end(p->log);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
-	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
 	sl_list_init(&p->dirty_link);
+	sl_list_init(&p->point_link);
 	sl_list_init(&p->fetch_waiters);
 	sl_list_init(&p->sync_waiters);
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
@@ -335,6 +335,7 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	p->is_closing = true;
 	sl_list_del(&p->lane_link);
 	sl_list_del(&p->dirty_link);
+	sl_list_del(&p->point_link);
 	wake_all(ctx, &p->sync_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	ctx_gauge_add(ctx, SL_STAT_partitions, -1);
@@ -582,6 +583,14 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	return true;
 }
 
+static void want_checkpoint(struct ctx *ctx, struct partition *p)
+{
+	if (!sl_log_has_tier(p->log) || !sl_list_is_empty(&p->point_link))
+		return;
+	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
+	sl_list_push_back(&ctx->points, &p->point_link);
+}
+
 static void end_sync(struct ctx *ctx, struct partition *p, int result)
 {
 	const bool is_sync = p->sync.is_durable || p->sync.fds_count > 0;
@@ -600,6 +609,8 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	partition_check(ctx, p);
 	if (!p->is_closing) {
 		wake_durable(ctx, p);
+		if (is_sync && result == 0)
+			want_checkpoint(ctx, p);
 		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
 		} else if (is_sync_due(ctx, p) || is_write_due(p)) {
@@ -695,16 +706,15 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 }
 
 /* Bounds what a crash makes the next start read.  Return: work done. */
-static unsigned checkpoint(struct ctx *ctx, struct partition *p)
+static unsigned checkpoint(struct ctx *ctx)
 {
-	int rc;
+	struct partition *p = sl_list_first(&ctx->points, struct partition, point_link);
 
-	if (p->is_offline || ctx->now_ms < p->point_ms || ctx->now_ms < ctx->point_ms)
+	if (!p || ctx->now_ms < p->point_ms || ctx->now_ms < ctx->point_ms)
 		return 0;
-	rc = sl_log_checkpoint(p->log);
-	if (rc == 0)
-		return 0;
-	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
+	sl_list_del(&p->point_link);
+	if (p->is_offline || sl_log_checkpoint(p->log) == 0)
+		return 1;
 	ctx->point_ms = ctx->now_ms + PARTITION_POINT_GAP_MS;
 	partition_check(ctx, p);
 	return 1;
@@ -713,7 +723,7 @@ static unsigned checkpoint(struct ctx *ctx, struct partition *p)
 unsigned partition_tick(struct ctx *ctx)
 {
 	unsigned looks = 0;
-	unsigned ticks = 0;
+	unsigned ticks = checkpoint(ctx);
 	unsigned flushes = 0;
 
 	while (looks < PARTITION_LOOKS_MAX && ticks < PARTITION_TICKS_MAX) {
@@ -730,7 +740,6 @@ unsigned partition_tick(struct ctx *ctx)
 		}
 		if (!p->sync_running && !p->is_offline && is_flush_due(ctx, p))
 			flushes += begin_sync(ctx, p);
-		ticks += checkpoint(ctx, p);
 		looks++;
 	}
 	if (flushes > 0)
@@ -744,6 +753,9 @@ int64_t partition_next_ms(const struct ctx *ctx)
 	const struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
 	int64_t next = p ? p->look_ms : INT64_MAX;
 
+	p = sl_list_first(&ctx->points, struct partition, point_link);
+	if (p)
+		next = SL_MIN(next, SL_MAX(p->point_ms, ctx->point_ms));
 	/* What partition_poll() left there waits for room or descriptors. */
 	if (!sl_list_is_empty(&ctx->dirty))
 		next = SL_MIN(next, ctx->now_ms + PARTITION_RETRY_MS);

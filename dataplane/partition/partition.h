@@ -43,6 +43,7 @@ struct reservation {
 struct partition {
 	struct sl_list lane_link;  /* ctx->partitions */
 	struct sl_list dirty_link; /* partitions with waiters for a sync that has not begun */
+	struct sl_list point_link; /* ctx->points: a sync ended since the last checkpoint */
 	struct sl_log *log;
 	struct sl_slot *slot;
 	struct sl_uuid topic_id;
@@ -55,7 +56,7 @@ struct partition {
 	uint64_t unsynced_bytes;   /* appended since the last sync began */
 	int64_t appended_ms;       /* monotonic: when the oldest unsynced append came; 0 none */
 	int64_t tick_ms;           /* next sl_log_tick() */
-	int64_t point_ms;          /* not before: next sl_log_checkpoint() */
+	int64_t point_ms;          /* while in ctx->points, in whose order: checkpoint not before */
 	int64_t look_ms; /* next look of partition_tick(); ctx->partitions is in its order */
 	bool is_closing; /* detached: fail new work */
 	bool is_offline; /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */

@@ -105,6 +105,7 @@ struct fx *fx_create(void)
 	for (unsigned i = 0; i < CTX_LACK_NR; i++)
 		sl_list_init(&ctx->starved[i]);
 	sl_list_init(&ctx->partitions);
+	sl_list_init(&ctx->points);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
 	sl_list_init(&ctx->control_answers);

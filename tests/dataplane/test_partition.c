@@ -504,6 +504,42 @@ Test(partition, tick_deletes_old_segments_a_few_partitions_at_a_time)
 	fx_destroy(fx);
 }
 
+/* Their syncs end in one poll: the checkpoints spread, and none waits for another round of looks.
+ */
+Test(partition, every_partition_gets_its_checkpoint_in_turn)
+{
+	enum {
+		PARTITIONS = 60
+	};
+	struct fx *fx = fx_create();
+	unsigned stored = 0;
+	struct topic *t;
+
+	fx_tier(fx, false);
+	t = fx_topic(fx, "t", PARTITIONS, NULL);
+	for (int i = 0; i < PARTITIONS; i++)
+		fx_append(fx, fx_partition(t, i), 10);
+	fx->ctx.now_ms += 1000;
+	while (partition_tick(&fx->ctx) > 0 || !sl_list_is_empty(&fx->ctx.dirty))
+		fx_settle(fx);
+	fx_settle(fx);
+	fx->ctx.now_ms += 5000;
+	for (int i = 0; i < PARTITIONS; i++) {
+		cr_expect(partition_next_ms(&fx->ctx) <= fx->ctx.now_ms);
+		cr_expect(partition_tick(&fx->ctx) >= 1);
+		fx->ctx.now_ms += 5;
+	}
+	cr_expect(sl_list_is_empty(&fx->ctx.points));
+	for (int i = 0; i < PARTITIONS; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "t-%d/sluice-checkpoint", i);
+		stored += faccessat(fx->dirfd, path, R_OK, 0) == 0;
+	}
+	cr_expect(stored == PARTITIONS, "%u", stored);
+	fx_destroy(fx);
+}
+
 Test(partition, configure_reaches_the_log_and_its_flush_mode)
 {
 	struct fx *fx = fx_create();
