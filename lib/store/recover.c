@@ -33,6 +33,7 @@ struct recover {
 	int64_t now_ms;
 	bool is_clean;
 	bool is_epochs_lost;
+	bool is_epoch_found; /* by scanning, and not in the file */
 	bool was_scanned;
 	bool is_point_good; /* the active segment was taken over up to the recovery point */
 };
@@ -293,12 +294,14 @@ static const char *check_order(const struct segment *seg, const struct sl_batch_
 
 /* An epoch that the history does not have: its file was written before the batch but never synced.
  */
-static int take_epoch(struct sl_log *log, const struct sl_batch_head *head)
+static int take_epoch(struct recover *r, const struct sl_batch_head *head)
 {
+	struct sl_log *log = r->log;
 	int err = 0;
 
 	if (head->leader_epoch > epochs_latest(&log->epochs))
 		err = epochs_begin(&log->epochs, head->leader_epoch, head->base_offset);
+	r->is_epoch_found |= err > 0;
 	/* -EINVAL: the file has later entries than the data; they are cut when the scan is done. */
 	return err == -ENOMEM ? err : 0;
 }
@@ -326,7 +329,7 @@ static int scan_batches(struct recover *r, struct segment *seg, uint64_t size, c
 			*reason = "wrong checksum";
 			return 0;
 		}
-		err = take_epoch(log, &batch.head);
+		err = take_epoch(r, &batch.head);
 		if (err)
 			return err;
 		if (seg->bytes == 0)
@@ -672,9 +675,14 @@ static int settle(struct recover *r)
 	snapshot_cut(log, log->end);
 	err = replay_producers(log, r->is_epochs_lost && log->end > log->start, r->now_ms);
 	segment_close_unused(log, 0, NULL);
-	if (!err && (is_changed || r->is_epochs_lost || r->was_scanned) && log->epochs.count > 0)
-		err = log_store_epochs(log);
-	return err;
+	if (err || log->epochs.count == 0)
+		return err;
+	if (is_changed || r->is_epochs_lost || r->is_epoch_found)
+		return log_store_epochs(log);
+	/* The last life may have ended between writing the file and syncing the folder. */
+	if (r->was_scanned)
+		log->folder_changes++;
+	return 0;
 }
 
 /*
