@@ -281,6 +281,18 @@ static struct sl_hot *hot_alloc(const struct hot_layout *layout)
 	return hot;
 }
 
+/* What is left to do when the file is as it shall be, new or adopted.  Return: 0 or -errno. */
+static int finish(struct sl_hot *hot, const struct sl_hot_opts *opts)
+{
+	int err = map_file(hot, opts);
+
+	if (!err)
+		err = create_pools(hot);
+	if (!err)
+		set_first_reason(hot);
+	return err;
+}
+
 int sl_hot_create(struct sl_hot **out, const struct sl_hot_opts *opts)
 {
 	struct hot_layout layout;
@@ -305,12 +317,9 @@ int sl_hot_create(struct sl_hot **out, const struct sl_hot_opts *opts)
 	    pwrite(hot->fd, &hot->header, sizeof(hot->header), 0) != (ssize_t)sizeof(hot->header))
 		err = -ENOMEM;
 	if (!err)
-		err = map_file(hot, opts);
-	if (!err)
-		err = create_pools(hot);
+		err = finish(hot, opts);
 	if (err)
 		goto err_destroy;
-	set_first_reason(hot);
 	*out = hot;
 	return 0;
 err_destroy:
@@ -346,12 +355,9 @@ int sl_hot_adopt(struct sl_hot **out, int fd, const struct sl_hot_opts *opts)
 	              (off_t)(layout.data_pos - HOT_HEADER_BYTES)) < 0)
 		err = -errno;
 	if (!err)
-		err = map_file(hot, opts);
-	if (!err)
-		err = create_pools(hot);
+		err = finish(hot, opts);
 	if (err)
 		goto err_destroy;
-	set_first_reason(hot);
 	*out = hot;
 	return 0;
 err_destroy:

@@ -744,7 +744,6 @@ static int make_durable(struct recover *r)
 		                       O_RDONLY | O_DIRECTORY);
 	if (!err)
 		err = log->files.ops->sync(log->files.ctx, log->dirfd);
-	log->active->is_dirty = false;
 	log->folder_synced = log->folder_changes;
 	return err;
 }

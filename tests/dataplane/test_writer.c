@@ -496,15 +496,22 @@ Test(writer, uring_continues_short_writes)
 	rig_destroy(r);
 }
 
-Test(writer, uring_reports_what_stops_a_continued_write)
+/* Of this test's process.  A write beyond is cut short, and the next one fails with EFBIG. */
+static void limit_files(rlim_t bytes)
 {
-	struct rig *r = rig_create(true, 2);
-	struct rlimit limit = {.rlim_cur = 3 * BLOCK, .rlim_max = RLIM_INFINITY};
-	struct partition *p = write_two(r, 0, r->fd, 2, 0);
-	int result = 1;
+	const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
 
 	(void)signal(SIGXFSZ, SIG_IGN);
 	cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
+Test(writer, uring_reports_what_stops_a_continued_write)
+{
+	struct rig *r = rig_create(true, 2);
+	struct partition *p = write_two(r, 0, r->fd, 2, 0);
+	int result = 1;
+
+	limit_files(3 * BLOCK);
 	submit(r, p);
 	cr_expect(await(r, &result) == p && result == -EFBIG, "%d", result);
 	cr_expect(stat_of(r, SL_STAT_write_retries) == 1);
@@ -516,20 +523,17 @@ Test(writer, uring_reports_what_stops_a_continued_write)
 Test(writer, uring_continues_where_the_file_ends)
 {
 	struct rig *r = rig_create(true, 2);
-	struct rlimit limit = {.rlim_cur = 3 * BLOCK, .rlim_max = RLIM_INFINITY};
 	struct partition *p = write_two(r, 0, r->fd, 2, 0);
 	int result = 1;
 
-	(void)signal(SIGXFSZ, SIG_IGN);
-	cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	limit_files(3 * BLOCK);
 	submit(r, p);
 	writer_flush(r->w);
 	await_wake(r);
 	cr_assert(writer_reap(r->w, &result) == NULL);
 	cr_expect(stat_of(r, SL_STAT_write_retries) == 1);
 	cr_expect(!writer_sleep(r->w), "the rest has not been flushed");
-	limit.rlim_cur = RLIM_INFINITY;
-	cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	limit_files(RLIM_INFINITY);
 	cr_expect(await(r, &result) == p && result == 0);
 	expect_file(r, 0, 0, 2 * BLOCK);
 	expect_file(r, 2 * BLOCK, TIER_BYTES / 2, 2 * BLOCK);
