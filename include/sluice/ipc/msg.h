@@ -12,7 +12,7 @@
 #include "sluice/base/base.h"
 #include "sluice/ipc/shm.h"
 
-#define SL_IPC_VERSION     UINT32_C(2)
+#define SL_IPC_VERSION     UINT32_C(3)
 #define SL_IPC_RING_BYTES  (UINT32_C(16) << 20) /* each way, each channel; touched lazily */
 /* Largest request frame forwarded to the control process; larger ones close the connection. */
 #define SL_IPC_REQUEST_MAX (UINT32_C(7) << 20)
@@ -27,12 +27,18 @@ enum sl_ipc_type {
 	/* lane -> control: the connection of an unanswered request is gone.  head sl_ipc_request */
 	SL_IPC_CANCEL,
 
-	/* control -> lane: append to an internal topic.  head sl_ipc_append, body = batch v2 */
+	/* control -> lane: append to an internal topic, or the end of a transaction (a control batch)
+	 * to any.  head sl_ipc_append, body = batch v2 */
 	SL_IPC_APPEND,
 	SL_IPC_APPEND_DONE, /* lane -> control: head sl_ipc_append_done; once durable */
 	/* control -> lane: read batches.  head sl_ipc_read */
 	SL_IPC_READ,
 	SL_IPC_READ_DONE, /* lane -> control: head sl_ipc_read_done, body = batches */
+
+	/* lane -> control: may this producer's transaction reach this partition (KIP-890)?
+	 * head sl_ipc_txn_verify, body = transactional id */
+	SL_IPC_TXN_VERIFY,
+	SL_IPC_TXN_VERIFY_DONE, /* control -> lane: head sl_ipc_txn_verify_done */
 
 	/* control -> host: the cluster image: BEGIN, {BROKER, TOPIC, TOPIC_DELETE}*, END */
 	SL_IPC_IMAGE_BEGIN,  /* head sl_ipc_image */
@@ -100,6 +106,24 @@ struct sl_ipc_read_done {
 	uint32_t pad;
 	int64_t log_start;
 	int64_t log_end;
+};
+
+struct sl_ipc_txn_verify {
+	uint64_t cookie; /* of the lane; echoed */
+	struct sl_uuid topic_id;
+	int64_t producer_id;
+	int32_t partition;
+	int16_t producer_epoch;
+	uint16_t flags; /* SL_IPC_TXN_* */
+};
+/* The partition joins the transaction, which begins if there is none (transaction.version 2);
+ * without it the answer only says whether it is in. */
+#define SL_IPC_TXN_ADD 1u
+
+struct sl_ipc_txn_verify_done {
+	uint64_t cookie;
+	int32_t kerr; /* enum sl_kerr; NONE: append */
+	uint32_t pad;
 };
 
 struct sl_ipc_image {
