@@ -501,7 +501,24 @@ static bool may_sleep(struct lane *lane)
 	return false;
 }
 
-/* How long the next epoll_wait() may sleep: 0 while there was work lately. */
+/*
+ * Whether an idle lane polls on.  While a write is under way it offers the CPU to others each time:
+ * on a disk without FUA the kernel ends a durable write in a worker on this CPU, which else has to
+ * wait until the lane's time slice is used up.
+ */
+static bool may_spin(const struct lane *lane)
+{
+	const struct ctx *ctx = &lane->ctx;
+
+	if (ctx->config->idle_spin_ns >= 0 && ctx->gather_ns <= ctx->now_ns &&
+	    (int64_t)(ctx->now_ns - lane->idle_since_ns) >= ctx->config->idle_spin_ns)
+		return false;
+	if (writer_is_busy(ctx->writer))
+		(void)sched_yield();
+	return true;
+}
+
+/* How long the next wait for events may sleep: 0 while there was work lately. */
 static int idle_timeout(struct lane *lane, unsigned work)
 {
 	struct ctx *ctx = &lane->ctx;
@@ -513,8 +530,7 @@ static int idle_timeout(struct lane *lane, unsigned work)
 	}
 	if (lane->idle_since_ns == 0)
 		lane->idle_since_ns = ctx->now_ns;
-	if (ctx->config->idle_spin_ns < 0 ||
-	    (int64_t)(ctx->now_ns - lane->idle_since_ns) < ctx->config->idle_spin_ns)
+	if (may_spin(lane))
 		return 0;
 	next = SL_MIN(sessions_next_ms(lane->sessions), partition_next_ms(ctx));
 	if (lane->accept_ms)

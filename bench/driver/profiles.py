@@ -8,6 +8,8 @@ import dataclasses
 
 KIB, MIB = 1024, 1024 * 1024
 BATCH_64_KIB = 66 * KIB  # sluice-load's upper bound; whole records of 1 KiB then fill at least 64 KiB
+# A topic that has reached its retention: segment files come back, as those of the limit are written again.
+STEADY = (f"segment.bytes={64 * MIB}", f"retention.bytes={128 * MIB}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,9 @@ def produce(label, acks, record_bytes, batch_bytes, limits, **more):
     options = ["produce", "--record-bytes", record_bytes, "--batch-bytes", batch_bytes, "--acks", acks]
     options += ["--connections", more.pop("connections", 4), "--in-flight", more.pop("in_flight", 5),
                 "--partitions", more.pop("partitions", 4)]
-    if record_bytes >= MIB:
-        options += ["--topic-config", "max.message.bytes=4194304"]
+    configs = more.pop("configs", ()) + (("max.message.bytes=4194304",) if record_bytes >= MIB else ())
+    for config in configs:
+        options += ["--topic-config", config]
     return Profile(f"produce {label}, acks={acks}", "produce", tuple(options), limits, **more)
 
 
@@ -83,7 +86,9 @@ PROFILES = [
     produce("16 KiB", "all", 16 * KIB, 256 * KIB, ("receive+crc 256 KiB", "durable 4 x 64 KiB")),
     produce("1 MiB", "all", MIB, 2 * MIB - 1, ("receive+crc 1 MiB", "direct write 1 MiB"), in_flight=2),
     produce("64 x 16 KiB", "all", KIB, 16 * KIB, ("receive+crc 64 x 16 KiB", "durable 64 x 16 KiB"),
-            connections=64, in_flight=1, target=0.80, core=True),
+            connections=64, in_flight=1, target=0.80, core=True, configs=STEADY, warmup_s=3),
+    produce("64 x 16 KiB into new files", "all", KIB, 16 * KIB, ("receive+crc 64 x 16 KiB", "durable 64 x 16 KiB"),
+            connections=64, in_flight=1),
     produce("100 B unbatched, 64 connections", 1, 100, 0, ("echo 64 x 200 B",), connections=64, in_flight=1,
             field="requests_s", target=0.80, core=True),
     fetch("64 KiB", 64 * KIB, 1, target=0.85, core=True),

@@ -29,7 +29,7 @@ LOAD_GRACE_S = 120       # creating 10,000 partitions takes its time
 def broker_settings(hot_bytes):
     """Topics leave the disk at once, or a long run would fill it; the hot tier holds what is produced right
     before it is fetched, and is small enough to go round several times in one profile."""
-    settings = {"log.segment.delete.delay.ms": "0"}
+    settings = {"log.segment.delete.delay.ms": "0", "log.retention.check.interval.ms": "500"}
     if "log.hot.bytes" in run([BUILD / "bin" / "sluice", "config-doc"]).decode():
         settings["log.hot.bytes"] = str(hot_bytes)
     return settings

@@ -31,6 +31,7 @@
 #define PARTITION_WRITE_MS     1000  /* what nobody asks for is written after this long */
 #define PARTITION_POINT_MS     5000  /* from a sync to the checkpoint that tells of it */
 #define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
+#define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
 
@@ -192,6 +193,7 @@ bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w)
 	       sl_list_entry(after, struct waiter, link)->offset > w->offset)
 		after = after->prev;
 	link_waiter(after, p, w);
+	p->gathered++;
 	mark_dirty(ctx, p);
 	return true;
 }
@@ -540,6 +542,8 @@ static void start_sync(struct ctx *ctx, struct partition *p)
 	if (p->sync.is_durable || p->sync.fds_count > 0) {
 		p->unsynced_bytes = 0;
 		p->appended_ms = 0;
+		p->gather_count = p->gathered;
+		p->gathered = 0;
 	}
 	if (p->sync.iov_count > 0) {
 		ctx_count(ctx, SL_STAT_writes, 1);
@@ -598,6 +602,8 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	SL_ASSERT(p->sync_running);
 	sl_log_sync_end(p->log, &p->sync, result);
 	p->sync_running = false;
+	p->gather_until_ns =
+		ctx->now_ns + SL_MIN(ctx->now_ns - p->sync_started_ns, PARTITION_GATHER_NS);
 	/* What was written is no longer in the way of new bytes. */
 	ctx_relieve(ctx, CTX_LACK_TIER);
 	if (is_sync) {
@@ -628,6 +634,15 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	partition_put(ctx, p);
 }
 
+/* Producers that a sync has answered come back together with their next records.  If the first of
+ * them began the next sync, all others would wait for two.  So it waits for as many as the last one
+ * took along, and not longer than that one ran. */
+static bool is_gathering(const struct ctx *ctx, const struct partition *p)
+{
+	return ctx->now_ns < p->gather_until_ns && p->gathered > 0 &&
+	       p->gathered < p->gather_count && !is_write_due(p) && !p->is_offline;
+}
+
 unsigned partition_poll(struct ctx *ctx)
 {
 	struct sl_list *pos, *tmp;
@@ -636,6 +651,7 @@ unsigned partition_poll(struct ctx *ctx)
 	struct partition *p;
 	int result;
 
+	ctx->gather_ns = 0;
 	while (reaped < PARTITION_REAPS_MAX && (p = writer_reap(ctx->writer, &result))) {
 		end_sync(ctx, p, result);
 		reaped++;
@@ -643,7 +659,11 @@ unsigned partition_poll(struct ctx *ctx)
 	sl_list_for_each_safe(pos, tmp, &ctx->dirty) {
 		if (begun >= PARTITION_STARTS_MAX || writer_is_full(ctx->writer))
 			break;
-		begun += begin_sync(ctx, sl_list_entry(pos, struct partition, dirty_link));
+		p = sl_list_entry(pos, struct partition, dirty_link);
+		if (is_gathering(ctx, p))
+			ctx->gather_ns = SL_MAX(ctx->gather_ns, p->gather_until_ns);
+		else
+			begun += begin_sync(ctx, p);
 	}
 	writer_flush(ctx->writer);
 	return reaped + begun;

@@ -65,6 +65,9 @@ struct partition {
 	struct reservation *reservation; /* at the log's end; NULL none */
 	int64_t contested_ms; /* monotonic: until then records are likely to be displaced */
 	uint64_t sync_started_ns;
+	uint64_t gather_until_ns; /* the next sync waits at most so long for more waiters */
+	uint32_t gather_count;    /* waiters that the last sync took along */
+	uint32_t gathered;        /* waiters linked since that one began */
 	int64_t high_watermark;
 	struct sl_list fetch_waiters; /* struct waiter, woken by an append */
 	struct sl_list sync_waiters;  /* struct waiter in offset order */

@@ -160,6 +160,11 @@ bool writer_is_full(const struct writer *w)
 	return w->under_way >= w->depth || w->is_stopped;
 }
 
+bool writer_is_busy(const struct writer *w)
+{
+	return w->under_way > 0;
+}
+
 bool writer_sleep(struct writer *w)
 {
 	bool may_sleep = w->unflushed == 0;

@@ -123,6 +123,71 @@ Test(partition, append_during_a_sync_waits_for_the_next_one)
 	fx_destroy(fx);
 }
 
+/* Appends a record that somebody waits for; polls.  Return: work done. */
+static unsigned commit(struct fx *fx, struct partition *p, struct wait *wait)
+{
+	wait_init(wait, fx_append(fx, p, 1) + 1);
+	cr_assert(partition_wait_sync(&fx->ctx, p, &wait->w));
+	return partition_poll(&fx->ctx);
+}
+
+/* A sync of @us that takes @count waiters along. */
+static void sync_for(struct fx *fx, struct partition *p, struct wait *waits, int count, uint64_t us)
+{
+	for (int i = 0; i < count; i++) {
+		wait_init(&waits[i], fx_append(fx, p, 1) + 1);
+		cr_assert(partition_wait_sync(&fx->ctx, p, &waits[i].w));
+	}
+	cr_assert(partition_poll(&fx->ctx) == 1 && p->sync_running);
+	fx_wait(fx);
+	fx->ctx.now_ns += us * 1000;
+	cr_assert(partition_poll(&fx->ctx) == 1 && !p->sync_running);
+}
+
+Test(partition, sync_waits_for_as_many_as_the_last_one_answered)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct wait waits[3];
+
+	sync_for(fx, p, waits, 3, 400);
+	cr_expect(commit(fx, p, &waits[0]) == 0 && !p->sync_running, "two more are expected");
+	cr_expect(fx->ctx.gather_ns == p->gather_until_ns, "so the lane does not sleep");
+	cr_expect(commit(fx, p, &waits[1]) == 0 && !p->sync_running);
+	cr_expect(commit(fx, p, &waits[2]) == 1 && p->sync_running, "all are back");
+	cr_expect(fx->ctx.gather_ns == 0);
+	fx_settle(fx);
+	cr_expect(waits[0].woken == 1 && waits[1].woken == 1 && waits[2].woken == 1);
+	cr_expect(fx_stat(fx, SL_STAT_syncs) == 2);
+	fx_destroy(fx);
+}
+
+Test(partition, sync_waits_no_longer_for_more_than_the_last_one_ran)
+{
+	static const struct {
+		uint64_t ran_us, waits_us;
+	} cases[] = {{400, 400}, {30000, 1000}};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(cases); i++) {
+		struct fx *fx = fx_create();
+		struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+		struct wait waits[2];
+
+		sync_for(fx, p, waits, 2, cases[i].ran_us);
+		cr_expect(commit(fx, p, &waits[0]) == 0);
+		fx->ctx.now_ns += cases[i].waits_us * 1000 - 1;
+		cr_expect(partition_poll(&fx->ctx) == 0);
+		fx->ctx.now_ns++;
+		cr_expect(partition_poll(&fx->ctx) == 1 && p->sync_running);
+		fx_settle(fx);
+		cr_expect(waits[0].woken == 1);
+		/* One waiter is all there is now. */
+		cr_expect(commit(fx, p, &waits[0]) == 1);
+		fx_settle(fx);
+		fx_destroy(fx);
+	}
+}
+
 Test(partition, duplicate_waits_for_its_original_only)
 {
 	struct fx *fx = fx_create();

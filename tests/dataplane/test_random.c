@@ -544,6 +544,12 @@ static void release(struct world *w)
 		pool_put(&w->d.fx->ctx.pool, w->squeezed[--w->squeezed_count]);
 }
 
+static void set_now(struct ctx *ctx, int64_t ms)
+{
+	ctx->now_ms = ms;
+	ctx->now_ns = (uint64_t)ms * 1000000;
+}
+
 static void machine_step(struct world *w)
 {
 	struct ctx *ctx = &w->d.fx->ctx;
@@ -583,10 +589,9 @@ static void machine_step(struct world *w)
 			fx_tier(w->d.fx, roll(w, 4) == 0);
 		break;
 	default:
-		ctx->now_ms += (int64_t)roll(w, 20);
+		set_now(ctx, ctx->now_ms + (int64_t)roll(w, 20));
 		break;
 	}
-	ctx->now_ns = (uint64_t)ctx->now_ms * 1000000;
 }
 
 /* ---- A run ---- */
@@ -658,7 +663,7 @@ static void finish(struct world *w)
 		take_messages(w);
 		for (unsigned i = 0; i < 16; i++)
 			answer_one(w, true);
-		ctx->now_ms++;
+		set_now(ctx, ctx->now_ms + 1);
 	}
 	must(w, is_all_answered(w), "a request was never answered");
 }
