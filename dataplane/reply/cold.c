@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Cold reads: looks into the page cache (cachestat(2), preadv2(2) with RWF_NOWAIT), has it filled
- * (POSIX_FADV_WILLNEED only queues the reads) and emptied (POSIX_FADV_DONTNEED).  Owner lane only.
+ * Cold reads: looks into the page cache (cachestat(2), preadv2(2) with RWF_NOWAIT) and has it
+ * filled (POSIX_FADV_WILLNEED only queues the reads).  Owner lane only.
  */
 #include "reply/cold.h"
 
@@ -20,7 +20,6 @@
 #define COLD_PAGE       4096
 #define COLD_ENTRIES    16384 /* windows remembered; a power of two */
 #define COLD_AHEAD      4     /* windows between reader and what is asked for */
-#define COLD_BEHIND     16    /* windows between reader and drop: a full socket's pages do not go */
 #define COLD_PULLS_MAX  2     /* windows asked for at one border: each costs the lane 75 us */
 #define COLD_AGAIN_MS   200
 #define COLD_TRIES_MAX  10
@@ -116,7 +115,7 @@ static bool pull(struct ctx *ctx, const void *segment, int fd, uint64_t index)
 	w->asked_ms = ctx->now_ms;
 	w->tries++;
 	ctx_count(ctx, SL_STAT_cold_reads, 1);
-	/* The kernel's own read-ahead would bring windows that nobody drops afterwards. */
+	/* The kernel's own read-ahead would come on top of this one. */
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	for (uint64_t at = 0; at < COLD_WINDOW_BYTES; at += COLD_STEP_BYTES)
 		(void)posix_fadvise(fd, (off_t)(index * COLD_WINDOW_BYTES + at),
@@ -171,19 +170,6 @@ size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piec
 	return (size_t)(pos - piece->pos);
 }
 
-static void drop(struct ctx *ctx, const void *segment, int fd, uint64_t index)
-{
-	uint64_t key;
-	struct window *w = slot(ctx->cold, segment, index, &key);
-
-	if (w->key != key)
-		return;
-	*w = (struct window){0};
-	ctx_count(ctx, SL_STAT_cold_drops, 1);
-	(void)posix_fadvise(fd, (off_t)(index * COLD_WINDOW_BYTES), (off_t)COLD_WINDOW_BYTES,
-	                    POSIX_FADV_DONTNEED);
-}
-
 void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece, size_t bytes)
 {
 	const uint64_t first = piece->pos / COLD_WINDOW_BYTES;
@@ -192,7 +178,4 @@ void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *
 	if (!ctx->cold || first == last)
 		return;
 	pull_ahead(ctx, segment, piece->fd, last, COLD_PULLS_MAX);
-	for (uint64_t i = first + 1; i <= last; i++)
-		if (i >= COLD_BEHIND)
-			drop(ctx, segment, piece->fd, i - COLD_BEHIND);
 }

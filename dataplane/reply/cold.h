@@ -2,8 +2,8 @@
 /*
  * Reading from segment files without waiting for the disk.  A lane that sleeps in sendfile(2) for
  * one catch-up reader keeps every tail reader waiting; so the pages are asked for first, and the
- * reply is sent when they are in memory.  What was read for a reader is dropped behind it, so that
- * a pass over an old topic does not push everything else out of the page cache.
+ * reply is sent when they are in memory.  They stay in the page cache for whoever comes next, as
+ * long as the kernel has nothing better for them to do: tails live elsewhere, in the hot tier.
  *
  * Works in windows of a file.  No state per connection: a table of the lane remembers which windows
  * it has read lately.  Owner lane only.
@@ -32,7 +32,7 @@ void cold_destroy(struct cold *cold);
  */
 size_t cold_ready(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece,
                   size_t bytes_max);
-/* @bytes of it were sent: reads ahead and drops behind, when a window's border was crossed. */
+/* @bytes of it were sent: reads ahead when a window's border was crossed. */
 void cold_sent(struct ctx *ctx, const void *segment, const struct sl_log_piece *piece,
                size_t bytes);
 

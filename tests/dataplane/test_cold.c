@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading ahead and dropping behind, on a real file whose pages are really gone. */
+/* Reading ahead, on a real file whose pages are really gone. */
 #include "reply/cold.h"
 
 #include <criterion/criterion.h>
@@ -152,38 +152,22 @@ static void read_on(uint32_t step)
 	}
 }
 
-Test(cold, reads_ahead_and_drops_behind)
+Test(cold, reads_ahead_and_leaves_what_it_read)
 {
 	evict();
 	read_on((uint32_t)COLD_WINDOW_BYTES / 2);
 	cr_expect(stat_of(SL_STAT_cold_reads) == 29, "%llu: the reader is in the 25th, and 4 ahead",
 	          (unsigned long long)stat_of(SL_STAT_cold_reads));
-	cr_expect(stat_of(SL_STAT_cold_drops) == 9);
-	cr_expect(!is_there(0) && !is_there(8 * COLD_WINDOW_BYTES), "dropped");
-	cr_expect(is_there(10 * COLD_WINDOW_BYTES), "a slow socket may still need it");
+	cr_expect(is_there(0) && is_there(10 * COLD_WINDOW_BYTES), "for the next reader");
 }
 
-Test(cold, drops_every_window_of_a_reader_that_takes_several_at_once)
-{
-	evict();
-	for (uint64_t i = 0; i < 28; i++) {
-		/* Whoever asked for them: the table knows of all. */
-		(void)ready(i * COLD_WINDOW_BYTES, (uint32_t)COLD_WINDOW_BYTES);
-		wait_for((i + 1) * COLD_WINDOW_BYTES - 1);
-	}
-	read_on(2 * (uint32_t)COLD_WINDOW_BYTES);
-	cr_expect(stat_of(SL_STAT_cold_drops) == 9, "%llu",
-	          (unsigned long long)stat_of(SL_STAT_cold_drops));
-}
-
-Test(cold, leaves_alone_what_was_there_before)
+Test(cold, reads_nothing_that_is_there)
 {
 	for (uint64_t pos = 0; pos < FILE_BYTES; pos += 262144) {
 		cr_expect(ready(pos, 262144) == 262144);
 		sent(pos, 262144);
 	}
-	cr_expect(stat_of(SL_STAT_cold_reads) == 0 && stat_of(SL_STAT_cold_drops) == 0);
-	cr_expect(is_there(0) && is_there(FILE_BYTES - 1));
+	cr_expect(stat_of(SL_STAT_cold_reads) == 0);
 }
 
 Test(cold, lets_sendfile_find_out_about_a_disk_that_does_not_answer)

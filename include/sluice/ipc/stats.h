@@ -51,7 +51,6 @@ X(guard_unsettled, C, "of them, those that could not be proved to be free") \
 X(guard_orphaned, C, "chunks held by a connection that closed") \
 X(cold_waits, C, "times a reply waited for the disk") \
 X(cold_reads, C, "windows of a segment file read ahead") \
-X(cold_drops, C, "windows of a segment file dropped behind a reader") \
 X(syncs, C, "group commits") \
 X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \
