@@ -502,8 +502,8 @@ static bool may_sleep(struct lane *lane)
 }
 
 /*
- * Whether an idle lane polls on.  While a write is under way it offers the CPU to others each time:
- * on a disk without FUA the kernel ends a durable write in a worker on this CPU, which else has to
+ * Whether an idle lane polls on.  While a durable write is under way it offers the CPU to others each
+ * time: on a disk without FUA the kernel ends such a write in a worker on this CPU, which else has to
  * wait until the lane's time slice is used up.
  */
 static bool may_spin(const struct lane *lane)
@@ -513,7 +513,7 @@ static bool may_spin(const struct lane *lane)
 	if (ctx->config->idle_spin_ns >= 0 && ctx->gather_ns <= ctx->now_ns &&
 	    (int64_t)(ctx->now_ns - lane->idle_since_ns) >= ctx->config->idle_spin_ns)
 		return false;
-	if (writer_is_busy(ctx->writer))
+	if (writer_is_syncing(ctx->writer))
 		(void)sched_yield();
 	return true;
 }

@@ -19,6 +19,7 @@ struct writer {
 	struct sl_lane_stats *stats;
 	uint32_t depth;     /* a power of two */
 	uint32_t under_way; /* submitted, not reaped */
+	uint32_t durable;   /* of those under way, durable writes */
 	uint32_t unflushed; /* submitted, not flushed */
 	unsigned next_reap; /* where the next look for a result begins */
 	bool is_stopped;
@@ -125,6 +126,7 @@ bool writer_submit(struct writer *w, struct partition *p)
 	b->ops->submit(b, p);
 	b->under_way++;
 	w->under_way++;
+	w->durable += p->sync.is_durable;
 	w->unflushed++;
 	return true;
 }
@@ -148,6 +150,7 @@ struct partition *writer_reap(struct writer *w, int *result)
 			SL_ASSERT(b->under_way > 0 && *result <= 0);
 			b->under_way--;
 			w->under_way--;
+			w->durable -= p->sync.is_durable;
 			return p;
 		}
 		w->next_reap = (w->next_reap + 1) % w->backs_count;
@@ -160,9 +163,9 @@ bool writer_is_full(const struct writer *w)
 	return w->under_way >= w->depth || w->is_stopped;
 }
 
-bool writer_is_busy(const struct writer *w)
+bool writer_is_syncing(const struct writer *w)
 {
-	return w->under_way > 0;
+	return w->durable > 0;
 }
 
 bool writer_sleep(struct writer *w)

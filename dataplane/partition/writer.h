@@ -85,8 +85,8 @@ void writer_flush(struct writer *w);
 struct partition *writer_reap(struct writer *w, int *result);
 /* As many as the depth are under way, or the writer was stopped. */
 bool writer_is_full(const struct writer *w);
-/* Something was submitted and not reaped. */
-bool writer_is_busy(const struct writer *w);
+/* A write that ends on stable storage was submitted and not reaped. */
+bool writer_is_syncing(const struct writer *w);
 
 /**
  * writer_sleep() - results write wake_fd from now on
