@@ -188,6 +188,8 @@ Test(kerr, errno_becomes_a_code)
 	cr_assert_eq(sl_kerr_from_errno(-EILSEQ), SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
 	cr_assert_eq(sl_kerr_from_errno(-ESTALE), SL_KERR_INVALID_PRODUCER_EPOCH);
 	cr_assert_eq(sl_kerr_from_errno(-ERANGE), SL_KERR_OFFSET_OUT_OF_RANGE);
+	cr_assert_eq(sl_kerr_from_errno(-EPROTO), SL_KERR_INVALID_TXN_STATE);
+	cr_assert_eq(sl_kerr_from_errno(-EKEYREVOKED), SL_KERR_TRANSACTION_COORDINATOR_FENCED);
 	cr_assert_eq(sl_kerr_from_errno(-EDOM), SL_KERR_UNKNOWN_SERVER_ERROR);
 	cr_assert_eq(sl_kerr_from_errno(EIO), SL_KERR_UNKNOWN_SERVER_ERROR);
 }
