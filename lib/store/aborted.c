@@ -31,7 +31,7 @@ void aborted_fini(struct aborted *list)
 int aborted_reserve(struct aborted *list)
 {
 	uint32_t cap = list->cap ? list->cap * 2 : LIST_FIRST;
-	struct aborted_entry *entries;
+	struct sl_txnindex_entry *entries;
 
 	if (list->count < list->cap)
 		return 0;
@@ -45,7 +45,7 @@ int aborted_reserve(struct aborted *list)
 	return 0;
 }
 
-void aborted_add(struct aborted *list, const struct aborted_entry *entry)
+void aborted_add(struct aborted *list, const struct sl_txnindex_entry *entry)
 {
 	SL_ASSERT(list->count < list->cap && entry->first_offset < entry->last_offset);
 	SL_ASSERT(list->count == 0 ||
@@ -71,29 +71,45 @@ void aborted_encode_entries(const struct aborted *list, struct sl_buf *buf)
 	}
 }
 
+static void get_entry(const uint8_t *p, struct sl_txnindex_entry *out)
+{
+	*out = (struct sl_txnindex_entry){
+		.producer_id = (int64_t)sl_load_be64(p),
+		.first_offset = (int64_t)sl_load_be64(p + 8),
+		.last_offset = (int64_t)sl_load_be64(p + 16),
+	};
+}
+
+static bool check_entries(const uint8_t *p, uint32_t count, int64_t from, int64_t to)
+{
+	for (uint32_t i = 0; i < count; i++, p += ABORTED_ENTRY_BYTES) {
+		struct sl_txnindex_entry entry;
+
+		get_entry(p, &entry);
+		if (entry.producer_id < 0 || entry.first_offset < 0 ||
+		    entry.first_offset >= entry.last_offset || entry.last_offset < from ||
+		    entry.last_offset >= to)
+			return false;
+		from = entry.last_offset + 1;
+	}
+	return true;
+}
+
 int aborted_decode_entries(struct aborted *list, const uint8_t *p, uint32_t count, int64_t from,
                            int64_t to)
 {
 	SL_ASSERT(list->count == 0 && list->cap == 0);
-	for (uint32_t i = 0; i < count; i++, p += ABORTED_ENTRY_BYTES) {
-		const struct aborted_entry entry = {
-			.producer_id = (int64_t)sl_load_be64(p),
-			.first_offset = (int64_t)sl_load_be64(p + 8),
-			.last_offset = (int64_t)sl_load_be64(p + 16),
-		};
-		int err = -EBADMSG;
-
-		if (entry.producer_id >= 0 && entry.first_offset >= 0 &&
-		    entry.first_offset < entry.last_offset && entry.last_offset >= from &&
-		    entry.last_offset < to)
-			err = aborted_reserve(list);
-		if (err) {
-			aborted_fini(list);
-			return err == -EFBIG ? -EBADMSG : err;
-		}
-		aborted_add(list, &entry);
-		from = entry.last_offset + 1;
-	}
+	if (count > STORE_ABORTED_MAX || !check_entries(p, count, from, to))
+		return -EBADMSG;
+	if (count == 0)
+		return 0;
+	list->entries = malloc(count * sizeof(*list->entries));
+	if (!list->entries)
+		return -ENOMEM;
+	list->cap = count;
+	for (uint32_t i = 0; i < count; i++)
+		get_entry(p + (size_t)i * ABORTED_ENTRY_BYTES, &list->entries[i]);
+	list->count = count;
 	return 0;
 }
 
@@ -115,24 +131,44 @@ void aborted_encode(const struct aborted *list, const struct aborted_head *head,
 		                                            buf->len - begin - FILE_CRC_FROM));
 }
 
-int aborted_decode(struct aborted *list, struct aborted_head *head, const void *p, size_t len)
+int sl_txnindex_check(const void *p, size_t len, struct sl_txnindex *out)
 {
 	const uint8_t *at = p;
-	int64_t open_first;
-	uint32_t count;
 
 	if (len < FILE_HEADER_BYTES || sl_load_be32(at) != FILE_MAGIC ||
 	    sl_load_be32(at + 4) != FILE_VERSION ||
-	    sl_load_be32(at + 8) != sl_crc32c(0, at + FILE_CRC_FROM, len - FILE_CRC_FROM) ||
-	    (int64_t)sl_load_be64(at + 16) != head->base_offset ||
-	    (int64_t)sl_load_be64(at + 24) != head->end_offset)
+	    sl_load_be32(at + 8) != sl_crc32c(0, at + FILE_CRC_FROM, len - FILE_CRC_FROM))
 		return -EBADMSG;
-	count = sl_load_be32(at + 12);
-	open_first = (int64_t)sl_load_be64(at + 32);
-	if (len != FILE_HEADER_BYTES + (uint64_t)count * ABORTED_ENTRY_BYTES ||
-	    open_first >= head->end_offset || open_first < -1)
+	*out = (struct sl_txnindex){
+		.count = sl_load_be32(at + 12),
+		.base_offset = (int64_t)sl_load_be64(at + 16),
+		.end_offset = (int64_t)sl_load_be64(at + 24),
+		.open_first = (int64_t)sl_load_be64(at + 32),
+	};
+	if (len != FILE_HEADER_BYTES + (uint64_t)out->count * ABORTED_ENTRY_BYTES ||
+	    out->base_offset < 0 || out->end_offset < out->base_offset || out->open_first < -1 ||
+	    out->open_first >= out->end_offset)
 		return -EBADMSG;
-	head->open_first = open_first < 0 ? ABORTED_NONE : open_first;
-	return aborted_decode_entries(list, at + FILE_HEADER_BYTES, count, head->base_offset,
-	                              head->end_offset);
+	return check_entries(at + FILE_HEADER_BYTES, out->count, out->base_offset, out->end_offset)
+	               ? 0
+	               : -EBADMSG;
+}
+
+void sl_txnindex_entry(const void *p, uint32_t i, struct sl_txnindex_entry *out)
+{
+	get_entry((const uint8_t *)p + FILE_HEADER_BYTES + (size_t)i * ABORTED_ENTRY_BYTES, out);
+}
+
+int aborted_decode(struct aborted *list, struct aborted_head *head, const void *p, size_t len)
+{
+	struct sl_txnindex index;
+	int err = sl_txnindex_check(p, len, &index);
+
+	if (err)
+		return err;
+	if (index.base_offset != head->base_offset || index.end_offset != head->end_offset)
+		return -EBADMSG;
+	head->open_first = index.open_first < 0 ? ABORTED_NONE : index.open_first;
+	return aborted_decode_entries(list, (const uint8_t *)p + FILE_HEADER_BYTES, index.count,
+	                              head->base_offset, head->end_offset);
 }

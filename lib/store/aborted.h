@@ -9,22 +9,17 @@
 
 #include "sluice/base/base.h"
 #include "sluice/base/buf.h"
+#include "sluice/store/txnindex.h"
 
 #include "bounds.h"
 
-#define ABORTED_NONE INT64_MAX /* no such offset */
-
-struct aborted_entry {
-	int64_t producer_id;
-	int64_t first_offset;
-	int64_t last_offset; /* of the marker */
-};
+#define ABORTED_NONE        INT64_MAX /* no such offset */
 
 #define ABORTED_ENTRY_BYTES 24u
 
 /* By the marker's offset.  Legal states: zeroed = empty; count <= cap. */
 struct aborted {
-	struct aborted_entry *entries; /* Owned. */
+	struct sl_txnindex_entry *entries; /* Owned. */
 	uint32_t count;
 	uint32_t cap;
 };
@@ -40,7 +35,7 @@ void aborted_fini(struct aborted *list);
 /* Makes room for one more.  Return: 0; -ENOMEM; -EFBIG as many as there may be. */
 int aborted_reserve(struct aborted *list) SL_MUST_CHECK;
 /* Adds one whose marker is behind all others'.  Needs aborted_reserve() before it. */
-void aborted_add(struct aborted *list, const struct aborted_entry *entry);
+void aborted_add(struct aborted *list, const struct sl_txnindex_entry *entry);
 /* Smallest first offset; ABORTED_NONE of an empty list. */
 int64_t aborted_first(const struct aborted *list);
 

@@ -146,7 +146,7 @@ static uint64_t log_memory(const struct sl_log *log)
 	bytes += log->producers.entries_cap * sizeof(struct producers_entry);
 	bytes += log->producers.slots_count * sizeof(uint32_t);
 	bytes += log->producers.txns.cap * sizeof(struct txns_node);
-	bytes += log->active->aborted.cap * sizeof(struct aborted_entry);
+	bytes += log->active->aborted.cap * sizeof(struct sl_txnindex_entry);
 	return bytes;
 }
 

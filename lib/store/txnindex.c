@@ -4,6 +4,8 @@
  * among them were aborted.  The latter is kept per segment, in the file ".txnindex" once the
  * segment is sealed.  Owner's core only.
  */
+#include "sluice/store/txnindex.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -34,7 +36,7 @@ void txnindex_begin(struct segment *seg)
 
 int txnindex_add(struct segment *seg, const struct producers_claim *claim, int64_t first_offset)
 {
-	const struct aborted_entry entry = {
+	const struct sl_txnindex_entry entry = {
 		.producer_id = claim->producer_id,
 		.first_offset = first_offset,
 		.last_offset = claim->last_offset,
@@ -174,7 +176,7 @@ static uint32_t collect(const struct aborted *list, int64_t from, int64_t to,
 {
 	/* Markers are in order: what ended before @from is in front. */
 	for (uint32_t i = list->count; i > 0; i--) {
-		const struct aborted_entry *entry = &list->entries[i - 1];
+		const struct sl_txnindex_entry *entry = &list->entries[i - 1];
 
 		if (entry->last_offset < from)
 			break;

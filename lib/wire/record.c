@@ -103,7 +103,8 @@ int sl_record_iter_next(struct sl_record_iter *it, struct sl_record *out)
 	out->timestamp = sl_batch_is_log_append_time(h) ? h->max_timestamp
 	                                                : (int64_t)((uint64_t)h->base_timestamp +
 	                                                            (uint64_t)timestamp_delta);
-	out->offset = h->base_offset + offset_delta;
+	/* A batch that is in no log yet says any base. */
+	out->offset = (int64_t)((uint64_t)h->base_offset + (uint64_t)(int64_t)offset_delta);
 	out->key = get_bytes(&c, -1);
 	out->value = get_bytes(&c, -1);
 	out->headers_count = sl_cursor_varint(&c);

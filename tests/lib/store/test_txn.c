@@ -381,7 +381,7 @@ Test(txn, damaged_indexes_are_refused)
 
 	for (int64_t i = 0; i < 3; i++) {
 		cr_assert_eq(aborted_reserve(&list), 0);
-		aborted_add(&list, &(struct aborted_entry){9, 3 * i, 20 + i});
+		aborted_add(&list, &(struct sl_txnindex_entry){9, 3 * i, 20 + i});
 	}
 	sl_buf_init_grow(&buf, 4096);
 	aborted_encode(&list, &head, &buf);
