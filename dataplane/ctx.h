@@ -24,6 +24,7 @@ struct request;
 struct partition;
 struct sl_codec_ctx;
 struct sl_hot_pool;
+struct verify_table;
 struct writer;
 
 /* When appended data has to be on stable storage: flush, flush.ms and flush.bytes of a topic. */
@@ -96,6 +97,7 @@ struct ctx {
 	struct sl_channel *control;     /* NULL: the control process is away */
 	uint64_t control_attachment;    /* rises with every change of control */
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
+	struct verify_table *verifies;  /* Owned; questions to the transaction coordinator */
 	struct writer *writer;
 	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
 	struct guard *guard;     /* Owned; NULL: nothing is sent by reference but files */

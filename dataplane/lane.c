@@ -26,6 +26,7 @@
 #include "partition/partition.h"
 #include "partition/writer.h"
 #include "reply/cold.h"
+#include "request/verify.h"
 #include "session/session.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -137,6 +138,9 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	ctx->control_parked = calloc(conns, sizeof(struct request *));
 	if (!ctx->out.holes || !ctx->deadlines.heap || !ctx->control_parked)
 		return -ENOMEM;
+	rc = verify_create(&ctx->verifies);
+	if (rc != 0)
+		return rc;
 	rc = guard_create(&ctx->guard, ctx);
 	if (rc == -ENOMEM)
 		return rc;
@@ -220,6 +224,7 @@ void lane_destroy(struct lane *lane)
 	writer_destroy(lane->ctx.writer);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
+	verify_destroy(lane->ctx.verifies);
 	guard_destroy(lane->ctx.guard);
 	cold_destroy(lane->ctx.cold);
 	sl_codec_ctx_destroy(lane->ctx.codec);

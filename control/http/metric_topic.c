@@ -47,6 +47,19 @@ bool metric_part_current(const struct metric_at *at, struct metric_value *out)
 	return s && whole(out, atomic_load_explicit(&s->high_watermark, memory_order_relaxed));
 }
 
+bool metric_part_stable_lag(const struct metric_at *at, struct metric_value *out)
+{
+	const struct sl_slot *s = slot_at(at);
+	int64_t lag;
+
+	if (!s)
+		return false;
+	lag = atomic_load_explicit(&s->high_watermark, memory_order_relaxed) -
+	      atomic_load_explicit(&s->last_stable, memory_order_relaxed);
+	/* The two were not read at once. */
+	return whole(out, SL_MAX(lag, 0));
+}
+
 bool metric_part_oldest(const struct metric_at *at, struct metric_value *out)
 {
 	const struct sl_slot *s = slot_at(at);

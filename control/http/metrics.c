@@ -27,6 +27,7 @@ static const struct metric table[] = {
 	{"kafka_cluster_partition_replicascount", 'G', METRIC_PARTITION, metric_part_replicas, "Replicas of the partition", 0},
 	{"kafka_cluster_partition_underminisr", 'G', METRIC_PARTITION, metric_part_under_min_isr, "1: fewer in-sync replicas than min.insync.replicas", 0},
 	{"kafka_cluster_partition_atminisr", 'G', METRIC_PARTITION, metric_part_at_min_isr, "1: exactly min.insync.replicas in-sync replicas", 0},
+	{"kafka_cluster_partition_laststableoffsetlag", 'G', METRIC_PARTITION, metric_part_stable_lag, "Records below the high watermark that wait for the end of a transaction", 0},
 	{"kafka_log_log_size", 'G', METRIC_PARTITION, metric_part_size, "Bytes of the partition's log", 0},
 	{"kafka_log_log_logstartoffset", 'G', METRIC_PARTITION, metric_part_oldest, "First offset of the log", 0},
 	{"kafka_log_log_logendoffset", 'G', METRIC_PARTITION, metric_part_log_end, "Offset of the next record", 0},

@@ -93,10 +93,10 @@ metric_fn metric_server_info, metric_server_attached, metric_server_serving, met
 	metric_server_fds, metric_server_fds_max;
 metric_fn metric_lane_stat, metric_lane_idle, metric_dir_online, metric_dir_free, metric_dir_size;
 metric_fn metric_topic_partitions;
-metric_fn metric_part_current, metric_part_oldest, metric_part_log_end, metric_part_segments,
-	metric_part_size, metric_part_leader, metric_part_preferred, metric_part_replicas,
-	metric_part_in_sync, metric_part_under_replicated, metric_part_under_min_isr,
-	metric_part_at_min_isr;
+metric_fn metric_part_current, metric_part_oldest, metric_part_stable_lag, metric_part_log_end,
+	metric_part_segments, metric_part_size, metric_part_leader, metric_part_preferred,
+	metric_part_replicas, metric_part_in_sync, metric_part_under_replicated,
+	metric_part_under_min_isr, metric_part_at_min_isr;
 metric_fn metric_group_members, metric_group_offset, metric_group_lag, metric_group_offset_sum,
 	metric_group_lag_sum;
 

@@ -78,7 +78,7 @@ static void set_slot_state(struct partition *p, enum sl_slot_state state)
 		atomic_store_explicit(&p->slot->state, (uint32_t)state, memory_order_release);
 }
 
-void partition_publish(struct partition *p)
+static void publish(struct partition *p)
 {
 	struct sl_slot *slot = p->slot;
 
@@ -86,6 +86,7 @@ void partition_publish(struct partition *p)
 		return;
 	atomic_store_explicit(&slot->log_start, sl_log_start(p->log), memory_order_relaxed);
 	atomic_store_explicit(&slot->high_watermark, p->high_watermark, memory_order_relaxed);
+	atomic_store_explicit(&slot->last_stable, p->last_stable, memory_order_relaxed);
 	atomic_store_explicit(&slot->log_end, sl_log_end(p->log), memory_order_relaxed);
 	atomic_store_explicit(&slot->flushed, sl_log_flushed(p->log), memory_order_relaxed);
 	atomic_store_explicit(&slot->log_bytes, sl_log_bytes(p->log), memory_order_relaxed);
@@ -103,7 +104,7 @@ static void open_slot(struct partition *p)
 	slot->partition = p->index;
 	atomic_store_explicit(&slot->lane, p->lane, memory_order_relaxed);
 	atomic_store_explicit(&slot->log_dir, p->log_dir, memory_order_relaxed);
-	partition_publish(p);
+	publish(p);
 	set_slot_state(p, SL_SLOT_OPEN);
 }
 
@@ -170,9 +171,25 @@ static void wake_durable(struct ctx *ctx, struct partition *p)
 		wake(ctx, w, SL_KERR_NONE);
 }
 
-void partition_wait_fetch(struct partition *p, struct waiter *w)
+void partition_moved(struct ctx *ctx, struct partition *p)
 {
-	link_waiter(p->fetch_waiters.prev, p, w);
+	const int64_t before = p->last_stable;
+
+	p->last_stable = sl_log_stable(p->log, p->high_watermark);
+	SL_ASSERT(p->last_stable <= p->high_watermark);
+	publish(p);
+	if (p->last_stable != before)
+		wake_all(ctx, &p->stable_waiters, SL_KERR_NONE);
+}
+
+void partition_wait_fetch(struct partition *p, struct waiter *w, bool is_committed)
+{
+	link_waiter(is_committed ? p->stable_waiters.prev : p->fetch_waiters.prev, p, w);
+}
+
+void partition_wait_verify(struct partition *p, struct waiter *w)
+{
+	link_waiter(p->verify_waiters.prev, p, w);
 }
 
 /* The next partition_poll() looks at it. */
@@ -302,12 +319,15 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->appended_ms = 0;
 	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
+	p->last_stable = sl_log_stable(p->log, p->high_watermark);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->point_link);
 	sl_list_init(&p->fetch_waiters);
+	sl_list_init(&p->stable_waiters);
 	sl_list_init(&p->sync_waiters);
+	sl_list_init(&p->verify_waiters);
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
 	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
 	open_slot(p);
@@ -340,6 +360,8 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	sl_list_del(&p->point_link);
 	wake_all(ctx, &p->sync_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	wake_all(ctx, &p->stable_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
+	wake_all(ctx, &p->verify_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	ctx_gauge_add(ctx, SL_STAT_partitions, -1);
 	if (p->is_offline)
 		ctx_gauge_add(ctx, SL_STAT_partitions_offline, -1);
@@ -368,8 +390,20 @@ static enum sl_kerr append_failed(struct ctx *ctx, struct partition *p, int rc)
 		take_offline(ctx, p);
 		return SL_KERR_KAFKA_STORAGE_ERROR;
 	}
-	if (rc == -ESTALE || rc == -EILSEQ || rc == -EFBIG)
+	switch (rc) {
+	case -ESTALE:
+	case -EILSEQ:
+	case -EFBIG:
+	case -EPROTO:
+	case -EKEYREVOKED:
+	case -EBADMSG:
 		return sl_kerr_from_errno(rc);
+	case -EBUSY:
+		/* As many transactions are open as may be.  It passes, and clients retry this. */
+		return SL_KERR_NOT_ENOUGH_REPLICAS;
+	default:
+		break;
+	}
 	sl_log(ERR, partition, "append part=%s: %s", p->name, strerror(-rc));
 	return SL_KERR_KAFKA_STORAGE_ERROR;
 }
@@ -402,10 +436,12 @@ static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch,
 	ctx_count(ctx, SL_STAT_batches_in, 1);
 	ctx_count(ctx, SL_STAT_messages_in, sl_load_be32(batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
+	if (sl_load_be16(batch + SL_BATCH_POS_ATTRIBUTES) & SL_BATCH_CONTROL)
+		ctx_count(ctx, SL_STAT_txn_markers, 1);
 	p->unsynced_bytes += bytes;
 	if (is_write_due(p) || p->unsynced_bytes >= (uint64_t)p->flush.bytes)
 		mark_dirty(ctx, p);
-	partition_publish(p);
+	partition_moved(ctx, p);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NONE);
 }
 
@@ -625,7 +661,7 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		/* Appended meanwhile, or more segments than one sync takes. */
 		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
 			p->appended_ms = ctx->now_ms;
-		partition_publish(p);
+		publish(p);
 	} else if (is_write_due(p) && !sl_log_error(p->log)) {
 		mark_dirty(ctx, p);
 	} else {
@@ -722,7 +758,7 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 	partition_check(ctx, p);
 	if (rc < 0 && !p->is_offline)
 		sl_log(WARN, partition, "tick part=%s: %s", p->name, strerror(-rc));
-	partition_publish(p);
+	partition_moved(ctx, p);
 }
 
 /* Bounds what a crash makes the next start read.  Return: work done. */

@@ -13,7 +13,8 @@ struct reply_range;
 
 /*
  * Somebody waiting for a partition: a parked fetch for data, a parked produce or an append of the
- * control process for durability.  Memory is the owner's.
+ * control process for durability, a produce for the transaction coordinator's word about it.
+ * Memory is the owner's.
  */
 struct waiter {
 	struct sl_list link;
@@ -69,8 +70,11 @@ struct partition {
 	uint32_t gather_count;    /* waiters that the last sync took along */
 	uint32_t gathered;        /* waiters linked since that one began */
 	int64_t high_watermark;
-	struct sl_list fetch_waiters; /* struct waiter, woken by an append */
-	struct sl_list sync_waiters;  /* struct waiter in offset order */
+	int64_t last_stable; /* the last stable offset: where readers of committed records stop */
+	struct sl_list fetch_waiters;  /* struct waiter, woken by an append */
+	struct sl_list stable_waiters; /* the same, woken when last_stable moves */
+	struct sl_list sync_waiters;   /* struct waiter in offset order */
+	struct sl_list verify_waiters; /* struct waiter, woken by whoever has the answer */
 	struct sl_log_sync sync;
 	char name[264]; /* "topic-partition" for log lines */
 };
@@ -129,8 +133,10 @@ bool partition_is_contested(const struct ctx *ctx, const struct partition *p);
 /* Links @w until flushed >= w->offset.  Return: false when it is durable already (with flush=lazy:
  * once it is appended) and nothing was linked. */
 bool partition_wait_sync(struct ctx *ctx, struct partition *p, struct waiter *w);
-/* Links @w until something is appended. */
-void partition_wait_fetch(struct partition *p, struct waiter *w);
+/* Links @w until something is appended; with @is_committed until the last stable offset moves. */
+void partition_wait_fetch(struct partition *p, struct waiter *w, bool is_committed);
+/* Links @w so that it is told when the partition leaves this lane. */
+void partition_wait_verify(struct partition *p, struct waiter *w);
 void partition_unwait(struct waiter *w);
 
 /* After any other change of the log: takes the partition offline if the log failed, and with it
@@ -155,7 +161,8 @@ void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_l
 /* At the end of a lane, before any log is closed: waits for group commits under way and takes their
  * results.  Sleeps. */
 void partition_stop(struct ctx *ctx);
-/* Publishes offsets and sizes in the slot. */
-void partition_publish(struct partition *p);
+/* After the log's start or end, or the high watermark, may have moved: derives the last stable
+ * offset, publishes offsets and sizes in the slot, wakes who waits for committed records. */
+void partition_moved(struct ctx *ctx, struct partition *p);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lane's end of its channel to the control process: forwards requests and takes answers;
- * appends to and reads from internal topics on the coordinators' behalf.  What arrives is copied
- * before it is looked at: the peer could still write to it.
+ * appends to and reads from internal topics on the coordinators' behalf, and ends transactions.
+ * What arrives is copied before it is looked at: the peer could still write to it.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -10,6 +10,7 @@
 #include "image.h"
 #include "partition/partition.h"
 #include "request/request.h"
+#include "request/verify.h"
 #include "sluice/base/assert.h"
 #include "sluice/ipc/msg.h"
 #include "sluice/wire/batch.h"
@@ -89,6 +90,7 @@ void control_set(struct ctx *ctx, struct sl_channel *channel)
 	ctx->control = channel;
 	ctx->control_attachment++;
 	drop_answers(ctx);
+	verify_lost(ctx);
 	for (uint32_t i = 0; i < ctx->config->connections_max; i++) {
 		struct request *req = ctx->control_parked[i];
 
@@ -139,12 +141,15 @@ static bool take_response(struct ctx *ctx, const void *p, size_t bytes)
 	return true;
 }
 
+/* @topic: set as soon as it is known; NULL: not wanted. */
 static struct partition *find_partition(struct ctx *ctx, const struct sl_uuid *topic_id,
-                                        int32_t index)
+                                        int32_t index, const struct topic **topic)
 {
 	const struct topic *t = image_topic_by_id(ctx->image, topic_id);
 	struct partition *p;
 
+	if (topic)
+		*topic = t;
 	if (!t || index < 0 || (uint32_t)index >= t->partitions_count)
 		return NULL;
 	p = t->partitions[index].partition;
@@ -211,15 +216,22 @@ static void append_wait(struct ctx *ctx, struct partition *p, uint64_t cookie,
 		append_ended(ctx, &a->wait, SL_KERR_NONE);
 }
 
-/* Checks what the control process wants appended: one complete batch whose CRC is right. */
-static enum sl_kerr check_batch(const uint8_t *batch, size_t bytes)
+/* Checks what the control process wants appended: one complete batch whose CRC is right, and for
+ * a topic of the users' the end of a transaction. */
+static enum sl_kerr check_batch(const struct topic *t, const uint8_t *batch, size_t bytes)
 {
+	struct sl_txn_marker marker;
 	struct sl_batch_head head;
 
 	if (sl_batch_peek(batch, bytes, &head) != 0 || sl_batch_bytes(&head) != bytes ||
 	    head.last_offset_delta < 0)
 		return SL_KERR_INVALID_RECORD;
-	return sl_batch_check_crc(batch, &head) ? SL_KERR_NONE : SL_KERR_CORRUPT_MESSAGE;
+	if (!sl_batch_check_crc(batch, &head))
+		return SL_KERR_CORRUPT_MESSAGE;
+	if (!sl_batch_is_control(&head))
+		return t->is_internal ? SL_KERR_NONE : SL_KERR_INVALID_TOPIC_EXCEPTION;
+	return sl_batch_txn_marker(batch, &head, &marker) == 0 ? SL_KERR_NONE
+	                                                       : SL_KERR_INVALID_RECORD;
 }
 
 /* Return: false when the append has to wait: the ring has no room for the answer, the hot tier none
@@ -227,7 +239,9 @@ static enum sl_kerr check_batch(const uint8_t *batch, size_t bytes)
 static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 {
 	struct sl_ipc_append head;
-	struct sl_log_append io = {0};
+	/* The coordinators know their transactions. */
+	struct sl_log_append io = {.is_verified = true};
+	const struct topic *topic = NULL;
 	struct partition *part;
 	enum partition_outcome outcome = PARTITION_REFUSED;
 	size_t batch_bytes;
@@ -241,7 +255,7 @@ static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 		return false;
 	memcpy(&head, p, sizeof(head));
 	batch_bytes = bytes - sizeof(head);
-	part = find_partition(ctx, &head.topic_id, head.partition);
+	part = find_partition(ctx, &head.topic_id, head.partition, &topic);
 	batch = part ? pool_get(&ctx->pool, batch_bytes, &cap) : NULL;
 	if (!batch) {
 		return append_done(ctx, head.cookie, -1,
@@ -250,7 +264,7 @@ static bool take_append(struct ctx *ctx, const void *p, size_t bytes)
 	}
 	/* copy: out of memory that the other process can write to */
 	memcpy(batch, (const uint8_t *)p + sizeof(head), batch_bytes);
-	kerr = check_batch(batch, batch_bytes);
+	kerr = check_batch(topic, batch, batch_bytes);
 	if (kerr == SL_KERR_NONE)
 		outcome = partition_append(ctx, part, batch, batch_bytes, &io, &kerr);
 	pool_put(&ctx->pool, batch);
@@ -305,7 +319,7 @@ static bool take_read(struct ctx *ctx, const void *p, size_t bytes)
 	room = sl_channel_reserve(ctx->control, sizeof(done) + head.bytes_max);
 	if (!room)
 		return false;
-	part = find_partition(ctx, &head.topic_id, head.partition);
+	part = find_partition(ctx, &head.topic_id, head.partition, NULL);
 	done.cookie = head.cookie;
 	done.kerr = SL_KERR_NOT_LEADER_OR_FOLLOWER;
 	if (part) {
@@ -329,6 +343,9 @@ static bool take_message(struct ctx *ctx, uint32_t type, const void *p, size_t b
 		return take_append(ctx, p, bytes);
 	case SL_IPC_READ:
 		return take_read(ctx, p, bytes);
+	case SL_IPC_TXN_VERIFY_DONE:
+		verify_answer(ctx, p, bytes);
+		return true;
 	default:
 		return true;
 	}

@@ -35,7 +35,7 @@ static enum sl_kerr delete_from(struct ctx *ctx, const struct topic *t,
 		return SL_KERR_OFFSET_OUT_OF_RANGE;
 	rc = sl_log_advance_start(p->log, offset);
 	partition_check(ctx, p);
-	partition_publish(p);
+	partition_moved(ctx, p);
 	if (rc == -ERANGE)
 		return SL_KERR_OFFSET_OUT_OF_RANGE;
 	if (rc != 0)

@@ -39,6 +39,8 @@ struct fetch {
 	uint32_t bytes_left; /* of max_bytes */
 	uint64_t bytes;      /* found */
 	bool is_urgent;      /* error or divergence: answer whatever min_bytes says */
+	bool is_full;        /* the scratch arena, with aborted transactions */
+	bool is_committed;   /* of transactions it wants only what was committed */
 	uint32_t failed;
 	struct request_leaders leaders;
 };
@@ -69,19 +71,56 @@ static enum sl_kerr check_divergence(struct partition *p,
 	return SL_KERR_NONE;
 }
 
+/* Where this reader stops. */
+static int64_t offset_max(const struct fetch *run, const struct partition *p)
+{
+	return run->is_committed ? p->last_stable : p->high_watermark;
+}
+
 /* A reader in an older segment is behind: the rest of that segment is no reason to wait for
  * min_bytes (as in Kafka's DelayedFetch). */
-static bool is_in_older_segment(struct partition *p, const struct sl_log_range *range)
+static bool is_in_older_segment(struct partition *p, const struct sl_log_range *range, int64_t max)
 {
 	struct sl_log_range tail;
 	bool is_older;
 
-	if (sl_log_segments(p->log) == 1 || p->high_watermark <= sl_log_start(p->log) ||
-	    sl_log_read(p->log, p->high_watermark - 1, p->high_watermark, 0, true, &tail) != 0)
+	if (sl_log_segments(p->log) == 1 || max <= sl_log_start(p->log) ||
+	    sl_log_read(p->log, max - 1, max, 0, true, &tail) != 0)
 		return false;
 	is_older = tail.bytes > 0 && tail.segment != range->segment;
 	sl_log_range_put(p->log, &tail);
 	return is_older;
+}
+
+/* Which records in the range a reader of committed ones has to skip. */
+static enum sl_kerr list_aborted(struct fetch *run, struct partition *p,
+                                 const struct sl_log_range *range,
+                                 struct sl_fetch_resp_response_partition *out)
+{
+	struct sl_arena *arena = &run->ctx->scratch;
+	struct sl_log_aborted *found;
+	int64_t count = sl_log_aborted(p->log, range, p->last_stable, NULL, 0);
+
+	if (count == 0)
+		return SL_KERR_NONE;
+	if (count < 0)
+		return SL_KERR_KAFKA_STORAGE_ERROR;
+	found = sl_arena_alloc_array(arena, (size_t)count, sizeof(*found));
+	out->aborted_transactions = sl_arena_alloc_array(arena, (size_t)count,
+	                                                 sizeof(*out->aborted_transactions));
+	if (!found || !out->aborted_transactions) {
+		run->is_full = true;
+		return SL_KERR_NONE;
+	}
+	count = sl_log_aborted(p->log, range, p->last_stable, found, (uint32_t)count);
+	if (count < 0)
+		return SL_KERR_KAFKA_STORAGE_ERROR;
+	for (int64_t i = 0; i < count; i++) {
+		out->aborted_transactions[i].producer_id = found[i].producer_id;
+		out->aborted_transactions[i].first_offset = found[i].first_offset;
+	}
+	out->aborted_transactions_count = (int32_t)count;
+	return SL_KERR_NONE;
 }
 
 static enum sl_kerr read_log(struct fetch *run, struct partition *p,
@@ -89,12 +128,14 @@ static enum sl_kerr read_log(struct fetch *run, struct partition *p,
                              struct sl_fetch_resp_response_partition *out)
 {
 	uint32_t max = SL_MIN((uint32_t)SL_MAX(in->partition_max_bytes, 0), run->bytes_left);
+	const int64_t offset_end = offset_max(run, p);
 	struct sl_log_range range;
 	struct reply_range *rr;
+	enum sl_kerr kerr = SL_KERR_NONE;
 	int rc;
 
 	/* Until one partition has bytes, the first batch is sent whole whatever the limits say. */
-	rc = sl_log_read(p->log, in->fetch_offset, p->high_watermark,
+	rc = sl_log_read(p->log, in->fetch_offset, offset_end,
 	                 run->ranges_count < run->ranges_max ? max : 0, run->bytes == 0, &range);
 	if (rc == -ERANGE)
 		return SL_KERR_OFFSET_OUT_OF_RANGE;
@@ -103,8 +144,14 @@ static enum sl_kerr read_log(struct fetch *run, struct partition *p,
 	if (range.bytes == 0)
 		return SL_KERR_NONE;
 	SL_ASSERT(run->ranges_count < run->ranges_max);
+	if (run->is_committed)
+		kerr = list_aborted(run, p, &range, out);
+	if (kerr != SL_KERR_NONE) {
+		sl_log_range_put(p->log, &range);
+		return kerr;
+	}
 	if (range.bytes < (uint32_t)SL_MAX(run->body.min_bytes, 0) &&
-	    is_in_older_segment(p, &range))
+	    is_in_older_segment(p, &range, offset_end))
 		run->is_urgent = true;
 	out->records = (struct sl_records){
 		.len = (int32_t)range.bytes, .external = true, .tag = run->ranges_count};
@@ -137,8 +184,7 @@ static enum sl_kerr fetch_local(struct fetch *run, struct partition *p,
 	if (kerr != SL_KERR_NONE)
 		return kerr;
 	out->high_watermark = p->high_watermark;
-	/* No transactions: everything below the high watermark is stable. */
-	out->last_stable_offset = p->high_watermark;
+	out->last_stable_offset = p->last_stable;
 	out->log_start_offset = sl_log_start(p->log);
 	run->local[run->local_count++] = p;
 	return SL_KERR_NONE;
@@ -174,14 +220,13 @@ static void fetch_one(struct fetch *run, const struct topic *t,
                       const struct sl_fetch_req_topic_partition *in,
                       struct sl_fetch_resp_response_partition *out)
 {
-	const bool is_committed = run->body.isolation_level == FETCH_READ_COMMITTED;
 	enum sl_kerr kerr;
 
 	sl_fetch_resp_response_partition_init(out);
 	out->partition_index = in->partition;
 	out->high_watermark = -1;
 	/* Null unless the reader wants only committed records. */
-	out->aborted_transactions_count = is_committed ? 0 : -1;
+	out->aborted_transactions_count = run->is_committed ? 0 : -1;
 	/* Empty is length 0: some clients cannot read a null (reference §1.2). */
 	out->records = (struct sl_records){0};
 	kerr = fetch_partition(run, t, in, out);
@@ -296,7 +341,7 @@ static enum request_result park(struct fetch *run)
 		sl_list_init(&w->link);
 		w->wake = wake;
 		w->owner = req;
-		partition_wait_fetch(run->local[i], w);
+		partition_wait_fetch(run->local[i], w, run->is_committed);
 	}
 	request_park(run->ctx, req, REQUEST_PARKED_FETCH, req->started_ms + run->body.max_wait_ms);
 	return REQUEST_PARK;
@@ -356,7 +401,13 @@ enum request_result fetch_run(struct ctx *ctx, struct request *req)
 	}
 	run.bytes_left = SL_MIN((uint32_t)SL_MAX(run.body.max_bytes, 0),
 	                        ctx->config->fetch_bytes_max);
+	run.is_committed = run.body.isolation_level == FETCH_READ_COMMITTED;
 	fetch_all(&run);
+	if (run.is_full) {
+		put_ranges(&run);
+		ctx_count(ctx, SL_STAT_closed_malformed, 1);
+		return REQUEST_CLOSE;
+	}
 	if (has_enough(&run))
 		return reply(&run);
 	put_ranges(&run);

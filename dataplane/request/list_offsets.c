@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ListOffsets: an offset for a timestamp, or for one of the special timestamps of reference §4.1.
- * Nothing is tiered and nothing is transactional, so the last stable offset is the high watermark.
+ * Nothing is tiered.  For readers of committed records the log ends at the last stable offset.
  */
 #include <errno.h>
 
 #include "request/common.h"
 #include "sluice/wire/list_offsets_gen.h"
+
+#define LIST_OFFSETS_READ_COMMITTED 1
 
 /* Kafka's special timestamps, and the version from which each is understood. */
 enum list_offsets_special {
@@ -106,14 +108,15 @@ static int32_t epoch_at(const struct partition *p, int64_t offset)
 	return at;
 }
 
-static enum sl_kerr look_up(struct partition *p, int64_t timestamp,
+/* @end: of what the reader may see. */
+static enum sl_kerr look_up(struct partition *p, int64_t timestamp, int64_t end,
                             struct sl_list_offsets_resp_topic_partition *out)
 {
 	int rc = 0;
 
 	switch (timestamp) {
 	case LIST_OFFSETS_LATEST:
-		out->offset = p->high_watermark;
+		out->offset = end;
 		out->leader_epoch = p->leader_epoch;
 		return SL_KERR_NONE;
 	case LIST_OFFSETS_EARLIEST:
@@ -125,10 +128,12 @@ static enum sl_kerr look_up(struct partition *p, int64_t timestamp,
 		return SL_KERR_NONE;
 	case LIST_OFFSETS_MAX_TIMESTAMP:
 		rc = sl_log_max_time(p->log, &out->offset, &out->timestamp);
+		/* As Kafka: the log has one largest timestamp, which this reader may not see. */
+		if (out->offset >= end)
+			out->offset = out->timestamp = -1;
 		break;
 	default:
-		rc = sl_log_offset_for_time(p->log, timestamp, p->high_watermark, &out->offset,
-		                            &out->timestamp);
+		rc = sl_log_offset_for_time(p->log, timestamp, end, &out->offset, &out->timestamp);
 		break;
 	}
 	if (rc != 0) {
@@ -140,7 +145,7 @@ static enum sl_kerr look_up(struct partition *p, int64_t timestamp,
 	return SL_KERR_NONE;
 }
 
-static enum sl_kerr list_partition(struct ctx *ctx, const struct request *req,
+static enum sl_kerr list_partition(struct ctx *ctx, const struct request *req, bool is_committed,
                                    const struct topic *t,
                                    const struct sl_list_offsets_req_topic_partition *in,
                                    struct sl_list_offsets_resp_topic_partition *out)
@@ -154,13 +159,15 @@ static enum sl_kerr list_partition(struct ctx *ctx, const struct request *req,
 	kerr = request_partition(ctx, t, in->partition_index, &p);
 	if (kerr == SL_KERR_NONE)
 		kerr = request_check_epoch(p, in->current_leader_epoch);
-	return kerr == SL_KERR_NONE ? look_up(p, in->timestamp, out) : kerr;
+	if (kerr != SL_KERR_NONE)
+		return kerr;
+	return look_up(p, in->timestamp, is_committed ? p->last_stable : p->high_watermark, out);
 }
 
 /* ---- All of them ---- */
 
-static bool list_topic(struct ctx *ctx, const struct request *req, const struct named_set *set,
-                       const struct sl_list_offsets_req_topic *in,
+static bool list_topic(struct ctx *ctx, const struct request *req, bool is_committed,
+                       const struct named_set *set, const struct sl_list_offsets_req_topic *in,
                        struct sl_list_offsets_resp_topic *out)
 {
 	const struct topic *t = image_topic(ctx->image, in->name);
@@ -179,7 +186,7 @@ static bool list_topic(struct ctx *ctx, const struct request *req, const struct 
 		p->partition_index = in->partitions[i].partition_index;
 		p->timestamp = p->offset = p->leader_epoch = -1;
 		if (!t || named_find(set, t, p->partition_index)->times == 1)
-			kerr = list_partition(ctx, req, t, &in->partitions[i], p);
+			kerr = list_partition(ctx, req, is_committed, t, &in->partitions[i], p);
 		p->error_code = (int16_t)kerr;
 	}
 	return true;
@@ -190,16 +197,18 @@ enum request_result list_offsets_run(struct ctx *ctx, struct request *req)
 	struct sl_list_offsets_resp resp;
 	struct sl_list_offsets_req body;
 	struct named_set set;
+	bool is_committed;
 
 	if (!request_decode(ctx, req, &body))
 		return REQUEST_CLOSE;
+	is_committed = body.isolation_level == LIST_OFFSETS_READ_COMMITTED;
 	sl_list_offsets_resp_init(&resp);
 	resp.topics = sl_arena_alloc_array(&ctx->scratch, (size_t)body.topics_count,
 	                                   sizeof(*resp.topics));
 	if (!resp.topics || !named_count(ctx, &body, &set))
 		goto full;
 	for (int32_t i = 0; i < body.topics_count; i++)
-		if (!list_topic(ctx, req, &set, &body.topics[i], &resp.topics[i]))
+		if (!list_topic(ctx, req, is_committed, &set, &body.topics[i], &resp.topics[i]))
 			goto full;
 	resp.topics_count = body.topics_count;
 	request_reply_begin(ctx, req);

@@ -7,14 +7,16 @@
  * there.  Both are gone once the request is parked, so the response, its names and the waiters live
  * in the request's own memory, which is taken before anything is appended.  That memory also says
  * how far the appends have come: a partition may have to wait when those before it are appended.
+ *
+ * Transactional batches wait for the coordinator's word before the first append: produce_txn.c.
  */
 #include <errno.h>
 
 #include "request/common.h"
 #include "request/landing.h"
+#include "request/produce_txn.h"
 #include "sluice/base/assert.h"
 #include "sluice/wire/batch.h"
-#include "sluice/wire/produce_gen.h"
 
 /* Response and waiters of one request; far above what any client sends. */
 #define PRODUCE_MEM_MAX      ((size_t)16 << 20)
@@ -41,6 +43,7 @@ struct produce {
 	struct sl_produce_req_topic_data topic;
 	struct sl_produce_req_topic_data_partition_data partition;
 	int16_t version;
+	bool is_transactional; /* a batch is */
 	struct produce_state *state;
 	struct partition **waited; /* scratch: partition of each waiter of this run */
 	uint32_t waited_count;
@@ -90,6 +93,20 @@ static size_t room(size_t count, size_t bytes)
 	return SL_ALIGN_UP(count * bytes + 1, (size_t)16);
 }
 
+static size_t partitions_of(const struct sl_produce_req *body)
+{
+	size_t n = 0;
+
+	for (int32_t i = 0; i < body->topic_data_count; i++)
+		n += (size_t)body->topic_data[i].partition_data_count;
+	return n;
+}
+
+static bool needs_verify(const struct produce *run)
+{
+	return run->is_transactional && !sl_str_is_null(run->body.transactional_id);
+}
+
 /* What prepare() and the appends will take from the request's arena, at most. */
 static size_t mem_bytes(const struct produce *run)
 {
@@ -111,18 +128,12 @@ static size_t mem_bytes(const struct produce *run)
 	bytes += partitions *
 	         room(1, sizeof(struct sl_produce_resp_response_partition_response_record_error));
 	bytes += room(partitions, sizeof(struct waiter));
+	if (needs_verify(run))
+		bytes += room(1, sizeof(struct verify)) +
+		         room(partitions, sizeof(struct verify_item));
 	bytes += room(image->nodes_count, sizeof(struct sl_produce_resp_node_endpoint));
 	bytes += image->nodes_count * room(1, image->host_bytes_max);
 	return bytes;
-}
-
-static size_t partitions_of(const struct sl_produce_req *body)
-{
-	size_t n = 0;
-
-	for (int32_t i = 0; i < body->topic_data_count; i++)
-		n += (size_t)body->topic_data[i].partition_data_count;
-	return n;
 }
 
 static bool prepare_topic(struct produce *run, const struct sl_produce_req_topic_data *in,
@@ -150,6 +161,22 @@ static bool prepare_topic(struct produce *run, const struct sl_produce_req_topic
 	return true;
 }
 
+static bool prepare_verify(struct produce *run)
+{
+	struct sl_arena *arena = &run->req->mem_arena;
+	struct verify *v = sl_arena_alloc(arena, sizeof(*v));
+
+	if (!v)
+		return false;
+	*v = (struct verify){.count = (uint32_t)partitions_of(&run->body)};
+	v->items = sl_arena_alloc_array(arena, v->count, sizeof(*v->items));
+	if (!v->items)
+		return false;
+	memset(v->items, 0, v->count * sizeof(*v->items));
+	run->req->verify = v;
+	return true;
+}
+
 /* The response with an entry for every partition, and the waiters.  Return: false when the memory
  * is full. */
 static bool prepare(struct produce *run)
@@ -173,6 +200,8 @@ static bool prepare(struct produce *run)
 	for (int32_t i = 0; i < body->topic_data_count; i++)
 		if (!prepare_topic(run, &body->topic_data[i], &resp->responses[i]))
 			return false;
+	if (needs_verify(run) && !prepare_verify(run))
+		return false;
 	if (body->acks != -1)
 		return true;
 	run->req->waiters = sl_arena_alloc_array(arena, partitions_of(body),
@@ -289,12 +318,12 @@ static void add_waiter(struct produce *run, struct partition *p, int64_t offset,
 /* Steps 7-14.  run->result tells when it has to wait. */
 static enum sl_kerr append(struct produce *run, const struct topic *t, struct partition *p,
                            const struct sl_produce_req_topic_data_partition_data *in,
+                           struct sl_log_append *io,
                            struct sl_produce_resp_response_partition_response *out)
 {
 	/* Writable memory of ours; decoders lend it as const. */
 	void *batch = (void *)(uintptr_t)in->records.p;
 	const size_t bytes = (size_t)in->records.len;
-	struct sl_log_append io = {0};
 	struct sl_batch_rules rules;
 	enum sl_kerr kerr;
 
@@ -302,12 +331,12 @@ static enum sl_kerr append(struct produce *run, const struct topic *t, struct pa
 	kerr = check_batch(run, batch, bytes, &rules, out);
 	if (kerr != SL_KERR_NONE)
 		return kerr;
-	switch (partition_append(run->ctx, p, batch, bytes, &io, &kerr)) {
+	switch (partition_append(run->ctx, p, batch, bytes, io, &kerr)) {
 	case PARTITION_APPENDED:
 		out->log_append_time_ms = run->state->time_ms;
 		break;
 	case PARTITION_DUPLICATE:
-		out->log_append_time_ms = rules.is_log_append_time ? io.timestamp_ms
+		out->log_append_time_ms = rules.is_log_append_time ? io->timestamp_ms
 		                                                   : run->state->time_ms;
 		break;
 	case PARTITION_REFUSED:
@@ -319,9 +348,9 @@ static enum sl_kerr append(struct produce *run, const struct topic *t, struct pa
 		run->result = REQUEST_WAIT_TIER;
 		return SL_KERR_NONE;
 	}
-	out->base_offset = io.base_offset;
+	out->base_offset = io->base_offset;
 	if (run->body.acks == -1)
-		add_waiter(run, p, io.last_offset + 1, out);
+		add_waiter(run, p, io->last_offset + 1, out);
 	return SL_KERR_NONE;
 }
 
@@ -349,7 +378,7 @@ static bool is_about_records(enum sl_kerr kerr)
 {
 	return kerr == SL_KERR_NONE || kerr == SL_KERR_INVALID_RECORD ||
 	       kerr == SL_KERR_INVALID_TIMESTAMP || kerr == SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
-	       kerr == SL_KERR_INVALID_PRODUCER_EPOCH;
+	       kerr == SL_KERR_INVALID_PRODUCER_EPOCH || kerr == SL_KERR_INVALID_TXN_STATE;
 }
 
 /* All steps for one partition, in the order of reference §3.1. */
@@ -357,6 +386,7 @@ static enum sl_kerr produce_partition(struct produce *run, const struct topic *t
                                       const struct sl_produce_req_topic_data_partition_data *in,
                                       struct sl_produce_resp_response_partition_response *out)
 {
+	struct sl_log_append io = {0};
 	struct partition *p = NULL;
 	enum sl_batch_fault fault;
 	enum sl_kerr kerr;
@@ -376,7 +406,10 @@ static enum sl_kerr produce_partition(struct produce *run, const struct topic *t
 	kerr = check_leader(run, t, in, &p);
 	if (kerr != SL_KERR_NONE)
 		return kerr;
-	kerr = append(run, t, p, in, out);
+	kerr = produce_txn_admit(run->req, run->state->done, p, &io, &out->error_message);
+	if (kerr != SL_KERR_NONE)
+		return kerr;
+	kerr = append(run, t, p, in, &io, out);
 	if (is_about_records(kerr))
 		out->log_start_offset = sl_log_start(p->log);
 	return kerr;
@@ -392,27 +425,6 @@ static void tell_leader(const struct topic *t,
 }
 
 /* ---- The request ---- */
-
-/* Transactions do not exist yet: nobody may use a transactional id (step 1). */
-static bool is_transactional(const struct sl_produce_req *body)
-{
-	struct sl_batch_head head;
-
-	if (!sl_str_is_null(body->transactional_id))
-		return true;
-	for (int32_t i = 0; i < body->topic_data_count; i++) {
-		const struct sl_produce_req_topic_data *t = &body->topic_data[i];
-
-		for (int32_t j = 0; j < t->partition_data_count; j++) {
-			const struct sl_records *r = &t->partition_data[j].records;
-
-			if (r->len > 0 && sl_batch_peek(r->p, (size_t)r->len, &head) == 0 &&
-			    sl_batch_is_transactional(&head))
-				return true;
-		}
-	}
-	return false;
-}
 
 /* One partition from its checks to its place in the response.  Return: false when it has to wait
  * and nothing has happened. */
@@ -439,7 +451,8 @@ static bool produce_one(struct produce *run, const struct topic *t, bool is_refu
 static void produce_all(struct produce *run)
 {
 	const struct sl_produce_req *body = &run->body;
-	const bool is_refused = is_transactional(body);
+	/* Step 1. */
+	const bool is_refused = run->is_transactional && !needs_verify(run);
 	const uint32_t done = run->state->done;
 	uint32_t n = 0;
 
@@ -585,6 +598,8 @@ static bool decode(struct produce *run)
 	if (run->req->landing ? !decode_landed(run)
 	                      : !request_decode(run->ctx, run->req, &run->body))
 		return false;
+	/* Landed records never are. */
+	run->is_transactional = !run->req->landing && produce_txn_has_batch(&run->body);
 	run->waited = sl_arena_alloc_array(scratch, partitions_of(&run->body),
 	                                   sizeof(*run->waited));
 	if (run->waited)
@@ -609,6 +624,8 @@ enum request_result produce_run(struct ctx *ctx, struct request *req)
 		return REQUEST_CLOSE;
 	if (!run.state)
 		run.result = take_memory(&run);
+	if (run.result == REQUEST_REPLY && req->verify)
+		run.result = produce_txn_verify(ctx, req, &run.body);
 	if (run.result != REQUEST_REPLY)
 		return run.result;
 	if (req->landing && req->landing->reserved.partition)

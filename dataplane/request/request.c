@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "partition/partition.h"
+#include "request/verify.h"
 #include "sluice/base/assert.h"
 
 typedef enum request_result request_handler(struct ctx *ctx, struct request *req);
@@ -23,6 +24,7 @@ static const struct {
 	[SL_API_API_VERSIONS] = {api_versions_run, SL_STAT_requests},
 	[SL_API_DELETE_RECORDS] = {delete_records_run, SL_STAT_requests},
 	[SL_API_OFFSET_FOR_LEADER_EPOCH] = {epoch_end_run, SL_STAT_requests},
+	[SL_API_DESCRIBE_PRODUCERS] = {describe_producers_run, SL_STAT_requests},
 };
 
 /* Reference §1.2: an unknown key or version is not answered, the connection is closed; only
@@ -148,6 +150,8 @@ static enum sl_stat parked_stat(enum request_state state)
 		return SL_STAT_fetches_parked;
 	case REQUEST_PARKED_PRODUCE:
 		return SL_STAT_produces_parked;
+	case REQUEST_PARKED_VERIFY:
+		return SL_STAT_verifies_parked;
 	default:
 		return SL_STAT_control_parked;
 	}
@@ -156,7 +160,7 @@ static enum sl_stat parked_stat(enum request_state state)
 static bool is_parked(const struct request *req)
 {
 	return req->state == REQUEST_PARKED_FETCH || req->state == REQUEST_PARKED_PRODUCE ||
-	       req->state == REQUEST_PARKED_CONTROL;
+	       req->state == REQUEST_PARKED_CONTROL || req->state == REQUEST_PARKED_VERIFY;
 }
 
 /* Every change of state goes through here, so that the gauges are right. */
@@ -181,7 +185,7 @@ void request_park(struct ctx *ctx, struct request *req, enum request_state state
 	struct ctx_deadlines *d = &ctx->deadlines;
 
 	SL_ASSERT(state == REQUEST_PARKED_FETCH || state == REQUEST_PARKED_PRODUCE ||
-	          state == REQUEST_PARKED_CONTROL);
+	          state == REQUEST_PARKED_CONTROL || state == REQUEST_PARKED_VERIFY);
 	heap_remove(d, req);
 	set_state(ctx, req, state);
 	req->deadline_ms = deadline_ms;
@@ -238,6 +242,9 @@ void request_release(struct ctx *ctx, struct request *req)
 {
 	if (req->state == REQUEST_PARKED_CONTROL)
 		control_cancel(ctx, req);
+	if (req->verify)
+		verify_give_up(ctx, req->verify, SL_KERR_NONE);
+	req->verify = NULL;
 	if (req->waiters_count > 0)
 		request_unwait(req);
 	heap_remove(&ctx->deadlines, req);

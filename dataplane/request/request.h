@@ -23,6 +23,8 @@
 	X(PARKED_PRODUCE) /* appended, waits for the group commit; moved on by partition waiters \
 	                   */                                                                    \
 	X(PARKED_CONTROL) /* forwarded; moved on by the control process's answer or its loss */  \
+	X(PARKED_VERIFY)  /* waits for the transaction coordinator; moved on by its answers, the \
+	                     loss of the control process or a partition, deadlines */            \
 	X(DONE)           /* reply (or none, acks=0) waits for its turn on the connection */
 
 #define REQUEST_STATE_ENUM_(s) REQUEST_##s,
@@ -72,12 +74,14 @@ struct request {
 	void *mem;
 	struct sl_arena mem_arena;
 	void *wait; /* the handler's own state inside mem_arena */
+	/* Inside mem_arena: what the transaction coordinator is asked; NULL: nothing. */
+	struct verify *verify;
 	struct waiter
 		*waiters; /* inside mem_arena; waiters_count of them may be linked somewhere */
 	uint32_t waiters_count;
 	uint32_t waits_left; /* PARKED_PRODUCE: partitions still to be durable */
 	bool is_close;       /* DONE: close the connection instead of replying */
-	bool is_final;       /* PARKED_FETCH woken by its deadline: answer with what there is */
+	bool is_final;       /* woken by its deadline: a fetch is answered with what there is */
 };
 
 /* First run of a request whose frame is complete (decodes the header), or another run after it was
@@ -122,6 +126,7 @@ enum request_result fetch_run(struct ctx *ctx, struct request *req);
 enum request_result list_offsets_run(struct ctx *ctx, struct request *req);
 enum request_result epoch_end_run(struct ctx *ctx, struct request *req); /* OffsetForLeaderEpoch */
 enum request_result delete_records_run(struct ctx *ctx, struct request *req);
+enum request_result describe_producers_run(struct ctx *ctx, struct request *req);
 enum request_result request_forward(struct ctx *ctx, struct request *req);
 
 /* ---- The control process's side ---- */

@@ -349,6 +349,7 @@ static int start_frame(struct sessions *s, struct conn *c, size_t frame_bytes)
 	req->local_port = c->local_port;
 	req->is_close = req->is_final = false;
 	req->wait = NULL;
+	req->verify = NULL;
 	req->waits_left = 0;
 	sl_list_push_back(&c->requests, &req->link);
 	c->requests_count++;

@@ -29,6 +29,15 @@
 #define STORE_PRODUCERS_MAX      (1u << 16)
 #define STORE_PRODUCER_WINDOW    5u /* KIP-98: batches a producer may have in flight */
 #define STORE_EPOCHS_MAX         (1u << 16)
+/* Transactions that are open or end above the high watermark, per partition. */
+#define STORE_TXNS_MAX           (2 * STORE_PRODUCERS_MAX)
+/* Aborted transactions of a segment, above which a new one is begun; a log that another broker
+ * wrote may have more in one of its segments, up to the hard limit. */
+#define STORE_ABORTED_ROLL       (1u << 16)
+#define STORE_ABORTED_MAX        (1u << 23)
+/* A control batch that ends a transaction takes 78 bytes as Kafka writes it; a larger one is none.
+ */
+#define STORE_MARKER_BYTES_MAX   256u
 
 /* Hot tier: work of one sl_hot_get(). */
 #define STORE_HOT_SLICE_MAX      (UINT64_C(1) << 44)
@@ -44,6 +53,11 @@
 #define STORE_HOT_REPLAY_STEP    (1u << 20)
 
 _Static_assert((STORE_TAIL_BATCHES & (STORE_TAIL_BATCHES - 1)) == 0, "ring index is a mask");
+_Static_assert((STORE_TXNS_MAX & (STORE_TXNS_MAX - 1)) == 0, "the pool grows by doubling");
+_Static_assert((STORE_PRODUCERS_MAX & (STORE_PRODUCERS_MAX - 1)) == 0,
+               "the pool grows by doubling");
+_Static_assert(STORE_ABORTED_ROLL <= STORE_ABORTED_MAX, "a segment ends before it is full");
+_Static_assert(STORE_MARKER_BYTES_MAX <= STORE_WALK_WINDOW_BYTES, "a window holds a marker");
 _Static_assert(STORE_PATH_MAX >= 2 * STORE_NAME_MAX + 2, "folder, slash, name, NUL");
 
 #endif

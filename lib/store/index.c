@@ -121,6 +121,26 @@ bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *
 	return true;
 }
 
+bool index_offset_at_pos(const struct index *index, uint64_t pos, uint32_t *relative)
+{
+	uint32_t low = 0;
+	uint32_t high = index->count;
+
+	/* Invariant: entries before low begin below, entries from high on do not. */
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (pos_at(index, mid) < pos)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == index->count)
+		return false;
+	*relative = offset_at(index, low);
+	return true;
+}
+
 bool index_offset_last(const struct index *index, uint32_t *relative, uint32_t *pos)
 {
 	if (index->count == 0)

@@ -31,6 +31,8 @@ int index_time_append(struct index *index, int64_t time_ms, uint32_t relative) S
 /* Largest entry with an offset below @relative; false when there is none. */
 bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *entry_relative,
                         uint32_t *pos);
+/* The first entry whose batch begins at @pos or behind; false when there is none. */
+bool index_offset_at_pos(const struct index *index, uint64_t pos, uint32_t *relative);
 bool index_offset_last(const struct index *index, uint32_t *relative, uint32_t *pos);
 /* Largest entry with a timestamp below @time_ms; false when there is none. */
 bool index_time_below(const struct index *index, int64_t time_ms, uint32_t *relative);

@@ -70,8 +70,11 @@ void log_took(struct sl_log *log, const struct walk_batch *batch)
 	log->bytes += batch->bytes;
 }
 
-void log_claim(const struct sl_batch_head *head, struct producers_claim *claim)
+int log_claim(const struct sl_batch_head *head, const void *batch, struct producers_claim *claim)
 {
+	struct sl_txn_marker marker;
+	int err;
+
 	*claim = (struct producers_claim){
 		.producer_id = head->producer_id,
 		.base_offset = head->base_offset,
@@ -79,8 +82,17 @@ void log_claim(const struct sl_batch_head *head, struct producers_claim *claim)
 		.timestamp_ms = head->max_timestamp,
 		.base_sequence = head->base_sequence,
 		.epoch = head->producer_epoch,
-		.is_control = sl_batch_is_control(head),
+		.is_transactional = sl_batch_is_transactional(head),
 	};
+	if (!sl_batch_is_control(head))
+		return 0;
+	err = sl_batch_txn_marker(batch, head, &marker);
+	if (err)
+		return err;
+	claim->is_marker = true;
+	claim->is_abort = marker.is_abort;
+	claim->coordinator_epoch = marker.coordinator_epoch;
+	return 0;
 }
 
 static struct sl_log *log_alloc(const struct sl_log_opts *opts)
@@ -133,6 +145,8 @@ static uint64_t log_memory(const struct sl_log *log)
 	bytes += log->epochs.cap * sizeof(struct epochs_entry);
 	bytes += log->producers.entries_cap * sizeof(struct producers_entry);
 	bytes += log->producers.slots_count * sizeof(uint32_t);
+	bytes += log->producers.txns.cap * sizeof(struct txns_node);
+	bytes += log->active->aborted.cap * sizeof(struct sl_txnindex_entry);
 	return bytes;
 }
 
@@ -274,6 +288,8 @@ static bool is_roll_due(const struct sl_log *log, const struct sl_batch_head *he
 		return true;
 	if (now_ms - seg->since_ms >= log->config.segment_ms)
 		return true;
+	if (seg->aborted.count >= STORE_ABORTED_ROLL)
+		return true;
 	/* Both indexes hold 32-bit offsets relative to the segment's base. */
 	return log->end + head->last_offset_delta - seg->base_offset > INT32_MAX;
 }
@@ -297,22 +313,38 @@ static int write_batch(struct sl_log *log, const void *batch, size_t batch_bytes
 	return 0;
 }
 
-static int check_producer(struct sl_log *log, const struct sl_batch_head *head,
+static int check_producer(struct sl_log *log, const struct sl_batch_head *head, const void *batch,
                           struct producers_claim *claim, struct sl_log_append *io)
 {
 	const struct producers_batch *original = NULL;
 	int err;
 
-	log_claim(head, claim);
 	if (!sl_batch_has_producer(head))
 		return 0;
+	err = log_claim(head, batch, claim);
+	if (err)
+		return err;
+	claim->is_verified = io->is_verified;
+	claim->is_epoch_per_txn = io->is_epoch_per_txn;
 	err = producers_check(&log->producers, claim, &original);
 	if (err == -EEXIST) {
 		io->base_offset = original->last_offset - original->offset_delta;
 		io->last_offset = original->last_offset;
 		io->timestamp_ms = original->timestamp_ms;
 	}
-	return err ? err : producers_reserve(&log->producers);
+	if (err)
+		return err;
+	return producers_reserve(&log->producers, claim->is_transactional && !claim->is_marker);
+}
+
+/* Tells its producer of a batch that is written. */
+static void update_producer(struct sl_log *log, const struct producers_claim *claim, int64_t now_ms)
+{
+	const int64_t first_offset = producers_update(&log->producers, claim, now_ms);
+
+	/* There is room for it: prepare_append(). */
+	if (first_offset >= 0 && claim->is_abort)
+		SL_ASSERT(txnindex_add(log->active, claim, first_offset) == 0);
 }
 
 /* What has to be in place before the batch is written: a segment with room and its leader epoch. */
@@ -332,7 +364,9 @@ static int prepare_append(struct sl_log *log, const struct sl_batch_head *head, 
 		if (err)
 			return err;
 	}
-	return log->is_epochs_unsaved ? log_store_epochs(log) : 0;
+	err = log->is_epochs_unsaved ? log_store_epochs(log) : 0;
+	/* Before it is written: an abort that nobody can be told of must not be. */
+	return err || !sl_batch_is_control(head) ? err : aborted_reserve(&log->active->aborted);
 }
 
 int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl_log_append *io)
@@ -349,7 +383,7 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 	SL_ASSERT(!err && sl_batch_bytes(&took.head) == batch_bytes);
 	SL_ASSERT(took.head.last_offset_delta >= 0);
 	took.head.base_offset = log->end;
-	err = check_producer(log, &took.head, &claim, io);
+	err = check_producer(log, &took.head, batch, &claim, io);
 	if (err)
 		return err;
 	err = prepare_append(log, &took.head, batch_bytes, io);
@@ -372,7 +406,7 @@ int sl_log_append(struct sl_log *log, void *batch, size_t batch_bytes, struct sl
 	if (log->hot)
 		hotlog_took(log);
 	if (sl_batch_has_producer(&took.head))
-		producers_update(&log->producers, &claim, io->now_ms);
+		update_producer(log, &claim, io->now_ms);
 	io->base_offset = took.head.base_offset;
 	io->last_offset = log->end - 1;
 	io->timestamp_ms = took.head.max_timestamp;
@@ -452,6 +486,23 @@ int32_t sl_log_epoch(const struct sl_log *log)
 void sl_log_epoch_end(const struct sl_log *log, int32_t asked, int32_t *epoch, int64_t *end)
 {
 	epochs_end(&log->epochs, asked, log->end, epoch, end);
+}
+
+uint32_t sl_log_producers_count(const struct sl_log *log)
+{
+	return log->producers.count;
+}
+
+bool sl_log_has_txn(const struct sl_log *log, int64_t producer_id, int16_t epoch)
+{
+	return producers_has_txn(&log->producers, producer_id, epoch);
+}
+
+int64_t sl_log_txn_marker(const struct sl_log *log, int64_t producer_id)
+{
+	const struct producers_entry *entry = producers_find(&log->producers, producer_id);
+
+	return entry ? entry->marker_offset : -1;
 }
 
 uint32_t sl_log_producers(const struct sl_log *log, struct sl_log_producer *out, uint32_t max)

@@ -11,6 +11,7 @@
 #include "sluice/store/hot.h"
 #include "sluice/store/log.h"
 
+#include "aborted.h"
 #include "bounds.h"
 #include "epochs.h"
 #include "index.h"
@@ -47,7 +48,11 @@ struct segment {
 	int64_t written_offset; /* log offset at @written, once something was */
 	uint64_t allocated;     /* size of the file: blocks ahead of what is written */
 	struct index offsets;
-	struct index times;       /* of the active segment only */
+	struct index times; /* of the active segment only */
+	/* Aborted transactions whose markers lie in it; in memory while has_aborted. */
+	struct aborted aborted;
+	int64_t aborted_first;    /* smallest first offset of them; ABORTED_NONE */
+	int64_t open_first;       /* of the oldest transaction open at its end; ABORTED_NONE */
 	uint64_t index_gap_bytes; /* appended since the last index entry */
 	uint32_t refs;            /* ranges and syncs; all of the owner's core */
 	int fd;                   /* -1: closed */
@@ -57,8 +62,11 @@ struct segment {
 	bool is_sealed;
 	bool is_dirty; /* has bytes that no sync covered */
 	bool is_doomed;
-	bool has_offsets; /* the offset index is in memory */
-	bool was_used;    /* since the last tick */
+	bool has_offsets;      /* the offset index is in memory */
+	bool has_aborted;      /* the list of aborted transactions is in memory */
+	bool is_aborted_known; /* sealed: aborted_first and open_first are */
+	bool is_aborted_lost;  /* sealed: no file has the list, replay_producers() finds it */
+	bool was_used;         /* since the last tick */
 };
 
 /* Where a batch lies in its segment. */
@@ -143,8 +151,13 @@ int log_store_epochs(struct sl_log *log) SL_MUST_CHECK;
 void log_tail_clear(struct sl_log *log);
 /* Accounts for a batch that the active segment now has at @batch->pos. */
 void log_took(struct sl_log *log, const struct walk_batch *batch);
-/* What the batch means to its producer. */
-void log_claim(const struct sl_batch_head *head, struct producers_claim *claim);
+/**
+ * log_claim() - what the batch means to its producer
+ * @batch: its bytes; looked at only if it is a control batch
+ * Return: 0; -EBADMSG a control batch that ends no transaction.
+ */
+int log_claim(const struct sl_batch_head *head, const void *batch,
+              struct producers_claim *claim) SL_MUST_CHECK;
 
 /* ---- segment.c ---- */
 
@@ -238,6 +251,22 @@ bool recycle_take(struct sl_recycler *r, const char *path, uint64_t *bytes);
 /* Removes one, for its space.  False: there is none. */
 bool recycle_drop(struct sl_recycler *r);
 
+/* ---- txnindex.c ---- */
+
+/* An empty list, to be filled from the segment's begin on. */
+void txnindex_begin(struct segment *seg);
+/* @claim, a marker in @seg, aborted a transaction.  -ENOMEM; -EFBIG. */
+int txnindex_add(struct segment *seg, const struct producers_claim *claim,
+                 int64_t first_offset) SL_MUST_CHECK;
+/* The list is complete: @producers are at the segment's end. */
+void txnindex_end(struct segment *seg, const struct producers *producers);
+/* Writes the file of a segment whose list is complete. */
+int txnindex_store(struct sl_log *log, const struct segment *seg) SL_MUST_CHECK;
+/* Removes the file, if there is one. */
+int txnindex_remove(struct sl_log *log, const struct segment *seg) SL_MUST_CHECK;
+/* Gives the memory back; the file has the list. */
+void txnindex_drop(struct segment *seg);
+
 /* ---- checkpoint.c ---- */
 
 struct checkpoint {
@@ -260,8 +289,15 @@ int checkpoint_store_topic_id(const struct sl_log *log) SL_MUST_CHECK;
 /* Writes the producers' state at the log's end and forgets the oldest file above the number kept.
  */
 int snapshot_store(struct sl_log *log) SL_MUST_CHECK;
-/* Loads the newest valid snapshot at or below @offset_max; *offset is where it stands, -1: none. */
-int snapshot_load(struct sl_log *log, int64_t offset_max, int64_t *offset) SL_MUST_CHECK;
+/**
+ * snapshot_load() - the newest valid snapshot at or below @offset_max
+ * @producers: cleared and filled
+ * @aborted: empty; gets the list of the active segment, as far as the snapshot reaches; NULL: not
+ * wanted
+ * @offset: where the snapshot stands, -1: there is none
+ */
+int snapshot_load(struct sl_log *log, struct producers *producers, struct aborted *aborted,
+                  int64_t offset_max, int64_t *offset) SL_MUST_CHECK;
 /* Remembers a file found at open. */
 void snapshot_found(struct sl_log *log, int64_t offset);
 /* Removes files above @offset. */
@@ -269,9 +305,13 @@ void snapshot_cut(struct sl_log *log, int64_t offset);
 
 /* ---- replay.c ---- */
 
-/* Rebuilds the producers' state at the log's end from the newest snapshot and the batches behind
- * it; with @is_epochs_lost the whole log is walked for leader epochs too. */
+/* Rebuilds the producers' state at the log's end from a snapshot and the batches behind it, and
+ * with them the aborted transactions of the active segment and of every one whose list is lost;
+ * with @is_epochs_lost the whole log is walked for leader epochs too. */
 int replay_producers(struct sl_log *log, bool is_epochs_lost, int64_t now_ms) SL_MUST_CHECK;
+
+/* The list of one sealed segment alone. */
+int replay_aborted(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 
 /* ---- recover.c ---- */
 

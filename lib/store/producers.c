@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Idempotent producers.  A pool of entries that grows in powers of two, an open-addressing table of
- * entry numbers over it and a list by last use, so that expiry and eviction look at one end only.
- * Owned by its log; touched by the log's owner.
+ * Producers.  A pool of entries that grows in powers of two, an open-addressing table of entry
+ * numbers over it and a list by last use, so that expiry and eviction look at one end only.  Who
+ * has an open transaction leaves that list for as long.  Owned by its log; touched by the log's
+ * owner.
  */
 #include "producers.h"
 
@@ -10,25 +11,15 @@
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
-#include "sluice/base/crc32c.h"
 #include "sluice/base/hash.h"
 
-#define POOL_FIRST            4u
-
-/* Snapshot file: header, then entries; integers big-endian. */
-#define SNAPSHOT_MAGIC        0x534c5053u /* "SLPS" */
-#define SNAPSHOT_VERSION      1u
-#define SNAPSHOT_HEADER_BYTES 24u /* magic u32, version u32, crc u32, count u32, offset i64 */
-#define SNAPSHOT_CRC_FROM     12u /* everything behind the crc */
-#define SNAPSHOT_ENTRY_BYTES                                                                     \
-	28u                      /* id i64, seen i64, last offset i64, epoch i16, count u8, 0 u8 \
-	                          */
-#define SNAPSHOT_BATCH_BYTES 24u /* last seq i32, delta i32, last offset i64, timestamp i64 */
+#define POOL_FIRST 4u
 
 void producers_fini(struct producers *producers)
 {
 	free(producers->entries);
 	free(producers->slots);
+	txns_fini(&producers->txns);
 	*producers = (struct producers){0};
 }
 
@@ -157,16 +148,20 @@ static int grow(struct producers *producers)
 	return 0;
 }
 
-int producers_reserve(struct producers *producers)
+int producers_reserve(struct producers *producers, bool is_transactional)
 {
+	int err = is_transactional ? txns_reserve(&producers->txns) : 0;
+
+	if (err)
+		return err;
 	if (producers->free_head || producers->entries_used < producers->entries_cap)
 		return 0;
 	if (SL_COUNT_IF(producers->entries_cap >= STORE_PRODUCERS_MAX))
-		return 0; /* producers_update() will evict */
+		return producers->oldest ? 0 : -EBUSY; /* producers_update() will evict */
 	return grow(producers);
 }
 
-static struct producers_entry *insert(struct producers *producers, int64_t producer_id)
+struct producers_entry *producers_insert(struct producers *producers, int64_t producer_id)
 {
 	struct producers_entry *entry;
 	uint32_t number;
@@ -181,7 +176,12 @@ static struct producers_entry *insert(struct producers *producers, int64_t produ
 		number = ++producers->entries_used;
 	}
 	entry = &producers->entries[number - 1];
-	*entry = (struct producers_entry){.producer_id = producer_id};
+	*entry = (struct producers_entry){
+		.producer_id = producer_id,
+		.coordinator_epoch = -1,
+		.last_timestamp_ms = -1,
+		.marker_offset = -1,
+	};
 	producers->slots[find_slot(producers, producer_id)] = number;
 	producers->count++;
 	link_newest(producers, entry);
@@ -213,53 +213,108 @@ static const struct producers_batch *find_batch(const struct producers_entry *en
 	return NULL;
 }
 
-int producers_check(const struct producers *producers, const struct producers_claim *claim,
-                    const struct producers_batch **original)
+const struct producers_entry *producers_find(const struct producers *producers, int64_t producer_id)
 {
-	const struct producers_entry *entry = find(producers, claim->producer_id);
+	return find(producers, producer_id);
+}
 
-	SL_ASSERT(claim->producer_id >= 0);
+const struct producers_entry *producers_of_txn(const struct producers *producers, uint32_t txn)
+{
+	const struct producers_entry *entry = find(producers,
+	                                           txns_node(&producers->txns, txn)->producer_id);
+
+	/* An open transaction keeps its producer. */
+	SL_ASSERT(entry && entry->txn == txn);
+	return entry;
+}
+
+bool producers_has_txn(const struct producers *producers, int64_t producer_id, int16_t epoch)
+{
+	const struct producers_entry *entry = find(producers, producer_id);
+
+	return entry && entry->txn && entry->epoch == epoch;
+}
+
+/* Which sequence the first batch of @claim must have; any if nothing is known. */
+static int check_sequence(const struct producers_entry *entry, const struct producers_claim *claim)
+{
+	int32_t expected = 0;
+
+	if (claim->base_sequence < 0)
+		return 0;
+	/* A producer whose epoch rises with every transaction begins each with 0, so the loss of
+	 * its first batch shows even where nothing is known of it (KIP-890). */
+	if (!entry)
+		return claim->is_epoch_per_txn && claim->base_sequence != 0 ? -EILSEQ : 0;
+	if (claim->epoch == entry->epoch && entry->count > 0)
+		expected = sequence_add(latest_batch(entry)->last_sequence, 1);
+	return claim->base_sequence == expected ? 0 : -EILSEQ;
+}
+
+/* KIP-98: "fence out zombies"; a marker of a newer epoch fences, too. */
+static int check_marker(const struct producers_entry *entry, const struct producers_claim *claim)
+{
 	if (!entry)
 		return 0;
 	if (claim->epoch < entry->epoch)
 		return -ESTALE;
-	if (claim->is_control)
-		return 0;
-	if (claim->epoch > entry->epoch)
-		return claim->base_sequence == 0 ? 0 : -EILSEQ;
-	*original = find_batch(entry, claim);
-	if (*original)
-		return -EEXIST;
-	if (entry->count == 0)
-		return 0;
-	if (claim->base_sequence != sequence_add(latest_batch(entry)->last_sequence, 1))
-		return -EILSEQ;
-	return 0;
+	return claim->coordinator_epoch < entry->coordinator_epoch ? -EKEYREVOKED : 0;
 }
 
-void producers_update(struct producers *producers, const struct producers_claim *claim,
-                      int64_t now_ms)
+int producers_check(const struct producers *producers, const struct producers_claim *claim,
+                    const struct producers_batch **original)
 {
-	struct producers_entry *entry = find(producers, claim->producer_id);
+	const struct producers_entry *entry = find(producers, claim->producer_id);
+	int err;
+
+	SL_ASSERT(claim->producer_id >= 0);
+	if (claim->is_marker)
+		return check_marker(entry, claim);
+	if (entry && claim->epoch < entry->epoch)
+		return -ESTALE;
+	if (entry && claim->epoch == entry->epoch && claim->base_sequence >= 0) {
+		*original = find_batch(entry, claim);
+		if (*original)
+			return -EEXIST;
+	}
+	/* KIP-890: no record of a transaction that the coordinator does not know of. */
+	if (claim->is_transactional && !claim->is_verified &&
+	    !(entry && entry->txn && entry->epoch == claim->epoch))
+		return -EPROTO;
+	err = check_sequence(entry, claim);
+	if (err)
+		return err;
+	return entry && entry->txn && !claim->is_transactional ? -EPROTO : 0;
+}
+
+void producers_begin_txn(struct producers *producers, struct producers_entry *entry,
+                         int64_t first_offset)
+{
+	SL_ASSERT(!entry->txn);
+	unlink_entry(producers, entry);
+	entry->txn = txns_begin(&producers->txns, entry->producer_id, first_offset);
+}
+
+/* Return: first offset of the transaction that was open; -1: none was. */
+static int64_t take_marker(struct producers *producers, struct producers_entry *entry,
+                           const struct producers_claim *claim)
+{
+	const uint32_t txn = entry->txn;
+
+	entry->coordinator_epoch = claim->coordinator_epoch;
+	entry->marker_offset = claim->last_offset;
+	if (!txn)
+		return -1;
+	txns_end(&producers->txns, txn, claim->last_offset);
+	entry->txn = 0;
+	link_newest(producers, entry);
+	return txns_node(&producers->txns, txn)->first_offset;
+}
+
+static void remember_batch(struct producers_entry *entry, const struct producers_claim *claim)
+{
 	int64_t delta = claim->last_offset - claim->base_offset;
 
-	SL_ASSERT(claim->producer_id >= 0 && delta >= 0 && delta <= INT32_MAX);
-	if (entry) {
-		unlink_entry(producers, entry);
-		link_newest(producers, entry);
-	} else {
-		entry = insert(producers, claim->producer_id);
-		entry->epoch = claim->epoch;
-	}
-	if (claim->epoch != entry->epoch) {
-		entry->epoch = claim->epoch;
-		entry->count = 0;
-		entry->next = 0;
-	}
-	entry->seen_ms = now_ms;
-	entry->last_offset = claim->last_offset;
-	if (claim->is_control)
-		return;
 	entry->batches[entry->next] = (struct producers_batch){
 		.last_sequence = sequence_add(claim->base_sequence, delta),
 		.offset_delta = (int32_t)delta,
@@ -269,6 +324,37 @@ void producers_update(struct producers *producers, const struct producers_claim 
 	entry->next = (uint8_t)((entry->next + 1) % STORE_PRODUCER_WINDOW);
 	if (entry->count < STORE_PRODUCER_WINDOW)
 		entry->count++;
+}
+
+int64_t producers_update(struct producers *producers, const struct producers_claim *claim,
+                         int64_t now_ms)
+{
+	struct producers_entry *entry = find(producers, claim->producer_id);
+
+	SL_ASSERT(claim->producer_id >= 0 && claim->last_offset >= claim->base_offset);
+	SL_ASSERT(claim->last_offset - claim->base_offset <= INT32_MAX);
+	if (entry && !entry->txn) {
+		unlink_entry(producers, entry);
+		link_newest(producers, entry);
+	} else if (!entry) {
+		entry = producers_insert(producers, claim->producer_id);
+		entry->epoch = claim->epoch;
+	}
+	if (claim->epoch != entry->epoch) {
+		entry->epoch = claim->epoch;
+		entry->count = 0;
+		entry->next = 0;
+	}
+	entry->seen_ms = now_ms;
+	entry->last_offset = claim->last_offset;
+	entry->last_timestamp_ms = claim->timestamp_ms;
+	if (claim->is_marker)
+		return take_marker(producers, entry, claim);
+	if (claim->base_sequence >= 0)
+		remember_batch(entry, claim);
+	if (claim->is_transactional && !entry->txn)
+		producers_begin_txn(producers, entry, claim->base_offset);
+	return -1;
 }
 
 uint32_t producers_expire(struct producers *producers, int64_t before_ms, uint32_t max)
@@ -283,129 +369,33 @@ uint32_t producers_expire(struct producers *producers, int64_t before_ms, uint32
 	return gone;
 }
 
+static struct sl_log_producer describe(const struct producers *producers,
+                                       const struct producers_entry *entry)
+{
+	return (struct sl_log_producer){
+		.producer_id = entry->producer_id,
+		.epoch = entry->epoch,
+		.last_sequence = entry->count ? latest_batch(entry)->last_sequence : -1,
+		.coordinator_epoch = entry->coordinator_epoch,
+		.last_timestamp_ms = entry->last_timestamp_ms,
+		.last_offset = entry->last_offset,
+		.txn_first_offset =
+			entry->txn ? txns_node(&producers->txns, entry->txn)->first_offset : -1,
+	};
+}
+
 uint32_t producers_list(const struct producers *producers, struct sl_log_producer *out,
                         uint32_t max)
 {
+	const struct txns *txns = &producers->txns;
 	uint32_t count = 0;
 
-	for (uint32_t n = producers->oldest; n && count < max;
-	     n = producers->entries[n - 1].newer) {
-		const struct producers_entry *entry = &producers->entries[n - 1];
-		const struct producers_batch *batch = entry->count ? latest_batch(entry) : NULL;
-
-		out[count++] = (struct sl_log_producer){
-			.producer_id = entry->producer_id,
-			.epoch = entry->epoch,
-			.last_sequence = batch ? batch->last_sequence : -1,
-			.last_timestamp_ms = batch ? batch->timestamp_ms : -1,
-			.last_offset = entry->last_offset,
-		};
+	for (uint32_t n = producers->oldest; n && count < max; n = producers->entries[n - 1].newer)
+		out[count++] = describe(producers, &producers->entries[n - 1]);
+	for (uint32_t n = txns->oldest; n && count < max; n = txns_node(txns, n)->newer) {
+		/* One that has ended is the producer's no more, which may have another. */
+		if (txns_node(txns, n)->last_offset < 0)
+			out[count++] = describe(producers, producers_of_txn(producers, n));
 	}
 	return count;
-}
-
-static void encode_entry(const struct producers_entry *entry, struct sl_buf *buf)
-{
-	uint32_t first = (entry->next + STORE_PRODUCER_WINDOW - entry->count) %
-	                 STORE_PRODUCER_WINDOW;
-
-	sl_buf_put_be64(buf, (uint64_t)entry->producer_id);
-	sl_buf_put_be64(buf, (uint64_t)entry->seen_ms);
-	sl_buf_put_be64(buf, (uint64_t)entry->last_offset);
-	sl_buf_put_be16(buf, (uint16_t)entry->epoch);
-	sl_buf_put_u8(buf, entry->count);
-	sl_buf_put_u8(buf, 0);
-	for (uint32_t i = 0; i < entry->count; i++) {
-		const struct producers_batch *batch =
-			&entry->batches[(first + i) % STORE_PRODUCER_WINDOW];
-
-		sl_buf_put_be32(buf, (uint32_t)batch->last_sequence);
-		sl_buf_put_be32(buf, (uint32_t)batch->offset_delta);
-		sl_buf_put_be64(buf, (uint64_t)batch->last_offset);
-		sl_buf_put_be64(buf, (uint64_t)batch->timestamp_ms);
-	}
-}
-
-void producers_encode(const struct producers *producers, int64_t offset, struct sl_buf *buf)
-{
-	size_t begin = buf->len;
-
-	sl_buf_put_be32(buf, SNAPSHOT_MAGIC);
-	sl_buf_put_be32(buf, SNAPSHOT_VERSION);
-	sl_buf_put_be32(buf, 0);
-	sl_buf_put_be32(buf, producers->count);
-	sl_buf_put_be64(buf, (uint64_t)offset);
-	/* Oldest first, so that decoding in file order restores the list by last use. */
-	for (uint32_t n = producers->oldest; n; n = producers->entries[n - 1].newer)
-		encode_entry(&producers->entries[n - 1], buf);
-	if (sl_buf_ok(buf))
-		sl_store_be32(buf->p + begin + 8, sl_crc32c(0, buf->p + begin + SNAPSHOT_CRC_FROM,
-		                                            buf->len - begin - SNAPSHOT_CRC_FROM));
-}
-
-/* Reads one entry at @p of @len bytes; returns the bytes it took, 0 when it is damaged. */
-static size_t decode_entry(struct producers *producers, const uint8_t *p, size_t len)
-{
-	struct producers_entry *entry;
-	int64_t producer_id;
-	uint32_t count;
-
-	if (len < SNAPSHOT_ENTRY_BYTES)
-		return 0;
-	producer_id = (int64_t)sl_load_be64(p);
-	count = p[26];
-	if (producer_id < 0 || count > STORE_PRODUCER_WINDOW || find(producers, producer_id) ||
-	    len < SNAPSHOT_ENTRY_BYTES + (size_t)count * SNAPSHOT_BATCH_BYTES)
-		return 0;
-	entry = insert(producers, producer_id);
-	entry->seen_ms = (int64_t)sl_load_be64(p + 8);
-	entry->last_offset = (int64_t)sl_load_be64(p + 16);
-	entry->epoch = (int16_t)sl_load_be16(p + 24);
-	entry->count = (uint8_t)count;
-	entry->next = (uint8_t)(count % STORE_PRODUCER_WINDOW);
-	p += SNAPSHOT_ENTRY_BYTES;
-	for (uint32_t i = 0; i < count; i++, p += SNAPSHOT_BATCH_BYTES)
-		entry->batches[i] = (struct producers_batch){
-			.last_sequence = (int32_t)sl_load_be32(p),
-			.offset_delta = (int32_t)sl_load_be32(p + 4),
-			.last_offset = (int64_t)sl_load_be64(p + 8),
-			.timestamp_ms = (int64_t)sl_load_be64(p + 16),
-		};
-	return SNAPSHOT_ENTRY_BYTES + (size_t)count * SNAPSHOT_BATCH_BYTES;
-}
-
-int producers_decode(struct producers *producers, const void *p, size_t len, int64_t offset)
-{
-	const uint8_t *at = p;
-	uint32_t count;
-
-	SL_ASSERT(producers->count == 0);
-	if (len < SNAPSHOT_HEADER_BYTES || sl_load_be32(at) != SNAPSHOT_MAGIC ||
-	    sl_load_be32(at + 4) != SNAPSHOT_VERSION ||
-	    sl_load_be32(at + 8) != sl_crc32c(0, at + SNAPSHOT_CRC_FROM, len - SNAPSHOT_CRC_FROM) ||
-	    (int64_t)sl_load_be64(at + 16) != offset)
-		return -EBADMSG;
-	count = sl_load_be32(at + 12);
-	at += SNAPSHOT_HEADER_BYTES;
-	len -= SNAPSHOT_HEADER_BYTES;
-	for (uint32_t i = 0; i < count; i++) {
-		size_t took;
-		int err = producers_reserve(producers);
-
-		if (err) {
-			producers_clear(producers);
-			return err;
-		}
-		took = decode_entry(producers, at, len);
-		if (took == 0) {
-			producers_clear(producers);
-			return -EBADMSG;
-		}
-		at += took;
-		len -= took;
-	}
-	if (len == 0)
-		return 0;
-	producers_clear(producers);
-	return -EBADMSG;
 }

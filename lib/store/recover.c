@@ -28,7 +28,8 @@ struct recover {
 	struct sl_log_recovery *report;
 	struct checkpoint checkpoint;
 	struct names logs;
-	struct names indexes; /* offset and time indexes, each once or twice */
+	struct names indexes; /* of all kinds, each once for every file */
+	struct names aborted; /* indexes of aborted transactions */
 	uint8_t *buffer; /* Owned. STORE_SCAN_WINDOW_BYTES for headers, as many for checksums. */
 	int64_t now_ms;
 	bool is_clean;
@@ -49,7 +50,7 @@ static int names_add(struct names *names, int64_t offset)
 		uint32_t cap = names->cap ? names->cap * 2 : 8;
 		int64_t *offsets;
 
-		if (cap > 2 * STORE_SEGMENTS_MAX)
+		if (cap > 4 * STORE_SEGMENTS_MAX)
 			return -ENOMEM;
 		offsets = realloc(names->offsets, cap * sizeof(*offsets));
 		if (!offsets)
@@ -122,21 +123,37 @@ static int on_entry(void *arg, const char *name)
 		return names_add(&r->logs, offset);
 	if (strcmp(suffix, ".index") == 0 || strcmp(suffix, ".timeindex") == 0)
 		return names_add(&r->indexes, offset);
+	if (strcmp(suffix, ".txnindex") == 0) {
+		err = names_add(&r->aborted, offset);
+		return err ? err : names_add(&r->indexes, offset);
+	}
 	if (strcmp(suffix, ".snapshot") == 0)
 		snapshot_found(r->log, offset);
 	return 0;
 }
 
+/* @names is sorted. */
+static bool names_has(const struct names *names, int64_t offset)
+{
+	return names->count > 0 &&
+	       bsearch(&offset, names->offsets, names->count, sizeof(offset), compare_offsets);
+}
+
+static void names_sort(struct names *names)
+{
+	if (names->count > 0)
+		qsort(names->offsets, names->count, sizeof(int64_t), compare_offsets);
+}
+
 /* A crash between two renames of a removal leaves indexes without their log. */
 static int remove_orphans(struct recover *r)
 {
-	static const char *const suffixes[] = {".index", ".timeindex"};
+	static const char *const suffixes[] = {".index", ".timeindex", ".txnindex"};
 	struct sl_log *log = r->log;
 	char path[STORE_PATH_MAX];
 
 	for (uint32_t i = 0; i < r->indexes.count; i++) {
-		if (r->logs.count > 0 && bsearch(&r->indexes.offsets[i], r->logs.offsets,
-		                                 r->logs.count, sizeof(int64_t), compare_offsets))
+		if (names_has(&r->logs, r->indexes.offsets[i]))
 			continue;
 		for (uint32_t k = 0; k < SL_ARRAY_SIZE(suffixes); k++) {
 			int err = log->files.ops->unlink(log->files.ctx, log->dirfd,
@@ -157,8 +174,8 @@ static int list_folder(struct recover *r)
 
 	if (err)
 		return err;
-	if (r->logs.count > 0)
-		qsort(r->logs.offsets, r->logs.count, sizeof(int64_t), compare_offsets);
+	names_sort(&r->logs);
+	names_sort(&r->aborted);
 	return remove_orphans(r);
 }
 
@@ -219,6 +236,7 @@ static int add_segments(struct recover *r)
 			return err;
 		log->bytes += seg->bytes;
 		seg->allocated = seg->bytes;
+		seg->is_aborted_lost = !names_has(&r->aborted, seg->base_offset);
 		if (i > 0)
 			log->segments[i - 1]->end_offset = seg->base_offset;
 	}
@@ -588,6 +606,8 @@ static int seal_scanned(struct sl_log *log, struct segment *seg)
 	if (err)
 		return err;
 	seg->is_dirty = false;
+	/* Its file, if there is one, may be of what was there before. */
+	seg->is_aborted_lost = true;
 	segment_close_unused(log, 0, NULL);
 	return 0;
 }
@@ -768,6 +788,7 @@ int recover_log(struct sl_log *log, const struct sl_log_opts *opts, struct sl_lo
 		err = make_durable(&r);
 	free(r.logs.offsets);
 	free(r.indexes.offsets);
+	free(r.aborted.offsets);
 	free(r.buffer);
 	return err;
 }

@@ -11,7 +11,7 @@
 
 #include "log_impl.h"
 
-static const char *const suffixes[] = {".log", ".index", ".timeindex"};
+static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex"};
 
 const char *segment_path(const struct sl_log *log, int64_t base_offset, const char *suffix,
                          char path[STORE_PATH_MAX])
@@ -100,6 +100,7 @@ int segment_create(struct sl_log *log, int64_t base_offset)
 	seg->is_dirty = true;
 	seg->has_offsets = true;
 	seg->max_time_ms = SEGMENT_TIME_NONE;
+	txnindex_begin(seg);
 	if (log->active)
 		hotlog_end_tail(log, log->active);
 	log->active = seg;
@@ -250,6 +251,10 @@ int segment_roll(struct sl_log *log)
 	err = snapshot_store(log);
 	if (!err)
 		err = segment_seal(log, log->active);
+	if (!err) {
+		txnindex_end(log->active, &log->producers);
+		err = txnindex_store(log, log->active);
+	}
 	if (!err)
 		err = segment_create(log, log->end);
 	if (err)
@@ -270,6 +275,7 @@ void segment_close_unused(struct sl_log *log, uint32_t keep, const struct segmen
 			continue;
 		close_fd(log, seg);
 		index_fini(&seg->offsets);
+		txnindex_drop(seg);
 		seg->has_offsets = false;
 		sl_list_del(&seg->link);
 		log->opened_count--;
@@ -384,6 +390,7 @@ int segment_doom(struct sl_log *log, uint32_t first, uint32_t count)
 		sl_list_push_back(&log->doomed, &seg->link);
 		index_fini(&seg->offsets);
 		index_fini(&seg->times);
+		aborted_fini(&seg->aborted);
 		log->bytes -= seg->bytes;
 		if (seg->refs == 0)
 			close_fd(log, seg);
@@ -435,6 +442,7 @@ void segment_release(struct sl_log *log, struct segment *seg)
 	close_fd(log, seg);
 	index_fini(&seg->offsets);
 	index_fini(&seg->times);
+	aborted_fini(&seg->aborted);
 	free(seg);
 }
 

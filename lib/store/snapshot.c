@@ -12,7 +12,8 @@
 #include "log_impl.h"
 
 /* Header and the largest possible table. */
-#define SNAPSHOT_BYTES_MAX (64u + STORE_PRODUCERS_MAX * 160u)
+#define SNAPSHOT_BYTES_MAX \
+	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
 
 static void snapshot_unlink(struct sl_log *log, int64_t offset)
 {
@@ -54,20 +55,29 @@ void snapshot_found(struct sl_log *log, int64_t offset)
 
 void snapshot_cut(struct sl_log *log, int64_t offset)
 {
+	/* A power cut must not bring one back beside a log that has grown past it again. */
+	if (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] > offset)
+		log->folder_changes++;
 	while (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] > offset)
 		forget(log, log->snapshots_count - 1);
 }
 
 int snapshot_store(struct sl_log *log)
 {
+	const struct producers_snapshot snapshot = {
+		.offset = log->end,
+		.segment_base = log->active->base_offset,
+		.aborted = &log->active->aborted,
+	};
 	char path[STORE_PATH_MAX];
 	struct sl_buf buf;
 	int err;
 
+	SL_ASSERT(log->active->has_aborted);
 	SL_ASSERT(log->snapshots_count == 0 ||
 	          log->snapshots[log->snapshots_count - 1] <= log->end);
 	sl_buf_init_grow(&buf, SNAPSHOT_BYTES_MAX);
-	producers_encode(&log->producers, log->end, &buf);
+	producers_encode(&log->producers, &snapshot, &buf);
 	err = sl_buf_ok(&buf) ? fileio_replace(&log->files, log->dirfd,
 	                                       segment_path(log, log->end, ".snapshot", path),
 	                                       buf.p, buf.len, false)
@@ -83,33 +93,55 @@ int snapshot_store(struct sl_log *log)
 	return 0;
 }
 
-int snapshot_load(struct sl_log *log, int64_t offset_max, int64_t *offset)
+static int load(struct sl_log *log, struct producers *producers, struct aborted *aborted,
+                int64_t offset)
 {
+	const int64_t base = log->active->base_offset;
+	struct producers_snapshot snapshot = {.offset = offset};
 	char path[STORE_PATH_MAX];
+	struct aborted list = {0};
+	char *p = NULL;
+	size_t len = 0;
+	int err;
 
-	producers_clear(&log->producers);
+	err = fileio_load(&log->files, log->dirfd, segment_path(log, offset, ".snapshot", path),
+	                  SNAPSHOT_BYTES_MAX, &p, &len);
+	if (err)
+		return err;
+	snapshot.aborted = &list;
+	err = producers_decode(producers, &snapshot, p, len);
+	free(p);
+	/* Behind the begin of the active segment it must be of that segment. */
+	if (!err && offset > base && snapshot.segment_base != base) {
+		producers_clear(producers);
+		err = -EBADMSG;
+	}
+	if (!err && aborted && snapshot.segment_base == base)
+		*aborted = list;
+	else
+		aborted_fini(&list);
+	return err;
+}
+
+int snapshot_load(struct sl_log *log, struct producers *producers, struct aborted *aborted,
+                  int64_t offset_max, int64_t *offset)
+{
+	producers_clear(producers);
 	*offset = -1;
 	for (uint32_t i = log->snapshots_count; i > 0; i--) {
-		char *p = NULL;
-		size_t len = 0;
 		int err;
 
 		if (log->snapshots[i - 1] > offset_max)
 			continue;
-		err = fileio_load(&log->files, log->dirfd,
-		                  segment_path(log, log->snapshots[i - 1], ".snapshot", path),
-		                  SNAPSHOT_BYTES_MAX, &p, &len);
-		if (!err) {
-			err = producers_decode(&log->producers, p, len, log->snapshots[i - 1]);
-			free(p);
-		}
+		err = load(log, producers, aborted, log->snapshots[i - 1]);
 		if (!err) {
 			*offset = log->snapshots[i - 1];
 			return 0;
 		}
 		if (err != -EBADMSG && err != -ENOENT && err != -EFBIG)
 			return err;
-		sl_log(WARN, store, "ignore producer snapshot path=%s: %s", path, strerror(-err));
+		sl_log(WARN, store, "ignore producer snapshot part=%s offset=%" PRId64 ": %s",
+		       log->folder, log->snapshots[i - 1], strerror(-err));
 	}
 	return 0;
 }

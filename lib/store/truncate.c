@@ -36,6 +36,8 @@ static int cut_segment(struct sl_log *log, struct segment *seg, uint64_t bytes)
 	if (err)
 		return err;
 	log->active = seg;
+	/* settle() fills it. */
+	txnindex_begin(seg);
 	log->bytes -= seg->bytes - bytes;
 	seg->bytes = bytes;
 	seg->is_dirty = true;
@@ -133,7 +135,10 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 		place = (struct log_place){.base_offset = log->segments[i]->base_offset};
 	}
 	log->is_sync_void = true;
-	err = lower_recovery_point(log, log->segments[i]->base_offset);
+	/* Gone before the folder is synced: it must not vouch for what is appended next. */
+	err = txnindex_remove(log, log->segments[i]);
+	if (!err)
+		err = lower_recovery_point(log, log->segments[i]->base_offset);
 	/* Removing the batch at the log start would leave the log ending below where it begins. */
 	if (!err)
 		err = SL_MIN(offset, place.base_offset) < log->start

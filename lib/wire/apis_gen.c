@@ -15,6 +15,7 @@
 #include "sluice/wire/describe_configs_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
 #include "sluice/wire/describe_log_dirs_gen.h"
+#include "sluice/wire/describe_producers_gen.h"
 #include "sluice/wire/describe_topic_partitions_gen.h"
 #include "sluice/wire/fetch_gen.h"
 #include "sluice/wire/find_coordinator_gen.h"
@@ -186,6 +187,12 @@ static int decode_describe_cluster(void *m, struct sl_cursor *c, struct sl_arena
                                    int16_t version)
 {
 	return sl_describe_cluster_req_decode(m, c, arena, version);
+}
+
+static int decode_describe_producers(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                     int16_t version)
+{
+	return sl_describe_producers_req_decode(m, c, arena, version);
 }
 
 static int decode_list_config_resources(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -417,6 +424,14 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_cluster_req),
          .req_decode = decode_describe_cluster},
+	{.key = SL_API_DESCRIBE_PRODUCERS,
+         .name = "DescribeProducers",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 0,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_describe_producers_req),
+         .req_decode = decode_describe_producers},
 	{.key = SL_API_LIST_CONFIG_RESOURCES,
          .name = "ListConfigResources",
          .listed_min = 0,
@@ -464,6 +479,7 @@ const uint8_t sl_api_index[SL_API_KEY_MAX + 1] = {
 	[SL_API_INCREMENTAL_ALTER_CONFIGS] = 25,
 	[SL_API_OFFSET_DELETE] = 26,
 	[SL_API_DESCRIBE_CLUSTER] = 27,
-	[SL_API_LIST_CONFIG_RESOURCES] = 28,
-	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 29,
+	[SL_API_DESCRIBE_PRODUCERS] = 28,
+	[SL_API_LIST_CONFIG_RESOURCES] = 29,
+	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 30,
 };

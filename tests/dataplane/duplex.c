@@ -52,6 +52,7 @@ void duplex_close(struct duplex *d)
 	cr_expect(duplex_stat(d, SL_STAT_fetches_parked) == 0);
 	cr_expect(duplex_stat(d, SL_STAT_produces_parked) == 0);
 	cr_expect(duplex_stat(d, SL_STAT_control_parked) == 0);
+	cr_expect(duplex_stat(d, SL_STAT_verifies_parked) == 0);
 	for (uint32_t i = 0; i < d->fx->config.connections_max; i++)
 		cr_expect(ctx->control_parked[i] == NULL);
 	for (uint32_t i = 0; i < d->fx->partitions_count; i++)

@@ -12,6 +12,7 @@
 
 #include <criterion/criterion.h>
 
+#include "request/verify.h"
 #include "sluice/base/uuid.h"
 #include "sluice/wire/compress.h"
 #include "sluice/wire/image_broker_gen.h"
@@ -109,6 +110,7 @@ struct fx *fx_create(void)
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
 	sl_list_init(&ctx->control_answers);
+	cr_assert(verify_create(&ctx->verifies) == 0);
 	cr_assert(pool_init(&ctx->pool, FX_POOL_BYTES, -1) == 0);
 	cr_assert(sl_arena_create(&ctx->scratch, FX_SCRATCH_BYTES) == 0);
 	sl_buf_init_fixed(&ctx->out, malloc(FX_OUT_BYTES), FX_OUT_BYTES);
@@ -156,6 +158,7 @@ void fx_destroy(struct fx *fx)
 	free(fx->hogs);
 	image_destroy(fx->image);
 	sl_codec_ctx_destroy(ctx->codec);
+	verify_destroy(ctx->verifies);
 	free(ctx->control_parked);
 	free(ctx->deadlines.heap);
 	free(ctx->out.holes);
@@ -359,6 +362,38 @@ struct sl_records fx_records(const struct fx_batch *b)
 	cr_assert(sl_batch_end(&builder) == 0);
 	free(value);
 	return (struct sl_records){.p = buf.p, .len = (int32_t)buf.len};
+}
+
+struct sl_records fx_marker(int64_t producer_id, int16_t epoch, bool is_abort,
+                            int32_t coordinator_epoch)
+{
+	uint8_t key[4] = {0, 0, 0, is_abort ? SL_CONTROL_ABORT : SL_CONTROL_COMMIT};
+	uint8_t value[6] = {0};
+	struct sl_batch_builder builder;
+	struct sl_batch_head head;
+	struct sl_buf buf;
+
+	sl_store_be32(value + 2, (uint32_t)coordinator_epoch);
+	sl_batch_head_init(&head);
+	head.attributes = SL_BATCH_CONTROL | SL_BATCH_TRANSACTIONAL;
+	head.producer_id = producer_id;
+	head.producer_epoch = epoch;
+	sl_buf_init_grow(&buf, FX_BATCH_MAX);
+	sl_batch_begin(&builder, &buf, &head);
+	sl_batch_add(&builder, FX_WALL_MS, (struct sl_bytes){key, sizeof(key)},
+	             (struct sl_bytes){value, sizeof(value)});
+	cr_assert(sl_batch_end(&builder) == 0);
+	return (struct sl_records){.p = buf.p, .len = (int32_t)buf.len};
+}
+
+enum sl_kerr fx_put(struct fx *fx, struct partition *p, struct sl_records r)
+{
+	struct sl_log_append io = {.is_verified = true};
+	enum sl_kerr kerr;
+
+	(void)!partition_append(&fx->ctx, p, (void *)(uintptr_t)r.p, (size_t)r.len, &io, &kerr);
+	free((void *)(uintptr_t)r.p);
+	return kerr;
 }
 
 int64_t fx_append(struct fx *fx, struct partition *p, uint32_t value_bytes)

@@ -85,6 +85,12 @@ struct fx_batch {
 };
 /* The caller frees @out with free(). */
 struct sl_records fx_records(const struct fx_batch *b);
+/* The control batch that ends a transaction; freed as that. */
+struct sl_records fx_marker(int64_t producer_id, int16_t epoch, bool is_abort,
+                            int32_t coordinator_epoch);
+/* Appends what fx_records() or fx_marker() has made, which is freed; as a coordinator would, who
+ * knows the transaction.  Return: the error. */
+enum sl_kerr fx_put(struct fx *fx, struct partition *p, struct sl_records r);
 /* Appends directly. */
 int64_t fx_append(struct fx *fx, struct partition *p, uint32_t value_bytes);
 

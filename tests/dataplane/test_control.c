@@ -44,6 +44,7 @@ Test(control, answers_an_append_when_it_is_durable)
 	duplex_open(&d, 0);
 	duplex_attach(&d);
 	t = fx_topic(d.fx, "t", 1, NULL);
+	t->is_internal = true;
 	d.fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
 	ask_append(&d, t, 7, r);
 	(void)duplex_poll(&d);
@@ -67,6 +68,7 @@ Test(control, tells_a_new_process_nothing_of_what_the_old_one_asked)
 	duplex_open(&d, 0);
 	duplex_attach(&d);
 	t = fx_topic(d.fx, "t", 1, NULL);
+	t->is_internal = true;
 	d.fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
 	ask_append(&d, t, 1, r);
 	(void)duplex_poll(&d);
@@ -104,6 +106,7 @@ Test(control, loses_no_answer_when_the_ring_is_full)
 	duplex_open(&d, 0);
 	duplex_attach(&d);
 	t = fx_topic(d.fx, "t", 1, NULL);
+	t->is_internal = true;
 	d.fx->gate_fd = eventfd(0, EFD_SEMAPHORE);
 	ask_append(&d, t, 1, r);
 	(void)duplex_poll(&d);
@@ -142,6 +145,7 @@ Test(control, survives_a_batch_with_a_negative_offset_delta)
 	duplex_open(&d, 0);
 	duplex_attach(&d);
 	t = fx_topic(d.fx, "t", 1, NULL);
+	t->is_internal = true;
 	sl_store_be32(batch + LAST_DELTA_POS, UINT32_MAX);
 	/* Keeps the CRC right: everything but the delta is left to it. */
 	cr_assert(sl_batch_peek(batch, (size_t)r.len, &head) == 0);

@@ -55,7 +55,7 @@ Test(partition, append_raises_high_watermark_and_wakes_fetches_once)
 	struct wait wait;
 
 	wait_init(&wait, 0);
-	partition_wait_fetch(p, &wait.w);
+	partition_wait_fetch(p, &wait.w, false);
 	cr_expect(fx_append(fx, p, 10) == 0);
 	cr_expect(p->high_watermark == 1 && sl_log_flushed(p->log) == 0,
 	          "visible before it is durable");
@@ -464,7 +464,7 @@ Test(partition, detach_fails_waiters_and_releases_after_the_last_range)
 	partition_get(p);
 	wait_init(&fetch, 0);
 	wait_init(&sync, 1);
-	partition_wait_fetch(p, &fetch.w);
+	partition_wait_fetch(p, &fetch.w, false);
 	cr_assert(partition_wait_sync(&fx->ctx, p, &sync.w));
 	partition_detach(&fx->ctx, p);
 	cr_expect(fetch.kerr == SL_KERR_NOT_LEADER_OR_FOLLOWER && fetch.woken == 1);

@@ -463,7 +463,7 @@ Test(produce, refuses_a_partition_without_log_or_replicas)
 	fx_destroy(fx);
 }
 
-Test(produce, refuses_transactions_acks_and_internal_topics)
+Test(produce, refuses_acks_internal_topics_and_transactions_without_id)
 {
 	struct fx *fx = fx_create();
 	struct topic *t = fx_topic(fx, "t", 1, NULL);
@@ -473,9 +473,6 @@ Test(produce, refuses_transactions_acks_and_internal_topics)
 	struct produce_args a = {.name = "t", .acks = 1, .records = records(10)};
 	struct sl_produce_resp resp;
 
-	a.transactional_id = "tx";
-	cr_expect(run_one(fx, 9, &a, &resp) == SL_KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
-	a.transactional_id = NULL;
 	a.acks = 2;
 	cr_expect(run_one(fx, 9, &a, &resp) == SL_KERR_INVALID_REQUIRED_ACKS);
 	a.acks = 1;

@@ -18,18 +18,19 @@
 #include "sluice/wire/metadata_gen.h"
 #include "sluice/wire/produce_gen.h"
 
-#define SEEDS        24
-#define STEPS        1500
-#define CLIENTS      20 /* more than connections */
-#define PARTITIONS   3
-#define OUT_MAX      ((size_t)4 << 20)
-#define IN_MAX       ((size_t)8 << 20)
-#define ASKED_MAX    4096
-#define PENDING_MAX  4096
-#define HELD_MAX     10
-#define SQUEEZED_MAX 256
-#define POOL_BYTES   ((size_t)8 << 20)
-#define LAST_ROUNDS  20000
+#define SEEDS         24
+#define STEPS         1500
+#define CLIENTS       20 /* more than connections */
+#define PARTITIONS    3
+#define OUT_MAX       ((size_t)4 << 20)
+#define IN_MAX        ((size_t)8 << 20)
+#define ASKED_MAX     4096
+#define PENDING_MAX   4096
+#define QUESTIONS_MAX 256
+#define HELD_MAX      10
+#define SQUEEZED_MAX  256
+#define POOL_BYTES    ((size_t)8 << 20)
+#define LAST_ROUNDS   20000
 
 /* A response that a client still expects. */
 struct asked {
@@ -65,6 +66,8 @@ struct world {
 	struct client clients[CLIENTS];
 	struct pending pending[PENDING_MAX];
 	uint32_t pending_count;
+	uint64_t questions[QUESTIONS_MAX]; /* cookies: about a transaction */
+	uint32_t questions_count;
 	void *held[HELD_MAX];
 	void *held_long[4];
 	void *squeezed[SQUEEZED_MAX]; /* all there was, for a while */
@@ -72,7 +75,7 @@ struct world {
 	uint64_t answers;
 };
 
-static uint64_t landed, displaced, stalled; /* in all runs */
+static uint64_t landed, displaced, stalled, verified, ended; /* in all runs */
 
 static uint64_t roll(struct world *w, uint64_t below)
 {
@@ -149,6 +152,34 @@ static void ask_produce(struct world *w, struct client *c)
 	free((void *)(uintptr_t)part.records.p);
 }
 
+/* Of a transaction that may be open or not, or over long ago. */
+static void ask_txn(struct world *w, struct client *c)
+{
+	const struct fx_batch b = {.value_bytes = (uint32_t)roll(w, 300),
+	                           .has_producer = true,
+	                           .producer_id = 1 + (int64_t)roll(w, 4),
+	                           .producer_epoch = (int16_t)roll(w, 2),
+	                           .base_sequence = (int32_t)roll(w, 2),
+	                           .attributes = SL_BATCH_TRANSACTIONAL};
+	struct sl_produce_req_topic_data_partition_data parts[PARTITIONS];
+	struct sl_produce_req_topic_data topic = {.name = sl_str_from("t"),
+	                                          .partition_data = parts,
+	                                          .partition_data_count =
+	                                                  1 + (int32_t)roll(w, PARTITIONS)};
+	struct sl_produce_req body = {.acks = roll(w, 2) ? -1 : 1,
+	                              .timeout_ms = 30000,
+	                              .transactional_id = sl_str_from("tx"),
+	                              .topic_data = &topic,
+	                              .topic_data_count = 1};
+
+	for (int32_t i = 0; i < topic.partition_data_count; i++)
+		parts[i] = (struct sl_produce_req_topic_data_partition_data){
+			.index = i, .records = fx_records(&b)};
+	ask(w, c, SL_API_PRODUCE, 9 + (int16_t)roll(w, 4), encode_produce, &body, true);
+	for (int32_t i = 0; i < topic.partition_data_count; i++)
+		free((void *)(uintptr_t)parts[i].records.p);
+}
+
 static void encode_fetch(const void *body, struct sl_buf *buf, int16_t version)
 {
 	sl_fetch_req_encode(body, buf, version);
@@ -182,6 +213,7 @@ static void ask_fetch(struct world *w, struct client *c)
 	body.max_wait_ms = waits[roll(w, SL_ARRAY_SIZE(waits))];
 	body.min_bytes = mins[roll(w, SL_ARRAY_SIZE(mins))];
 	body.max_bytes = (int32_t)roll(w, 500000);
+	body.isolation_level = (int8_t)roll(w, 2);
 	body.topics = &topic;
 	body.topics_count = 1;
 	ask(w, c, SL_API_FETCH, 11, encode_fetch, &body, true);
@@ -382,8 +414,8 @@ static void client_step(struct world *w)
 			break;
 		for (uint64_t n = roll(w, 8) ? 1 : roll(w, 40); n > 0; n--) {
 			static void (*const kinds[])(struct world *, struct client *) = {
-				ask_produce, ask_produce,  ask_fetch,
-				ask_fetch,   ask_metadata, ask_forwarded};
+				ask_produce, ask_produce, ask_fetch,    ask_txn,
+				ask_fetch,   ask_fetch,   ask_metadata, ask_forwarded};
 
 			kinds[roll(w, SL_ARRAY_SIZE(kinds))](w, c);
 		}
@@ -411,6 +443,9 @@ static void take_messages(struct world *w)
 				(int32_t)sl_load_be32((const uint8_t *)p + sizeof(q->head) + 4);
 			w->pending_count++;
 		}
+		/* One too many is never answered. */
+		if (type == SL_IPC_TXN_VERIFY && w->questions_count < QUESTIONS_MAX)
+			memcpy(&w->questions[w->questions_count++], p, sizeof(uint64_t));
 		sl_channel_release(w->d.control_end);
 	}
 }
@@ -454,6 +489,31 @@ static void answer_one(struct world *w, bool is_kind)
 	*q = w->pending[--w->pending_count];
 }
 
+static void answer_question(struct world *w, bool is_kind)
+{
+	static const enum sl_kerr errors[] = {SL_KERR_CONCURRENT_TRANSACTIONS,
+	                                      SL_KERR_INVALID_TXN_STATE, SL_KERR_NOT_COORDINATOR,
+	                                      SL_KERR_PRODUCER_FENCED};
+	struct sl_ipc_txn_verify_done done = {0};
+	uint64_t *q;
+
+	if (!w->d.lane_end || w->questions_count == 0)
+		return;
+	q = &w->questions[roll(w, w->questions_count)];
+	done.cookie = *q;
+	if (!is_kind && roll(w, 4) == 0)
+		done.kerr = (int32_t)errors[roll(w, SL_ARRAY_SIZE(errors))];
+	/* Sometimes one that nobody has asked, and then nobody else's. */
+	if (!is_kind && roll(w, 10) == 0)
+		done.cookie += UINT64_C(1) << 32;
+	else
+		*q = w->questions[--w->questions_count];
+	must(w,
+	     sl_channel_send(w->d.control_end, SL_IPC_TXN_VERIFY_DONE, &done, sizeof(done), NULL,
+	                     0) == 0,
+	     "no room to answer");
+}
+
 static void ask_lane(struct world *w)
 {
 	const struct fx_batch b = {.value_bytes = (uint32_t)roll(w, 500)};
@@ -475,7 +535,9 @@ static void ask_lane(struct world *w)
 		     "no room to ask");
 		return;
 	}
-	r = fx_records(&b);
+	/* A plain batch is refused: the topic is the clients'. */
+	r = roll(w, 8) ? fx_marker(1 + (int64_t)roll(w, 4), (int16_t)roll(w, 2), roll(w, 2), 0)
+	               : fx_records(&b);
 	must(w,
 	     sl_channel_send(w->d.control_end, SL_IPC_APPEND, &append, sizeof(append), r.p,
 	                     (size_t)r.len) == 0,
@@ -490,6 +552,7 @@ static void control_step(struct world *w)
 		if (w->d.lane_end)
 			duplex_detach(&w->d);
 		w->pending_count = 0;
+		w->questions_count = 0;
 		break;
 	case 1 ... 4:
 		if (!w->d.lane_end)
@@ -501,6 +564,7 @@ static void control_step(struct world *w)
 	default:
 		take_messages(w);
 		answer_one(w, false);
+		answer_question(w, false);
 		break;
 	}
 }
@@ -661,8 +725,10 @@ static void finish(struct world *w)
 		fx_settle(w->d.fx);
 		bring_back(w);
 		take_messages(w);
-		for (unsigned i = 0; i < 16; i++)
+		for (unsigned i = 0; i < 16; i++) {
 			answer_one(w, true);
+			answer_question(w, true);
+		}
 		set_now(ctx, ctx->now_ms + 1);
 	}
 	must(w, is_all_answered(w), "a request was never answered");
@@ -679,11 +745,14 @@ static void end(struct world *w)
 		bring_back(w);
 		take_messages(w);
 		w->pending_count = 0;
+		w->questions_count = 0;
 	}
 	must(w, duplex_stat(&w->d, SL_STAT_connections) == 0, "a connection is left");
 	landed += duplex_stat(&w->d, SL_STAT_produces_landed);
 	displaced += duplex_stat(&w->d, SL_STAT_landings_displaced);
 	stalled += duplex_stat(&w->d, SL_STAT_hot_exhausted);
+	verified += duplex_stat(&w->d, SL_STAT_txn_verifies);
+	ended += duplex_stat(&w->d, SL_STAT_txn_markers);
 	duplex_close(&w->d);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		free(w->clients[i].out);
@@ -723,4 +792,6 @@ Test(random, clients_and_control_do_anything, .timeout = 300)
 	          "%llu landed, %llu displaced, %llu stalls show little",
 	          (unsigned long long)landed, (unsigned long long)displaced,
 	          (unsigned long long)stalled);
+	cr_expect(verified > SEEDS && ended > SEEDS, "%llu verified, %llu ended show little",
+	          (unsigned long long)verified, (unsigned long long)ended);
 }

@@ -94,6 +94,8 @@ static int64_t name_offset(const char *path)
 /* Decodes all records of a batch with a good checksum and prints them if asked for. */
 static void dump_records(struct dump *d, const struct sl_batch_head *head)
 {
+	struct sl_txn_marker marker;
+	const bool is_marker = sl_batch_txn_marker(d->file.p + d->pos, head, &marker) == 0;
 	struct sl_record_iter it;
 	struct sl_record record;
 	int32_t count = 0;
@@ -107,6 +109,7 @@ static void dump_records(struct dump *d, const struct sl_batch_head *head)
 			      "position %zu: record offset %" PRId64 " outside of its batch",
 			      d->pos, record.offset);
 		print_record(d->opts, head, &record, count == 0);
+		print_record_end(d->opts, is_marker ? &marker : NULL);
 		count++;
 		err = 0;
 	}
@@ -223,5 +226,97 @@ int dump_index(const char *path, struct dump_result *result)
 		check_entries(&index, &log, name_offset(path), result);
 	map_close(&log);
 	map_close(&index);
+	return err;
+}
+
+/* ---- Aborted transactions ---- */
+
+static int open_txnindex(struct map *map, const char *path, struct sl_txnindex *index,
+                         struct dump_result *result)
+{
+	int err = map_open(map, path);
+
+	if (err)
+		return err;
+	if (sl_txnindex_check(map->p, map->len, index)) {
+		*index = (struct sl_txnindex){.base_offset = name_offset(path)};
+		fault(result, "txnindex: damaged, or of another format");
+	} else if (index->base_offset != name_offset(path)) {
+		fault(result, "txnindex: of the segment at offset %" PRId64, index->base_offset);
+	}
+	return 0;
+}
+
+int dump_txnindex(const char *path, const struct dump_opts *opts, struct dump_result *result)
+{
+	struct sl_txnindex index;
+	struct map map = {0};
+	int err;
+
+	*result = (struct dump_result){0};
+	err = open_txnindex(&map, path, &index, result);
+	if (err)
+		return err;
+	result->file_bytes = result->bytes = map.len;
+	result->records = index.count;
+	print_file_begin(opts, path, index.base_offset);
+	for (uint32_t i = 0; i < index.count; i++) {
+		struct sl_txnindex_entry entry;
+
+		sl_txnindex_entry(map.p, i, &entry);
+		print_aborted(opts, &entry);
+	}
+	map_close(&map);
+	return 0;
+}
+
+/* Every entry must lead to a marker that aborts a transaction of its producer. */
+static void check_aborted(const struct map *map, const struct sl_txnindex *index,
+                          const struct map *log, struct dump_result *result)
+{
+	struct sl_txnindex_entry entry = {.last_offset = -1};
+	struct sl_txn_marker marker;
+	struct sl_batch_head head;
+	uint32_t i = 0;
+
+	for (size_t at = 0; i < index->count && at < log->len; at += sl_batch_bytes(&head)) {
+		if (sl_batch_peek(log->p + at, log->len - at, &head))
+			break;
+		sl_txnindex_entry(map->p, i, &entry);
+		if (sl_batch_last_offset(&head) < entry.last_offset)
+			continue;
+		if (head.base_offset != entry.last_offset ||
+		    head.producer_id != entry.producer_id ||
+		    sl_batch_txn_marker(log->p + at, &head, &marker) || !marker.is_abort)
+			break;
+		i++;
+	}
+	if (i < index->count)
+		fault(result,
+		      "txnindex: entry %" PRIu32 ": no abort of producer %" PRId64
+		      " at offset %" PRId64,
+		      i, entry.producer_id, entry.last_offset);
+}
+
+int dump_txnindex_of(const char *path, struct dump_result *result)
+{
+	size_t stem = strlen(path) - strlen(".log");
+	struct sl_txnindex index;
+	struct map map = {0};
+	struct map log = {0};
+	char *index_path;
+	int err;
+
+	if (asprintf(&index_path, "%.*s.txnindex", (int)stem, path) < 0)
+		return -ENOMEM;
+	err = open_txnindex(&map, index_path, &index, result);
+	free(index_path);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = map_open(&log, path);
+	if (!err)
+		check_aborted(&map, &index, &log, result);
+	map_close(&log);
+	map_close(&map);
 	return err;
 }

@@ -42,4 +42,18 @@ int dump_file(const char *path, const struct dump_opts *opts,
  */
 int dump_index(const char *path, struct dump_result *result) SL_MUST_CHECK;
 
+/**
+ * dump_txnindex() - print and check an index of aborted transactions
+ * @path: of the .txnindex file
+ *
+ * Return: as dump_file().
+ */
+int dump_txnindex(const char *path, const struct dump_opts *opts,
+                  struct dump_result *result) SL_MUST_CHECK;
+/**
+ * dump_txnindex_of() - check the index of aborted transactions against the log beside it
+ * @path: of the .log file; no .txnindex beside it is no error
+ */
+int dump_txnindex_of(const char *path, struct dump_result *result) SL_MUST_CHECK;
+
 #endif

@@ -19,12 +19,13 @@ enum status {
 };
 
 static const char usage_text[] =
-	"usage: sluice-dumplog [--records] [--verify] [--json] FILE.log|FOLDER...\n"
+	"usage: sluice-dumplog [--records] [--verify] [--json] FILE.log|FILE.txnindex|FOLDER...\n"
 	"\n"
-	"Prints the record batches of segment files, with the names Kafka's DumpLogSegments uses.\n"
+	"Prints the record batches of segment files, with the names Kafka's DumpLogSegments uses,\n"
+	"and the aborted transactions of their .txnindex files.\n"
 	"\n"
 	"  -r, --records  print every record as well\n"
-	"  -v, --verify   check checksums, offsets, records and the offset index; one line a file\n"
+	"  -v, --verify   check checksums, offsets, records and the indexes; one line a file\n"
 	"  -j, --json     one JSON object a line\n"
 	"  -h, --help     print this\n"
 	"\n"
@@ -42,13 +43,24 @@ static bool is_log_name(const char *name)
 	return len > 4 && strcmp(name + len - 4, ".log") == 0;
 }
 
+static bool is_txnindex_name(const char *name)
+{
+	static const char suffix[] = ".txnindex";
+	size_t len = strlen(name);
+
+	return len >= sizeof(suffix) && strcmp(name + len - (sizeof(suffix) - 1), suffix) == 0;
+}
+
 static enum status dump_one(const char *path, const struct dump_opts *opts)
 {
 	struct dump_result result;
-	int err = dump_file(path, opts, &result);
+	int err = is_txnindex_name(path) ? dump_txnindex(path, opts, &result)
+	                                 : dump_file(path, opts, &result);
 
 	if (!err && opts->is_quiet && is_log_name(path))
 		err = dump_index(path, &result);
+	if (!err && opts->is_quiet && is_log_name(path))
+		err = dump_txnindex_of(path, &result);
 	if (err) {
 		fprintf(stderr, "sluice-dumplog: %s: %s\n", path, strerror(-err));
 		return STATUS_FAILED;

@@ -188,7 +188,31 @@ void print_record(const struct dump_opts *opts, const struct sl_batch_head *head
 		        record->offset, time_name(head), record->timestamp, record->key.len,
 		        record->value.len, sequence);
 	print_headers(opts, record->headers);
-	fputs(opts->is_json ? "]}" : "]\n", opts->out);
+	fputc(']', opts->out);
+}
+
+void print_record_end(const struct dump_opts *opts, const struct sl_txn_marker *marker)
+{
+	if (opts->is_quiet || !opts->with_records)
+		return;
+	if (marker)
+		fprintf(opts->out,
+		        opts->is_json ? ",\"endTxnMarker\":\"%s\",\"coordinatorEpoch\":%d"
+		                      : " endTxnMarker: %s coordinatorEpoch: %d",
+		        marker->is_abort ? "ABORT" : "COMMIT", marker->coordinator_epoch);
+	fputs(opts->is_json ? "}" : "\n", opts->out);
+}
+
+void print_aborted(const struct dump_opts *opts, const struct sl_txnindex_entry *entry)
+{
+	if (opts->is_quiet)
+		return;
+	fprintf(opts->out,
+	        opts->is_json ? "{\"type\":\"aborted\",\"producerId\":%" PRId64
+	                        ",\"firstOffset\":%" PRId64 ",\"lastOffset\":%" PRId64 "}\n"
+	                      : "producerId: %" PRId64 " firstOffset: %" PRId64
+	                        " lastOffset: %" PRId64 "\n",
+	        entry->producer_id, entry->first_offset, entry->last_offset);
 }
 
 void print_batch_end(const struct dump_opts *opts)

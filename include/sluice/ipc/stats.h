@@ -40,6 +40,11 @@ X(messages_in, C, "records appended") \
 X(bytes_in, C, "record batch bytes appended") \
 X(bytes_out, C, "record batch bytes sent to consumers") \
 X(duplicates, C, "idempotent batches recognised as duplicates") \
+X(txn_markers, C, "ends of transactions appended") \
+X(txn_verifies, C, "times the transaction coordinator was asked about a partition") \
+X(txn_verifies_refused, C, "of them, those it answered with an error") \
+X(txn_verifies_lost, C, "of them, those without an answer: control process, partition or client gone, or too slow") \
+X(txn_verifies_refused_limit, C, "times it could not be asked: control process away, its ring full, or too many questions") \
 X(sendfile_calls, C, "sendfile system calls") \
 X(recv_calls, C, "recv system calls") \
 X(send_calls, C, "send system calls") \
@@ -60,6 +65,7 @@ X(write_bytes, C, "bytes of the hot tier written to disk, rounded up to blocks")
 X(write_retries, C, "writes that had to be continued or repeated (io_uring)") \
 X(fetches_parked, G, "fetches waiting for data") \
 X(produces_parked, G, "produce requests waiting for durability") \
+X(verifies_parked, G, "produce requests waiting for the transaction coordinator") \
 X(control_parked, G, "requests waiting for the control process") \
 X(buffer_bytes_used, G, "bytes of lane.buffer.bytes in use") \
 X(buffer_exhausted, C, "times a connection had to wait for buffer memory") \

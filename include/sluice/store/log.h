@@ -100,6 +100,12 @@ struct sl_log_append {
 	/* in */
 	int32_t leader_epoch;
 	int64_t now_ms; /* wall clock */
+	/* The coordinator knows that this partition is in the producer's transaction: the batch may
+	 * begin it here (KIP-890). */
+	bool is_verified;
+	/* The producer's epoch rises with every transaction (transaction.version 2): what is first
+	 * heard of it has the sequence 0. */
+	bool is_epoch_per_txn;
 	/* out; for a duplicate of an idempotent batch: those of the first append */
 	int64_t base_offset;
 	int64_t last_offset;
@@ -112,13 +118,18 @@ struct sl_log_append {
  * @batch: complete v2 batch; its base offset and leader epoch are patched in place
  * @batch_bytes: 61..segment.bytes
  *
- * Checks the producer's epoch and sequence (reference §3.2) before anything is written.
+ * Checks the producer's epoch, sequence and transaction (reference §3.2) before anything is
+ * written.  A control batch of a producer ends its transaction.
  *
  * Context: owner.  One pwrite(2), no allocation on the common path.
  * Ownership: borrows @batch; the bytes are in the page cache on return.
  * Return: 0; -EEXIST duplicate, nothing written, @io has the original offsets;
  *	-ESTALE producer epoch is older than the known one (INVALID_PRODUCER_EPOCH);
  *	-EILSEQ out of order sequence (OUT_OF_ORDER_SEQUENCE_NUMBER);
+ *	-EPROTO a transactional batch without verified or open transaction, or another kind of
+ *	batch while one is open (INVALID_TXN_STATE); -EKEYREVOKED the marker of a coordinator
+ *	that has a successor (TRANSACTION_COORDINATOR_FENCED); -EBADMSG a control batch that is no
+ *	marker; -EBUSY more transactions than there may be are open here;
  *	-EFBIG larger than a segment; -ENOSPC, -EIO, ...: the log takes no more appends, see
  *	sl_log_error(); what was acknowledged before stays readable.
  */
@@ -199,6 +210,36 @@ ssize_t sl_log_range_copy(struct sl_log *log, const struct sl_log_range *range, 
                           size_t bytes_max);
 /* Context: owner.  Safe on a zeroed range. */
 void sl_log_range_put(struct sl_log *log, struct sl_log_range *range);
+
+/* A transaction whose records committed readers have to skip. */
+struct sl_log_aborted {
+	int64_t producer_id;
+	int64_t first_offset;
+};
+/**
+ * sl_log_aborted() - the aborted transactions that overlap a range
+ * @range: of sl_log_read()
+ * @offset_max: as it was given there
+ * @out: the first @max of them by no rule; all of them if there are no more, then by first offset
+ *
+ * Some may begin a little behind the range; none that touches it is missing.
+ * Context: owner.  May read indexes of sealed segments.
+ * Return: how many there are, which may be more than @max; -EIO, ...
+ */
+int64_t sl_log_aborted(struct sl_log *log, const struct sl_log_range *range, int64_t offset_max,
+                       struct sl_log_aborted *out, uint32_t max) SL_MUST_CHECK;
+/**
+ * sl_log_stable() - the last stable offset: below it every transaction has ended
+ * @high_watermark: does not fall; a transaction has ended once its marker is below it
+ * Context: owner; cheap.
+ */
+int64_t sl_log_stable(struct sl_log *log, int64_t high_watermark);
+
+/* Whether a transaction of this producer and epoch is open.  Context: owner. */
+bool sl_log_has_txn(const struct sl_log *log, int64_t producer_id, int16_t epoch);
+/* Offset of the producer's last marker, -1: none since the log was opened.  What the coordinator
+ * said before it is about another transaction.  Context: owner. */
+int64_t sl_log_txn_marker(const struct sl_log *log, int64_t producer_id);
 
 /* Offsets.  Context: owner. */
 int64_t sl_log_start(const struct sl_log *log); /* log start offset */
@@ -302,10 +343,14 @@ int sl_log_checkpoint(struct sl_log *log);
 struct sl_log_producer {
 	int64_t producer_id;
 	int16_t epoch;
-	int32_t last_sequence;
+	int32_t last_sequence;     /* -1: none since its epoch rose */
+	int32_t coordinator_epoch; /* of its last marker; -1: none */
 	int64_t last_timestamp_ms;
 	int64_t last_offset;
+	int64_t txn_first_offset; /* of its open transaction; -1: none */
 };
+/* How many there are. */
+uint32_t sl_log_producers_count(const struct sl_log *log);
 uint32_t sl_log_producers(const struct sl_log *log, struct sl_log_producer *out, uint32_t max);
 
 /* ---- Log dirs ---- */

@@ -147,6 +147,18 @@ void fixture_kill(struct fixture *f)
 	f->dirfd = -1;
 }
 
+/* The one record of a control batch: version and type, version and epoch. */
+static void add_marker(struct sl_batch_builder *builder, const struct fixture_spec *spec)
+{
+	uint8_t key[4] = {0, 0, 0, spec->is_abort ? SL_CONTROL_ABORT : SL_CONTROL_COMMIT};
+	uint8_t value[6] = {0};
+
+	cr_assert_eq(spec->records, 1);
+	sl_store_be32(value + 2, (uint32_t)spec->coordinator_epoch);
+	sl_batch_add(builder, spec->timestamp, (struct sl_bytes){key, sizeof(key)},
+	             (struct sl_bytes){value, sizeof(value)});
+}
+
 size_t fixture_build(const struct fixture_spec *spec, void *buf, size_t cap)
 {
 	struct sl_batch_builder builder;
@@ -161,10 +173,16 @@ size_t fixture_build(const struct fixture_spec *spec, void *buf, size_t cap)
 	if (spec->producer_id) {
 		head.producer_id = spec->producer_id;
 		head.producer_epoch = spec->producer_epoch;
-		head.base_sequence = spec->base_sequence;
+		head.base_sequence = spec->is_marker ? -1 : spec->base_sequence;
 	}
+	if (spec->is_transactional || spec->is_marker)
+		head.attributes |= SL_BATCH_TRANSACTIONAL;
+	if (spec->is_marker)
+		head.attributes |= SL_BATCH_CONTROL;
 	sl_batch_begin(&builder, &out, &head);
-	for (int32_t i = 0; i < spec->records; i++) {
+	if (spec->is_marker)
+		add_marker(&builder, spec);
+	for (int32_t i = 0; i < spec->records && !spec->is_marker; i++) {
 		int n = snprintf(key, sizeof(key), "k%d", i);
 
 		memset(value, 'a' + (int)((spec->timestamp + i) % 26), spec->value_bytes);
@@ -184,7 +202,10 @@ int fixture_append(struct fixture *f, const struct fixture_spec *spec, struct sl
 	struct fixture_batch *model;
 	int err;
 
-	*io = (struct sl_log_append){.leader_epoch = f->leader_epoch, .now_ms = f->now_ms};
+	*io = (struct sl_log_append){.leader_epoch = f->leader_epoch,
+	                             .now_ms = f->now_ms,
+	                             .is_verified = !spec->is_unverified,
+	                             .is_epoch_per_txn = spec->is_epoch_per_txn};
 	err = sl_log_append(f->log, batch, len, io);
 	if (err) {
 		cr_assert_eq(sl_log_end(f->log), end);

@@ -45,6 +45,13 @@ struct fixture_spec {
 	int16_t producer_epoch;
 	int32_t base_sequence;
 	enum sl_codec codec;
+	bool is_transactional;
+	bool is_unverified; /* the coordinator was not asked */
+	bool is_epoch_per_txn;
+	/* It ends the producer's transaction; records is 1. */
+	bool is_marker;
+	bool is_abort;
+	int32_t coordinator_epoch;
 };
 
 /* A new simulated disk with an empty log dir; no log yet. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "aborted.h"
 #include "fixture.h"
 #include "producers.h"
 
@@ -51,7 +52,7 @@ static void put(struct producers *p, struct producers_claim c, int64_t now_ms)
 	const struct producers_batch *original = NULL;
 
 	cr_assert_eq(producers_check(p, &c, &original), 0);
-	cr_assert_eq(producers_reserve(p), 0);
+	cr_assert_eq(producers_reserve(p, true), 0);
 	producers_update(p, &c, now_ms);
 }
 
@@ -141,6 +142,8 @@ Test(producers, expire_by_last_use)
 
 Test(producers, many_come_and_go_and_snapshots_keep_them)
 {
+	struct aborted none = {0};
+	struct producers_snapshot snapshot = {.aborted = &none};
 	struct producers p = {0};
 	struct producers q = {0};
 	struct sl_buf buf;
@@ -156,9 +159,10 @@ Test(producers, many_come_and_go_and_snapshots_keep_them)
 	cr_assert_eq(p.count, 1010);
 
 	sl_buf_init_grow(&buf, 1u << 24);
-	producers_encode(&p, 4711, &buf);
+	snapshot.offset = 4711;
+	producers_encode(&p, &snapshot, &buf);
 	cr_assert(sl_buf_ok(&buf));
-	cr_assert_eq(producers_decode(&q, buf.p, buf.len, 4711), 0);
+	cr_assert_eq(producers_decode(&q, &snapshot, buf.p, buf.len), 0);
 	cr_assert_eq(q.count, p.count);
 	for (int64_t i = 0; i < STORE_PRODUCERS_MAX + 1000; i++) {
 		struct producers_claim c = claim(i * 1000003, 5, 0, i, 1);
@@ -166,7 +170,8 @@ Test(producers, many_come_and_go_and_snapshots_keep_them)
 		cr_assert_eq(check(&q, c), check(&p, c));
 	}
 	producers_clear(&q);
-	cr_assert_eq(producers_decode(&q, buf.p, buf.len, 4712), -EBADMSG);
+	snapshot.offset = 4712;
+	cr_assert_eq(producers_decode(&q, &snapshot, buf.p, buf.len), -EBADMSG);
 	sl_buf_fini(&buf);
 	producers_fini(&p);
 	producers_fini(&q);
@@ -174,6 +179,8 @@ Test(producers, many_come_and_go_and_snapshots_keep_them)
 
 Test(producers, damaged_snapshots_are_refused)
 {
+	struct aborted none = {0};
+	struct producers_snapshot snapshot = {.aborted = &none};
 	struct producers p = {0};
 	struct producers q = {0};
 	struct sl_buf buf;
@@ -181,16 +188,17 @@ Test(producers, damaged_snapshots_are_refused)
 	for (int i = 0; i < 3; i++)
 		put(&p, claim(i, 0, 0, i, 1), i);
 	sl_buf_init_grow(&buf, 1u << 20);
-	producers_encode(&p, 3, &buf);
+	snapshot.offset = 3;
+	producers_encode(&p, &snapshot, &buf);
 	for (size_t i = 0; i < buf.len * 8; i++) {
 		buf.p[i / 8] ^= (uint8_t)(1 << (i % 8));
-		cr_assert_eq(producers_decode(&q, buf.p, buf.len, 3), -EBADMSG);
+		cr_assert_eq(producers_decode(&q, &snapshot, buf.p, buf.len), -EBADMSG);
 		cr_assert_eq(q.count, 0);
 		buf.p[i / 8] ^= (uint8_t)(1 << (i % 8));
 	}
 	for (size_t len = 0; len < buf.len; len++)
-		cr_assert_eq(producers_decode(&q, buf.p, len, 3), -EBADMSG);
-	cr_assert_eq(producers_decode(&q, buf.p, buf.len, 3), 0);
+		cr_assert_eq(producers_decode(&q, &snapshot, buf.p, len), -EBADMSG);
+	cr_assert_eq(producers_decode(&q, &snapshot, buf.p, buf.len), 0);
 	sl_buf_fini(&buf);
 	producers_fini(&p);
 	producers_fini(&q);

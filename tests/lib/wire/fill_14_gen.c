@@ -4,9 +4,304 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/consumer_protocol_assignment_gen.h"
-#include "sluice/wire/describe_topic_partitions_gen.h"
+#include "sluice/wire/describe_producers_gen.h"
 #include "sluice/wire/list_config_resources_gen.h"
+
+static void fill_describe_producers_req_topic(struct sl_describe_producers_req_topic *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_req_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitionindexes");
+	m->partition_indexes_count = rnd_count(r, false);
+	m->partition_indexes = rnd_array(arena, m->partition_indexes_count,
+	                                 sizeof(*m->partition_indexes));
+	for (int32_t i = 0; i < m->partition_indexes_count; i++)
+		m->partition_indexes[i] = (int32_t)rnd(r);
+}
+
+static void fill_describe_producers_req(struct sl_describe_producers_req *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_producers_req_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_describe_producers_req_topic(const struct sl_describe_producers_req_topic *a,
+                                              const struct sl_describe_producers_req_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partition_indexes_count != b->partition_indexes_count)
+		return differs("partition_indexes_count");
+	for (int32_t i = 0; i < a->partition_indexes_count; i++) {
+		if (a->partition_indexes[i] != b->partition_indexes[i])
+			return differs("partition_indexes");
+	}
+	return true;
+}
+
+static bool same_describe_producers_req(const struct sl_describe_producers_req *a,
+                                        const struct sl_describe_producers_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_producers_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_describe_producers_req(void *m)
+{
+	sl_describe_producers_req_init(m);
+}
+
+static void fill_any_describe_producers_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
+{
+	fill_describe_producers_req(m, r, arena, version);
+}
+
+static bool same_any_describe_producers_req(const void *a, const void *b)
+{
+	return same_describe_producers_req(a, b);
+}
+
+static int decode_any_describe_producers_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
+{
+	return sl_describe_producers_req_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_producers_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_producers_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_producers_req = {
+	"describe_producers_req",
+	0,
+	0,
+	0,
+	sizeof(struct sl_describe_producers_req),
+	init_any_describe_producers_req,
+	fill_any_describe_producers_req,
+	same_any_describe_producers_req,
+	decode_any_describe_producers_req,
+	encode_any_describe_producers_req,
+};
+
+static void fill_describe_producers_resp_topic_partition_active_producer(
+	struct sl_describe_producers_resp_topic_partition_active_producer *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_partition_active_producer_init(m);
+	rnd_field(r, "topics.partitions.activeproducers.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.producerepoch");
+	m->producer_epoch = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.lastsequence");
+	m->last_sequence = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.lasttimestamp");
+	m->last_timestamp = (int64_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.coordinatorepoch");
+	m->coordinator_epoch = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.currenttxnstartoffset");
+	m->current_txn_start_offset = (int64_t)rnd(r);
+}
+
+static void fill_describe_producers_resp_topic_partition(
+	struct sl_describe_producers_resp_topic_partition *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "topics.partitions.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "topics.partitions.activeproducers");
+	m->active_producers_count = rnd_count(r, false);
+	m->active_producers = rnd_array(arena, m->active_producers_count,
+	                                sizeof(*m->active_producers));
+	for (int32_t i = 0; i < m->active_producers_count; i++)
+		fill_describe_producers_resp_topic_partition_active_producer(
+			&m->active_producers[i], r, arena, version);
+}
+
+static void fill_describe_producers_resp_topic(struct sl_describe_producers_resp_topic *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_describe_producers_resp_topic_partition(&m->partitions[i], r, arena, version);
+}
+
+static void fill_describe_producers_resp(struct sl_describe_producers_resp *m, struct rnd *r,
+                                         struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_producers_resp_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_describe_producers_resp_topic_partition_active_producer(
+	const struct sl_describe_producers_resp_topic_partition_active_producer *a,
+	const struct sl_describe_producers_resp_topic_partition_active_producer *b)
+{
+	(void)a;
+	(void)b;
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->last_sequence != b->last_sequence)
+		return differs("last_sequence");
+	if (a->last_timestamp != b->last_timestamp)
+		return differs("last_timestamp");
+	if (a->coordinator_epoch != b->coordinator_epoch)
+		return differs("coordinator_epoch");
+	if (a->current_txn_start_offset != b->current_txn_start_offset)
+		return differs("current_txn_start_offset");
+	return true;
+}
+
+static bool same_describe_producers_resp_topic_partition(
+	const struct sl_describe_producers_resp_topic_partition *a,
+	const struct sl_describe_producers_resp_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->active_producers_count != b->active_producers_count)
+		return differs("active_producers_count");
+	for (int32_t i = 0; i < a->active_producers_count; i++) {
+		if (!same_describe_producers_resp_topic_partition_active_producer(
+			    &a->active_producers[i], &b->active_producers[i]))
+			return differs("active_producers");
+	}
+	return true;
+}
+
+static bool same_describe_producers_resp_topic(const struct sl_describe_producers_resp_topic *a,
+                                               const struct sl_describe_producers_resp_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_describe_producers_resp_topic_partition(&a->partitions[i],
+		                                                  &b->partitions[i]))
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_describe_producers_resp(const struct sl_describe_producers_resp *a,
+                                         const struct sl_describe_producers_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_producers_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_describe_producers_resp(void *m)
+{
+	sl_describe_producers_resp_init(m);
+}
+
+static void fill_any_describe_producers_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                             int16_t version)
+{
+	fill_describe_producers_resp(m, r, arena, version);
+}
+
+static bool same_any_describe_producers_resp(const void *a, const void *b)
+{
+	return same_describe_producers_resp(a, b);
+}
+
+static int decode_any_describe_producers_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                              int16_t version)
+{
+	return sl_describe_producers_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_producers_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_producers_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_producers_resp = {
+	"describe_producers_resp",
+	0,
+	0,
+	0,
+	sizeof(struct sl_describe_producers_resp),
+	init_any_describe_producers_resp,
+	fill_any_describe_producers_resp,
+	same_any_describe_producers_resp,
+	decode_any_describe_producers_resp,
+	encode_any_describe_producers_resp,
+};
 
 static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
                                            struct sl_arena *arena, int16_t version)
@@ -185,501 +480,4 @@ const struct fill_message fill_message_list_config_resources_resp = {
 	same_any_list_config_resources_resp,
 	decode_any_list_config_resources_resp,
 	encode_any_list_config_resources_resp,
-};
-
-static void fill_describe_topic_partitions_req_topic(
-	struct sl_describe_topic_partitions_req_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-}
-
-static void fill_describe_topic_partitions_req_cursor(
-	struct sl_describe_topic_partitions_req_cursor *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_cursor_init(m);
-	rnd_field(r, "cursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "cursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_req(struct sl_describe_topic_partitions_req *m,
-                                               struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_req_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "responsepartitionlimit");
-	m->response_partition_limit = (int32_t)rnd(r);
-	rnd_field(r, "cursor");
-	if (rnd_present(r)) {
-		m->cursor = sl_arena_alloc(arena, sizeof(*m->cursor));
-		fill_describe_topic_partitions_req_cursor(m->cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_req_topic(
-	const struct sl_describe_topic_partitions_req_topic *a,
-	const struct sl_describe_topic_partitions_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req_cursor(
-	const struct sl_describe_topic_partitions_req_cursor *a,
-	const struct sl_describe_topic_partitions_req_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req(const struct sl_describe_topic_partitions_req *a,
-                                               const struct sl_describe_topic_partitions_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (a->response_partition_limit != b->response_partition_limit)
-		return differs("response_partition_limit");
-	if (!a->cursor != !b->cursor ||
-	    (a->cursor && !same_describe_topic_partitions_req_cursor(a->cursor, b->cursor)))
-		return differs("cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_req(void *m)
-{
-	sl_describe_topic_partitions_req_init(m);
-}
-
-static void fill_any_describe_topic_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	fill_describe_topic_partitions_req(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_req(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_req(a, b);
-}
-
-static int decode_any_describe_topic_partitions_req(void *m, struct sl_cursor *c,
-                                                    struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_req(const void *m, struct sl_buf *b,
-                                                     int16_t version)
-{
-	sl_describe_topic_partitions_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_req = {
-	"describe_topic_partitions_req",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_req),
-	init_any_describe_topic_partitions_req,
-	fill_any_describe_topic_partitions_req,
-	same_any_describe_topic_partitions_req,
-	decode_any_describe_topic_partitions_req,
-	encode_any_describe_topic_partitions_req,
-};
-
-static void fill_describe_topic_partitions_resp_topic_partition(
-	struct sl_describe_topic_partitions_resp_topic_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.eligibleleaderreplicas");
-	m->eligible_leader_replicas_count = rnd_count(r, true);
-	m->eligible_leader_replicas = rnd_array(arena, m->eligible_leader_replicas_count,
-	                                        sizeof(*m->eligible_leader_replicas));
-	for (int32_t i = 0; i < m->eligible_leader_replicas_count; i++)
-		m->eligible_leader_replicas[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.lastknownelr");
-	m->last_known_elr_count = rnd_count(r, true);
-	m->last_known_elr = rnd_array(arena, m->last_known_elr_count, sizeof(*m->last_known_elr));
-	for (int32_t i = 0; i < m->last_known_elr_count; i++)
-		m->last_known_elr[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.offlinereplicas");
-	m->offline_replicas_count = rnd_count(r, false);
-	m->offline_replicas = rnd_array(arena, m->offline_replicas_count,
-	                                sizeof(*m->offline_replicas));
-	for (int32_t i = 0; i < m->offline_replicas_count; i++)
-		m->offline_replicas[i] = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_topic(
-	struct sl_describe_topic_partitions_resp_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_init(m);
-	rnd_field(r, "topics.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, true);
-	rnd_field(r, "topics.topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "topics.isinternal");
-	m->is_internal = rnd_bool(r);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_topic_partitions_resp_topic_partition(&m->partitions[i], r, arena,
-		                                                    version);
-	rnd_field(r, "topics.topicauthorizedoperations");
-	m->topic_authorized_operations = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_next_cursor(
-	struct sl_describe_topic_partitions_resp_next_cursor *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_next_cursor_init(m);
-	rnd_field(r, "nextcursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "nextcursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp(struct sl_describe_topic_partitions_resp *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_resp_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "nextcursor");
-	if (rnd_present(r)) {
-		m->next_cursor = sl_arena_alloc(arena, sizeof(*m->next_cursor));
-		fill_describe_topic_partitions_resp_next_cursor(m->next_cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_resp_topic_partition(
-	const struct sl_describe_topic_partitions_resp_topic_partition *a,
-	const struct sl_describe_topic_partitions_resp_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	if (a->eligible_leader_replicas_count != b->eligible_leader_replicas_count)
-		return differs("eligible_leader_replicas_count");
-	for (int32_t i = 0; i < a->eligible_leader_replicas_count; i++) {
-		if (a->eligible_leader_replicas[i] != b->eligible_leader_replicas[i])
-			return differs("eligible_leader_replicas");
-	}
-	if (a->last_known_elr_count != b->last_known_elr_count)
-		return differs("last_known_elr_count");
-	for (int32_t i = 0; i < a->last_known_elr_count; i++) {
-		if (a->last_known_elr[i] != b->last_known_elr[i])
-			return differs("last_known_elr");
-	}
-	if (a->offline_replicas_count != b->offline_replicas_count)
-		return differs("offline_replicas_count");
-	for (int32_t i = 0; i < a->offline_replicas_count; i++) {
-		if (a->offline_replicas[i] != b->offline_replicas[i])
-			return differs("offline_replicas");
-	}
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_topic(
-	const struct sl_describe_topic_partitions_resp_topic *a,
-	const struct sl_describe_topic_partitions_resp_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (a->is_internal != b->is_internal)
-		return differs("is_internal");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic_partition(&a->partitions[i],
-		                                                         &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->topic_authorized_operations != b->topic_authorized_operations)
-		return differs("topic_authorized_operations");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_next_cursor(
-	const struct sl_describe_topic_partitions_resp_next_cursor *a,
-	const struct sl_describe_topic_partitions_resp_next_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp(const struct sl_describe_topic_partitions_resp *a,
-                                                const struct sl_describe_topic_partitions_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (!a->next_cursor != !b->next_cursor ||
-	    (a->next_cursor &&
-	     !same_describe_topic_partitions_resp_next_cursor(a->next_cursor, b->next_cursor)))
-		return differs("next_cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_resp(void *m)
-{
-	sl_describe_topic_partitions_resp_init(m);
-}
-
-static void fill_any_describe_topic_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
-{
-	fill_describe_topic_partitions_resp(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_resp(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_resp(a, b);
-}
-
-static int decode_any_describe_topic_partitions_resp(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_resp(const void *m, struct sl_buf *b,
-                                                      int16_t version)
-{
-	sl_describe_topic_partitions_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_resp = {
-	"describe_topic_partitions_resp",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_resp),
-	init_any_describe_topic_partitions_resp,
-	fill_any_describe_topic_partitions_resp,
-	same_any_describe_topic_partitions_resp,
-	decode_any_describe_topic_partitions_resp,
-	encode_any_describe_topic_partitions_resp,
-};
-
-static void fill_consumer_protocol_assignment_assigned_partition(
-	struct sl_consumer_protocol_assignment_assigned_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_consumer_protocol_assignment_assigned_partition_init(m);
-	rnd_field(r, "assignedpartitions.topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "assignedpartitions.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		m->partitions[i] = (int32_t)rnd(r);
-}
-
-static void fill_consumer_protocol_assignment(struct sl_consumer_protocol_assignment *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_consumer_protocol_assignment_init(m);
-	rnd_field(r, "assignedpartitions");
-	m->assigned_partitions_count = rnd_count(r, false);
-	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
-	                                   sizeof(*m->assigned_partitions));
-	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
-		fill_consumer_protocol_assignment_assigned_partition(&m->assigned_partitions[i], r,
-		                                                     arena, version);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
-}
-
-static bool same_consumer_protocol_assignment_assigned_partition(
-	const struct sl_consumer_protocol_assignment_assigned_partition *a,
-	const struct sl_consumer_protocol_assignment_assigned_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (a->partitions[i] != b->partitions[i])
-			return differs("partitions");
-	}
-	return true;
-}
-
-static bool same_consumer_protocol_assignment(const struct sl_consumer_protocol_assignment *a,
-                                              const struct sl_consumer_protocol_assignment *b)
-{
-	(void)a;
-	(void)b;
-	if (a->assigned_partitions_count != b->assigned_partitions_count)
-		return differs("assigned_partitions_count");
-	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
-		if (!same_consumer_protocol_assignment_assigned_partition(
-			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
-			return differs("assigned_partitions");
-	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
-	return true;
-}
-
-static void init_any_consumer_protocol_assignment(void *m)
-{
-	sl_consumer_protocol_assignment_init(m);
-}
-
-static void fill_any_consumer_protocol_assignment(void *m, struct rnd *r, struct sl_arena *arena,
-                                                  int16_t version)
-{
-	fill_consumer_protocol_assignment(m, r, arena, version);
-}
-
-static bool same_any_consumer_protocol_assignment(const void *a, const void *b)
-{
-	return same_consumer_protocol_assignment(a, b);
-}
-
-static int decode_any_consumer_protocol_assignment(void *m, struct sl_cursor *c,
-                                                   struct sl_arena *arena, int16_t version)
-{
-	return sl_consumer_protocol_assignment_decode(m, c, arena, version);
-}
-
-static void encode_any_consumer_protocol_assignment(const void *m, struct sl_buf *b,
-                                                    int16_t version)
-{
-	sl_consumer_protocol_assignment_encode(m, b, version);
-}
-
-const struct fill_message fill_message_consumer_protocol_assignment = {
-	"consumer_protocol_assignment",
-	0,
-	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_assignment),
-	init_any_consumer_protocol_assignment,
-	fill_any_consumer_protocol_assignment,
-	same_any_consumer_protocol_assignment,
-	decode_any_consumer_protocol_assignment,
-	encode_any_consumer_protocol_assignment,
 };

@@ -4,14 +4,428 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
+#include "sluice/wire/group_metadata_value_gen.h"
+#include "sluice/wire/image_broker_gen.h"
+#include "sluice/wire/image_topic_gen.h"
 #include "sluice/wire/leader_change_message_gen.h"
 #include "sluice/wire/meta_broker_config_gen.h"
 #include "sluice/wire/meta_cluster_gen.h"
-#include "sluice/wire/meta_producer_ids_gen.h"
-#include "sluice/wire/meta_topic_delete_gen.h"
-#include "sluice/wire/meta_topic_gen.h"
-#include "sluice/wire/meta_topic_purge_gen.h"
-#include "sluice/wire/offset_commit_key_gen.h"
+
+static void fill_group_metadata_value_member(struct sl_group_metadata_value_member *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_group_metadata_value_member_init(m);
+	rnd_field(r, "members.memberid");
+	m->member_id = rnd_str(r, arena, false);
+	if (version >= 3) {
+		rnd_field(r, "members.groupinstanceid");
+		m->group_instance_id = rnd_str(r, arena, version >= 3);
+	}
+	rnd_field(r, "members.clientid");
+	m->client_id = rnd_str(r, arena, false);
+	rnd_field(r, "members.clienthost");
+	m->client_host = rnd_str(r, arena, false);
+	if (version >= 1) {
+		rnd_field(r, "members.rebalancetimeout");
+		m->rebalance_timeout = (int32_t)rnd(r);
+	}
+	rnd_field(r, "members.sessiontimeout");
+	m->session_timeout = (int32_t)rnd(r);
+	rnd_field(r, "members.subscription");
+	m->subscription = rnd_bytes(r, arena, false);
+	rnd_field(r, "members.assignment");
+	m->assignment = rnd_bytes(r, arena, false);
+}
+
+static void fill_group_metadata_value(struct sl_group_metadata_value *m, struct rnd *r,
+                                      struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_group_metadata_value_init(m);
+	rnd_field(r, "protocoltype");
+	m->protocol_type = rnd_str(r, arena, false);
+	rnd_field(r, "generation");
+	m->generation = (int32_t)rnd(r);
+	rnd_field(r, "protocol");
+	m->protocol = rnd_str(r, arena, true);
+	rnd_field(r, "leader");
+	m->leader = rnd_str(r, arena, true);
+	if (version >= 2) {
+		rnd_field(r, "currentstatetimestamp");
+		m->current_state_timestamp = (int64_t)rnd(r);
+	}
+	rnd_field(r, "members");
+	m->members_count = rnd_count(r, false);
+	m->members = rnd_array(arena, m->members_count, sizeof(*m->members));
+	for (int32_t i = 0; i < m->members_count; i++)
+		fill_group_metadata_value_member(&m->members[i], r, arena, version);
+}
+
+static bool same_group_metadata_value_member(const struct sl_group_metadata_value_member *a,
+                                             const struct sl_group_metadata_value_member *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	if (!sl_str_eq(a->group_instance_id, b->group_instance_id))
+		return differs("group_instance_id");
+	if (!sl_str_eq(a->client_id, b->client_id))
+		return differs("client_id");
+	if (!sl_str_eq(a->client_host, b->client_host))
+		return differs("client_host");
+	if (a->rebalance_timeout != b->rebalance_timeout)
+		return differs("rebalance_timeout");
+	if (a->session_timeout != b->session_timeout)
+		return differs("session_timeout");
+	if (!same_bytes(a->subscription.p, a->subscription.len, b->subscription.p,
+	                b->subscription.len))
+		return differs("subscription");
+	if (!same_bytes(a->assignment.p, a->assignment.len, b->assignment.p, b->assignment.len))
+		return differs("assignment");
+	return true;
+}
+
+static bool same_group_metadata_value(const struct sl_group_metadata_value *a,
+                                      const struct sl_group_metadata_value *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->protocol_type, b->protocol_type))
+		return differs("protocol_type");
+	if (a->generation != b->generation)
+		return differs("generation");
+	if (!sl_str_eq(a->protocol, b->protocol))
+		return differs("protocol");
+	if (!sl_str_eq(a->leader, b->leader))
+		return differs("leader");
+	if (a->current_state_timestamp != b->current_state_timestamp)
+		return differs("current_state_timestamp");
+	if (a->members_count != b->members_count)
+		return differs("members_count");
+	for (int32_t i = 0; i < a->members_count; i++) {
+		if (!same_group_metadata_value_member(&a->members[i], &b->members[i]))
+			return differs("members");
+	}
+	return true;
+}
+
+static void init_any_group_metadata_value(void *m)
+{
+	sl_group_metadata_value_init(m);
+}
+
+static void fill_any_group_metadata_value(void *m, struct rnd *r, struct sl_arena *arena,
+                                          int16_t version)
+{
+	fill_group_metadata_value(m, r, arena, version);
+}
+
+static bool same_any_group_metadata_value(const void *a, const void *b)
+{
+	return same_group_metadata_value(a, b);
+}
+
+static int decode_any_group_metadata_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
+{
+	return sl_group_metadata_value_decode(m, c, arena, version);
+}
+
+static void encode_any_group_metadata_value(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_group_metadata_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_group_metadata_value = {
+	"group_metadata_value",
+	0,
+	4,
+	4,
+	sizeof(struct sl_group_metadata_value),
+	init_any_group_metadata_value,
+	fill_any_group_metadata_value,
+	same_any_group_metadata_value,
+	decode_any_group_metadata_value,
+	encode_any_group_metadata_value,
+};
+
+static void fill_image_broker_node(struct sl_image_broker_node *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_broker_node_init(m);
+	rnd_field(r, "nodes.nodeid");
+	m->node_id = (int32_t)rnd(r);
+	rnd_field(r, "nodes.host");
+	m->host = rnd_str(r, arena, false);
+	rnd_field(r, "nodes.port");
+	m->port = (int32_t)rnd(r);
+}
+
+static void fill_image_broker(struct sl_image_broker *m, struct rnd *r, struct sl_arena *arena,
+                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_broker_init(m);
+	rnd_field(r, "clusterid");
+	m->cluster_id = rnd_str(r, arena, false);
+	rnd_field(r, "controllerid");
+	m->controller_id = (int32_t)rnd(r);
+	rnd_field(r, "nodes");
+	m->nodes_count = rnd_count(r, false);
+	m->nodes = rnd_array(arena, m->nodes_count, sizeof(*m->nodes));
+	for (int32_t i = 0; i < m->nodes_count; i++)
+		fill_image_broker_node(&m->nodes[i], r, arena, version);
+	rnd_field(r, "autocreatetopics");
+	m->auto_create_topics = rnd_bool(r);
+}
+
+static bool same_image_broker_node(const struct sl_image_broker_node *a,
+                                   const struct sl_image_broker_node *b)
+{
+	(void)a;
+	(void)b;
+	if (a->node_id != b->node_id)
+		return differs("node_id");
+	if (!sl_str_eq(a->host, b->host))
+		return differs("host");
+	if (a->port != b->port)
+		return differs("port");
+	return true;
+}
+
+static bool same_image_broker(const struct sl_image_broker *a, const struct sl_image_broker *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->cluster_id, b->cluster_id))
+		return differs("cluster_id");
+	if (a->controller_id != b->controller_id)
+		return differs("controller_id");
+	if (a->nodes_count != b->nodes_count)
+		return differs("nodes_count");
+	for (int32_t i = 0; i < a->nodes_count; i++) {
+		if (!same_image_broker_node(&a->nodes[i], &b->nodes[i]))
+			return differs("nodes");
+	}
+	if (a->auto_create_topics != b->auto_create_topics)
+		return differs("auto_create_topics");
+	return true;
+}
+
+static void init_any_image_broker(void *m)
+{
+	sl_image_broker_init(m);
+}
+
+static void fill_any_image_broker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_image_broker(m, r, arena, version);
+}
+
+static bool same_any_image_broker(const void *a, const void *b)
+{
+	return same_image_broker(a, b);
+}
+
+static int decode_any_image_broker(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                   int16_t version)
+{
+	return sl_image_broker_decode(m, c, arena, version);
+}
+
+static void encode_any_image_broker(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_image_broker_encode(m, b, version);
+}
+
+const struct fill_message fill_message_image_broker = {
+	"image_broker",
+	0,
+	0,
+	0,
+	sizeof(struct sl_image_broker),
+	init_any_image_broker,
+	fill_any_image_broker,
+	same_any_image_broker,
+	decode_any_image_broker,
+	encode_any_image_broker,
+};
+
+static void fill_image_topic_partition(struct sl_image_topic_partition *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_topic_partition_init(m);
+	rnd_field(r, "partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "partitions.leaderid");
+	m->leader_id = (int32_t)rnd(r);
+	rnd_field(r, "partitions.leaderepoch");
+	m->leader_epoch = (int32_t)rnd(r);
+	rnd_field(r, "partitions.replicanodes");
+	m->replica_nodes_count = rnd_count(r, false);
+	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
+	for (int32_t i = 0; i < m->replica_nodes_count; i++)
+		m->replica_nodes[i] = (int32_t)rnd(r);
+	rnd_field(r, "partitions.isrnodes");
+	m->isr_nodes_count = rnd_count(r, false);
+	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
+	for (int32_t i = 0; i < m->isr_nodes_count; i++)
+		m->isr_nodes[i] = (int32_t)rnd(r);
+}
+
+static void fill_image_topic_config(struct sl_image_topic_config *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_topic_config_init(m);
+	rnd_field(r, "configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "configs.value");
+	m->value = rnd_str(r, arena, false);
+}
+
+static void fill_image_topic(struct sl_image_topic *m, struct rnd *r, struct sl_arena *arena,
+                             int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_image_topic_init(m);
+	rnd_field(r, "topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "isinternal");
+	m->is_internal = rnd_bool(r);
+	rnd_field(r, "partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_image_topic_partition(&m->partitions[i], r, arena, version);
+	rnd_field(r, "configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_image_topic_config(&m->configs[i], r, arena, version);
+}
+
+static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
+                                       const struct sl_image_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->leader_id != b->leader_id)
+		return differs("leader_id");
+	if (a->leader_epoch != b->leader_epoch)
+		return differs("leader_epoch");
+	if (a->replica_nodes_count != b->replica_nodes_count)
+		return differs("replica_nodes_count");
+	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
+		if (a->replica_nodes[i] != b->replica_nodes[i])
+			return differs("replica_nodes");
+	}
+	if (a->isr_nodes_count != b->isr_nodes_count)
+		return differs("isr_nodes_count");
+	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
+		if (a->isr_nodes[i] != b->isr_nodes[i])
+			return differs("isr_nodes");
+	}
+	return true;
+}
+
+static bool same_image_topic_config(const struct sl_image_topic_config *a,
+                                    const struct sl_image_topic_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_image_topic(const struct sl_image_topic *a, const struct sl_image_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->is_internal != b->is_internal)
+		return differs("is_internal");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_image_topic_partition(&a->partitions[i], &b->partitions[i]))
+			return differs("partitions");
+	}
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_image_topic_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
+	}
+	return true;
+}
+
+static void init_any_image_topic(void *m)
+{
+	sl_image_topic_init(m);
+}
+
+static void fill_any_image_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_image_topic(m, r, arena, version);
+}
+
+static bool same_any_image_topic(const void *a, const void *b)
+{
+	return same_image_topic(a, b);
+}
+
+static int decode_any_image_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                  int16_t version)
+{
+	return sl_image_topic_decode(m, c, arena, version);
+}
+
+static void encode_any_image_topic(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_image_topic_encode(m, b, version);
+}
+
+const struct fill_message fill_message_image_topic = {
+	"image_topic",
+	0,
+	0,
+	0,
+	sizeof(struct sl_image_topic),
+	init_any_image_topic,
+	fill_any_image_topic,
+	same_any_image_topic,
+	decode_any_image_topic,
+	encode_any_image_topic,
+};
 
 static void fill_leader_change_message_voter(struct sl_leader_change_message_voter *m,
                                              struct rnd *r, struct sl_arena *arena, int16_t version)
@@ -313,413 +727,4 @@ const struct fill_message fill_message_meta_cluster = {
 	same_any_meta_cluster,
 	decode_any_meta_cluster,
 	encode_any_meta_cluster,
-};
-
-static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_producer_ids_init(m);
-	rnd_field(r, "nextproducerid");
-	m->next_producer_id = (int64_t)rnd(r);
-}
-
-static bool same_meta_producer_ids(const struct sl_meta_producer_ids *a,
-                                   const struct sl_meta_producer_ids *b)
-{
-	(void)a;
-	(void)b;
-	if (a->next_producer_id != b->next_producer_id)
-		return differs("next_producer_id");
-	return true;
-}
-
-static void init_any_meta_producer_ids(void *m)
-{
-	sl_meta_producer_ids_init(m);
-}
-
-static void fill_any_meta_producer_ids(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_meta_producer_ids(m, r, arena, version);
-}
-
-static bool same_any_meta_producer_ids(const void *a, const void *b)
-{
-	return same_meta_producer_ids(a, b);
-}
-
-static int decode_any_meta_producer_ids(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_meta_producer_ids_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_producer_ids(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_producer_ids_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_producer_ids = {
-	"meta_producer_ids",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_producer_ids),
-	init_any_meta_producer_ids,
-	fill_any_meta_producer_ids,
-	same_any_meta_producer_ids,
-	decode_any_meta_producer_ids,
-	encode_any_meta_producer_ids,
-};
-
-static void fill_meta_topic_partition(struct sl_meta_topic_partition *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_partition_init(m);
-	rnd_field(r, "partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-}
-
-static void fill_meta_topic_config(struct sl_meta_topic_config *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_meta_topic(struct sl_meta_topic *m, struct rnd *r, struct sl_arena *arena,
-                            int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_meta_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_topic_config(&m->configs[i], r, arena, version);
-}
-
-static bool same_meta_topic_partition(const struct sl_meta_topic_partition *a,
-                                      const struct sl_meta_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	return true;
-}
-
-static bool same_meta_topic_config(const struct sl_meta_topic_config *a,
-                                   const struct sl_meta_topic_config *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_meta_topic(const struct sl_meta_topic *a, const struct sl_meta_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_meta_topic_partition(&a->partitions[i], &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
-	}
-	return true;
-}
-
-static void init_any_meta_topic(void *m)
-{
-	sl_meta_topic_init(m);
-}
-
-static void fill_any_meta_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_meta_topic(m, r, arena, version);
-}
-
-static bool same_any_meta_topic(const void *a, const void *b)
-{
-	return same_meta_topic(a, b);
-}
-
-static int decode_any_meta_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                 int16_t version)
-{
-	return sl_meta_topic_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic = {
-	"meta_topic",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic),
-	init_any_meta_topic,
-	fill_any_meta_topic,
-	same_any_meta_topic,
-	decode_any_meta_topic,
-	encode_any_meta_topic,
-};
-
-static void fill_meta_topic_delete(struct sl_meta_topic_delete *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_delete_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_delete(const struct sl_meta_topic_delete *a,
-                                   const struct sl_meta_topic_delete *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_delete(void *m)
-{
-	sl_meta_topic_delete_init(m);
-}
-
-static void fill_any_meta_topic_delete(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_meta_topic_delete(m, r, arena, version);
-}
-
-static bool same_any_meta_topic_delete(const void *a, const void *b)
-{
-	return same_meta_topic_delete(a, b);
-}
-
-static int decode_any_meta_topic_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_meta_topic_delete_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic_delete(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_delete_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic_delete = {
-	"meta_topic_delete",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_delete),
-	init_any_meta_topic_delete,
-	fill_any_meta_topic_delete,
-	same_any_meta_topic_delete,
-	decode_any_meta_topic_delete,
-	encode_any_meta_topic_delete,
-};
-
-static void fill_meta_topic_purge(struct sl_meta_topic_purge *m, struct rnd *r,
-                                  struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_purge_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_purge(const struct sl_meta_topic_purge *a,
-                                  const struct sl_meta_topic_purge *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_purge(void *m)
-{
-	sl_meta_topic_purge_init(m);
-}
-
-static void fill_any_meta_topic_purge(void *m, struct rnd *r, struct sl_arena *arena,
-                                      int16_t version)
-{
-	fill_meta_topic_purge(m, r, arena, version);
-}
-
-static bool same_any_meta_topic_purge(const void *a, const void *b)
-{
-	return same_meta_topic_purge(a, b);
-}
-
-static int decode_any_meta_topic_purge(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                       int16_t version)
-{
-	return sl_meta_topic_purge_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic_purge(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_purge_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic_purge = {
-	"meta_topic_purge",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_purge),
-	init_any_meta_topic_purge,
-	fill_any_meta_topic_purge,
-	same_any_meta_topic_purge,
-	decode_any_meta_topic_purge,
-	encode_any_meta_topic_purge,
-};
-
-static void fill_offset_commit_key(struct sl_offset_commit_key *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_commit_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-	rnd_field(r, "topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "partition");
-	m->partition = (int32_t)rnd(r);
-}
-
-static bool same_offset_commit_key(const struct sl_offset_commit_key *a,
-                                   const struct sl_offset_commit_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partition != b->partition)
-		return differs("partition");
-	return true;
-}
-
-static void init_any_offset_commit_key(void *m)
-{
-	sl_offset_commit_key_init(m);
-}
-
-static void fill_any_offset_commit_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_offset_commit_key(m, r, arena, version);
-}
-
-static bool same_any_offset_commit_key(const void *a, const void *b)
-{
-	return same_offset_commit_key(a, b);
-}
-
-static int decode_any_offset_commit_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_offset_commit_key_decode(m, c, arena, version);
-}
-
-static void encode_any_offset_commit_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_offset_commit_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_offset_commit_key = {
-	"offset_commit_key",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_offset_commit_key),
-	init_any_offset_commit_key,
-	fill_any_offset_commit_key,
-	same_any_offset_commit_key,
-	decode_any_offset_commit_key,
-	encode_any_offset_commit_key,
 };

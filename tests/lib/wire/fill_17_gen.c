@@ -4,9 +4,423 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
+#include "sluice/wire/meta_producer_ids_gen.h"
+#include "sluice/wire/meta_topic_delete_gen.h"
+#include "sluice/wire/meta_topic_gen.h"
+#include "sluice/wire/meta_topic_purge_gen.h"
+#include "sluice/wire/offset_commit_key_gen.h"
 #include "sluice/wire/offset_commit_value_gen.h"
 #include "sluice/wire/request_header_gen.h"
 #include "sluice/wire/response_header_gen.h"
+
+static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_producer_ids_init(m);
+	rnd_field(r, "nextproducerid");
+	m->next_producer_id = (int64_t)rnd(r);
+}
+
+static bool same_meta_producer_ids(const struct sl_meta_producer_ids *a,
+                                   const struct sl_meta_producer_ids *b)
+{
+	(void)a;
+	(void)b;
+	if (a->next_producer_id != b->next_producer_id)
+		return differs("next_producer_id");
+	return true;
+}
+
+static void init_any_meta_producer_ids(void *m)
+{
+	sl_meta_producer_ids_init(m);
+}
+
+static void fill_any_meta_producer_ids(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_meta_producer_ids(m, r, arena, version);
+}
+
+static bool same_any_meta_producer_ids(const void *a, const void *b)
+{
+	return same_meta_producer_ids(a, b);
+}
+
+static int decode_any_meta_producer_ids(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_meta_producer_ids_decode(m, c, arena, version);
+}
+
+static void encode_any_meta_producer_ids(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_meta_producer_ids_encode(m, b, version);
+}
+
+const struct fill_message fill_message_meta_producer_ids = {
+	"meta_producer_ids",
+	0,
+	0,
+	0,
+	sizeof(struct sl_meta_producer_ids),
+	init_any_meta_producer_ids,
+	fill_any_meta_producer_ids,
+	same_any_meta_producer_ids,
+	decode_any_meta_producer_ids,
+	encode_any_meta_producer_ids,
+};
+
+static void fill_meta_topic_partition(struct sl_meta_topic_partition *m, struct rnd *r,
+                                      struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_topic_partition_init(m);
+	rnd_field(r, "partitions.leaderid");
+	m->leader_id = (int32_t)rnd(r);
+	rnd_field(r, "partitions.leaderepoch");
+	m->leader_epoch = (int32_t)rnd(r);
+	rnd_field(r, "partitions.replicanodes");
+	m->replica_nodes_count = rnd_count(r, false);
+	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
+	for (int32_t i = 0; i < m->replica_nodes_count; i++)
+		m->replica_nodes[i] = (int32_t)rnd(r);
+	rnd_field(r, "partitions.isrnodes");
+	m->isr_nodes_count = rnd_count(r, false);
+	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
+	for (int32_t i = 0; i < m->isr_nodes_count; i++)
+		m->isr_nodes[i] = (int32_t)rnd(r);
+}
+
+static void fill_meta_topic_config(struct sl_meta_topic_config *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_topic_config_init(m);
+	rnd_field(r, "configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "configs.value");
+	m->value = rnd_str(r, arena, false);
+}
+
+static void fill_meta_topic(struct sl_meta_topic *m, struct rnd *r, struct sl_arena *arena,
+                            int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_topic_init(m);
+	rnd_field(r, "topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_meta_topic_partition(&m->partitions[i], r, arena, version);
+	rnd_field(r, "configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_meta_topic_config(&m->configs[i], r, arena, version);
+}
+
+static bool same_meta_topic_partition(const struct sl_meta_topic_partition *a,
+                                      const struct sl_meta_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->leader_id != b->leader_id)
+		return differs("leader_id");
+	if (a->leader_epoch != b->leader_epoch)
+		return differs("leader_epoch");
+	if (a->replica_nodes_count != b->replica_nodes_count)
+		return differs("replica_nodes_count");
+	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
+		if (a->replica_nodes[i] != b->replica_nodes[i])
+			return differs("replica_nodes");
+	}
+	if (a->isr_nodes_count != b->isr_nodes_count)
+		return differs("isr_nodes_count");
+	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
+		if (a->isr_nodes[i] != b->isr_nodes[i])
+			return differs("isr_nodes");
+	}
+	return true;
+}
+
+static bool same_meta_topic_config(const struct sl_meta_topic_config *a,
+                                   const struct sl_meta_topic_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_meta_topic(const struct sl_meta_topic *a, const struct sl_meta_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_meta_topic_partition(&a->partitions[i], &b->partitions[i]))
+			return differs("partitions");
+	}
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_meta_topic_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
+	}
+	return true;
+}
+
+static void init_any_meta_topic(void *m)
+{
+	sl_meta_topic_init(m);
+}
+
+static void fill_any_meta_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_meta_topic(m, r, arena, version);
+}
+
+static bool same_any_meta_topic(const void *a, const void *b)
+{
+	return same_meta_topic(a, b);
+}
+
+static int decode_any_meta_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                 int16_t version)
+{
+	return sl_meta_topic_decode(m, c, arena, version);
+}
+
+static void encode_any_meta_topic(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_meta_topic_encode(m, b, version);
+}
+
+const struct fill_message fill_message_meta_topic = {
+	"meta_topic",
+	0,
+	0,
+	0,
+	sizeof(struct sl_meta_topic),
+	init_any_meta_topic,
+	fill_any_meta_topic,
+	same_any_meta_topic,
+	decode_any_meta_topic,
+	encode_any_meta_topic,
+};
+
+static void fill_meta_topic_delete(struct sl_meta_topic_delete *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_topic_delete_init(m);
+	rnd_field(r, "topicid");
+	m->topic_id = rnd_uuid(r);
+}
+
+static bool same_meta_topic_delete(const struct sl_meta_topic_delete *a,
+                                   const struct sl_meta_topic_delete *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	return true;
+}
+
+static void init_any_meta_topic_delete(void *m)
+{
+	sl_meta_topic_delete_init(m);
+}
+
+static void fill_any_meta_topic_delete(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_meta_topic_delete(m, r, arena, version);
+}
+
+static bool same_any_meta_topic_delete(const void *a, const void *b)
+{
+	return same_meta_topic_delete(a, b);
+}
+
+static int decode_any_meta_topic_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_meta_topic_delete_decode(m, c, arena, version);
+}
+
+static void encode_any_meta_topic_delete(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_meta_topic_delete_encode(m, b, version);
+}
+
+const struct fill_message fill_message_meta_topic_delete = {
+	"meta_topic_delete",
+	0,
+	0,
+	0,
+	sizeof(struct sl_meta_topic_delete),
+	init_any_meta_topic_delete,
+	fill_any_meta_topic_delete,
+	same_any_meta_topic_delete,
+	decode_any_meta_topic_delete,
+	encode_any_meta_topic_delete,
+};
+
+static void fill_meta_topic_purge(struct sl_meta_topic_purge *m, struct rnd *r,
+                                  struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_topic_purge_init(m);
+	rnd_field(r, "topicid");
+	m->topic_id = rnd_uuid(r);
+}
+
+static bool same_meta_topic_purge(const struct sl_meta_topic_purge *a,
+                                  const struct sl_meta_topic_purge *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	return true;
+}
+
+static void init_any_meta_topic_purge(void *m)
+{
+	sl_meta_topic_purge_init(m);
+}
+
+static void fill_any_meta_topic_purge(void *m, struct rnd *r, struct sl_arena *arena,
+                                      int16_t version)
+{
+	fill_meta_topic_purge(m, r, arena, version);
+}
+
+static bool same_any_meta_topic_purge(const void *a, const void *b)
+{
+	return same_meta_topic_purge(a, b);
+}
+
+static int decode_any_meta_topic_purge(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                       int16_t version)
+{
+	return sl_meta_topic_purge_decode(m, c, arena, version);
+}
+
+static void encode_any_meta_topic_purge(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_meta_topic_purge_encode(m, b, version);
+}
+
+const struct fill_message fill_message_meta_topic_purge = {
+	"meta_topic_purge",
+	0,
+	0,
+	0,
+	sizeof(struct sl_meta_topic_purge),
+	init_any_meta_topic_purge,
+	fill_any_meta_topic_purge,
+	same_any_meta_topic_purge,
+	decode_any_meta_topic_purge,
+	encode_any_meta_topic_purge,
+};
+
+static void fill_offset_commit_key(struct sl_offset_commit_key *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_offset_commit_key_init(m);
+	rnd_field(r, "group");
+	m->group = rnd_str(r, arena, false);
+	rnd_field(r, "topic");
+	m->topic = rnd_str(r, arena, false);
+	rnd_field(r, "partition");
+	m->partition = (int32_t)rnd(r);
+}
+
+static bool same_offset_commit_key(const struct sl_offset_commit_key *a,
+                                   const struct sl_offset_commit_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group, b->group))
+		return differs("group");
+	if (!sl_str_eq(a->topic, b->topic))
+		return differs("topic");
+	if (a->partition != b->partition)
+		return differs("partition");
+	return true;
+}
+
+static void init_any_offset_commit_key(void *m)
+{
+	sl_offset_commit_key_init(m);
+}
+
+static void fill_any_offset_commit_key(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_offset_commit_key(m, r, arena, version);
+}
+
+static bool same_any_offset_commit_key(const void *a, const void *b)
+{
+	return same_offset_commit_key(a, b);
+}
+
+static int decode_any_offset_commit_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_offset_commit_key_decode(m, c, arena, version);
+}
+
+static void encode_any_offset_commit_key(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_commit_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_offset_commit_key = {
+	"offset_commit_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_offset_commit_key),
+	init_any_offset_commit_key,
+	fill_any_offset_commit_key,
+	same_any_offset_commit_key,
+	decode_any_offset_commit_key,
+	encode_any_offset_commit_key,
+};
 
 static void fill_offset_commit_value(struct sl_offset_commit_value *m, struct rnd *r,
                                      struct sl_arena *arena, int16_t version)

@@ -59,6 +59,8 @@ const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT] = {
 	&fill_message_offset_delete_resp,
 	&fill_message_describe_cluster_req,
 	&fill_message_describe_cluster_resp,
+	&fill_message_describe_producers_req,
+	&fill_message_describe_producers_resp,
 	&fill_message_list_config_resources_req,
 	&fill_message_list_config_resources_resp,
 	&fill_message_describe_topic_partitions_req,

@@ -77,6 +77,8 @@ extern const struct fill_message fill_message_offset_delete_req;
 extern const struct fill_message fill_message_offset_delete_resp;
 extern const struct fill_message fill_message_describe_cluster_req;
 extern const struct fill_message fill_message_describe_cluster_resp;
+extern const struct fill_message fill_message_describe_producers_req;
+extern const struct fill_message fill_message_describe_producers_resp;
 extern const struct fill_message fill_message_list_config_resources_req;
 extern const struct fill_message fill_message_list_config_resources_resp;
 extern const struct fill_message fill_message_describe_topic_partitions_req;
@@ -101,7 +103,7 @@ extern const struct fill_message fill_message_request_header;
 extern const struct fill_message fill_message_response_header;
 
 /* All of them. */
-#define FILL_MESSAGES_COUNT 76
+#define FILL_MESSAGES_COUNT 78
 extern const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT];
 
 #endif

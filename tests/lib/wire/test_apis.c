@@ -27,8 +27,8 @@ static const struct {
 	{33, 0, 0, 2, 2}, {35, 1, 1, 5, 2},
 	{37, 0, 0, 3, 2}, {42, 0, 0, 3, 2},
 	{44, 0, 0, 1, 1}, {47, 0, 0, 0, SL_API_NEVER_FLEXIBLE},
-	{60, 0, 0, 2, 0}, {74, 0, 0, 1, 0},
-	{75, 0, 0, 0, 0},
+	{60, 0, 0, 2, 0}, {61, 0, 0, 0, 0},
+	{74, 0, 0, 1, 0}, {75, 0, 0, 0, 0},
 };
 
 Test(apis, table_serves_the_reference_ranges)
@@ -188,6 +188,8 @@ Test(kerr, errno_becomes_a_code)
 	cr_assert_eq(sl_kerr_from_errno(-EILSEQ), SL_KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
 	cr_assert_eq(sl_kerr_from_errno(-ESTALE), SL_KERR_INVALID_PRODUCER_EPOCH);
 	cr_assert_eq(sl_kerr_from_errno(-ERANGE), SL_KERR_OFFSET_OUT_OF_RANGE);
+	cr_assert_eq(sl_kerr_from_errno(-EPROTO), SL_KERR_INVALID_TXN_STATE);
+	cr_assert_eq(sl_kerr_from_errno(-EKEYREVOKED), SL_KERR_TRANSACTION_COORDINATOR_FENCED);
 	cr_assert_eq(sl_kerr_from_errno(-EDOM), SL_KERR_UNKNOWN_SERVER_ERROR);
 	cr_assert_eq(sl_kerr_from_errno(EIO), SL_KERR_UNKNOWN_SERVER_ERROR);
 }

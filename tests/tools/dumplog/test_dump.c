@@ -8,10 +8,12 @@
 
 #include "dump.h"
 #include "print.h"
+#include "sluice/base/crc32c.h"
 
 static char folder[] = "/tmp/sluice-dumplog-XXXXXX";
 static char log_path[80];
 static char index_path[80];
+static char txnindex_path[80];
 static struct sl_buf segment;
 
 /* Three batches at offsets 10, 12 and 15 of segment 10. */
@@ -23,6 +25,7 @@ static void setup(void)
 	cr_assert_not_null(mkdtemp(folder));
 	snprintf(log_path, sizeof(log_path), "%s/00000000000000000010.log", folder);
 	snprintf(index_path, sizeof(index_path), "%s/00000000000000000010.index", folder);
+	snprintf(txnindex_path, sizeof(txnindex_path), "%s/00000000000000000010.txnindex", folder);
 	sl_buf_init_grow(&segment, 1u << 20);
 	for (int i = 0; i < 3; i++) {
 		struct sl_batch_builder b;
@@ -50,6 +53,7 @@ static void teardown(void)
 {
 	unlink(log_path);
 	unlink(index_path);
+	unlink(txnindex_path);
 	rmdir(folder);
 	sl_buf_fini(&segment);
 }
@@ -209,4 +213,122 @@ Test(dump, missing_files_are_errors)
 
 	cr_assert_eq(dump_file("/tmp/sluice-dumplog-none.log", &opts, &result), -ENOENT);
 	cr_assert_eq(dump_file(folder, &opts, &result), -EINVAL);
+}
+
+/* ---- Transactions ---- */
+
+/* Puts the end of a transaction of producer 77 at @offset. */
+static void put_marker(int64_t offset, enum sl_control_type type)
+{
+	const uint8_t key[4] = {0, 0, 0, (uint8_t)type};
+	const uint8_t value[6] = {0, 0, 0, 0, 0, 5};
+	struct sl_batch_builder b;
+	struct sl_batch_head head;
+
+	sl_batch_head_init(&head);
+	head.base_offset = offset;
+	head.attributes = SL_BATCH_CONTROL | SL_BATCH_TRANSACTIONAL;
+	head.producer_id = 77;
+	head.producer_epoch = 1;
+	sl_batch_begin(&b, &segment, &head);
+	sl_batch_add(&b, 1000, (struct sl_bytes){key, sizeof(key)},
+	             (struct sl_bytes){value, sizeof(value)});
+	cr_assert_eq(sl_batch_end(&b), 0);
+}
+
+/* A file with one entry of @producer_id that ends at @last. */
+static void write_txnindex(int64_t producer_id, int64_t first, int64_t last)
+{
+	struct sl_buf buf;
+
+	sl_buf_init_grow(&buf, 4096);
+	sl_buf_put_be32(&buf, 0x534c5458); /* "SLTX" */
+	sl_buf_put_be32(&buf, 1);
+	sl_buf_put_be32(&buf, 0);
+	sl_buf_put_be32(&buf, 1);
+	sl_buf_put_be64(&buf, 10);
+	sl_buf_put_be64(&buf, 19);
+	sl_buf_put_be64(&buf, UINT64_MAX);
+	sl_buf_put_be64(&buf, (uint64_t)producer_id);
+	sl_buf_put_be64(&buf, (uint64_t)first);
+	sl_buf_put_be64(&buf, (uint64_t)last);
+	sl_store_be32(buf.p + 8, sl_crc32c(0, buf.p + 12, buf.len - 12));
+	write_file(txnindex_path, buf.p, buf.len);
+	sl_buf_fini(&buf);
+}
+
+Test(dump, prints_how_transactions_ended)
+{
+	struct dump_result result;
+	char *text;
+
+	put_marker(17, SL_CONTROL_ABORT);
+	put_marker(18, SL_CONTROL_COMMIT);
+	text = dump((struct dump_opts){.with_records = true}, &result);
+	cr_assert(dump_is_valid(&result), "%s", result.error);
+	cr_assert_not_null(strstr(text, "| offset: 17 CreateTime: 1000 keySize: 4 valueSize: 6 "
+	                                "sequence: -1 headerKeys: [] endTxnMarker: ABORT "
+	                                "coordinatorEpoch: 5\n"));
+	cr_assert_eq(count(text, "endTxnMarker: "), 2);
+	cr_assert_eq(count(text, "endTxnMarker: COMMIT coordinatorEpoch: 5\n"), 1);
+	free(text);
+	text = dump((struct dump_opts){.with_records = true, .is_json = true}, &result);
+	cr_assert_eq(count(text, "\"headerKeys\":[],\"endTxnMarker\":\"ABORT\","
+	                         "\"coordinatorEpoch\":5}]}\n"),
+	             1);
+	cr_assert_eq(count(text, "{"), count(text, "}"));
+	free(text);
+}
+
+Test(dump, prints_aborted_transactions)
+{
+	struct dump_opts opts = {0};
+	struct dump_result result;
+	char *text = NULL;
+	size_t len = 0;
+
+	write_txnindex(77, 15, 17);
+	opts.out = open_memstream(&text, &len);
+	cr_assert_eq(dump_txnindex(txnindex_path, &opts, &result), 0);
+	fclose(opts.out);
+	cr_assert(dump_is_valid(&result), "%s", result.error);
+	cr_assert_not_null(strstr(text, "\nproducerId: 77 firstOffset: 15 lastOffset: 17\n"));
+	free(text);
+	/* One that lies outside of its segment. */
+	write_txnindex(77, 15, 19);
+	opts.is_quiet = true;
+	cr_assert_eq(dump_txnindex(txnindex_path, &opts, &result), 0);
+	cr_assert(!dump_is_valid(&result));
+}
+
+struct txnindex_row {
+	int64_t producer_id;
+	int64_t last;
+	bool is_valid;
+};
+
+static const struct txnindex_row txnindex_rows[] = {
+	{77, 17, true},  /* an abort */
+	{78, 17, false}, /* another producer's */
+	{77, 18, false}, /* a commit */
+	{77, 16, false}, /* a record */
+};
+
+Test(dump, checks_aborted_transactions_against_the_log)
+{
+	struct dump_result result;
+
+	put_marker(17, SL_CONTROL_ABORT);
+	put_marker(18, SL_CONTROL_COMMIT);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(txnindex_rows); i++) {
+		free(dump((struct dump_opts){.is_quiet = true}, &result));
+		write_txnindex(txnindex_rows[i].producer_id, 15, txnindex_rows[i].last);
+		cr_assert_eq(dump_txnindex_of(log_path, &result), 0);
+		cr_assert_eq(dump_is_valid(&result), txnindex_rows[i].is_valid, "row %zu: %s", i,
+		             result.error);
+	}
+	unlink(txnindex_path);
+	free(dump((struct dump_opts){.is_quiet = true}, &result));
+	cr_assert_eq(dump_txnindex_of(log_path, &result), 0);
+	cr_assert(dump_is_valid(&result));
 }
