@@ -724,8 +724,11 @@ static int make_durable(struct recover *r)
 	log->flushed = log->end;
 	log->recovery_point = log->active->base_offset;
 	log->active->is_dirty = false;
-	if (r->is_clean)
+	if (r->is_clean) {
+		/* Of a log that was never written no sync has covered even the names. */
+		log->is_parent_dirty = log->bytes == 0;
 		return 0;
+	}
 	if (log->hot)
 		return leave_dirty(r);
 	if (log->bytes == 0 && log->start == 0) {
