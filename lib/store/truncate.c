@@ -133,7 +133,9 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 		place = (struct log_place){.base_offset = log->segments[i]->base_offset};
 	}
 	log->is_sync_void = true;
-	err = lower_recovery_point(log, log->segments[i]->base_offset);
+	err = clean_cut(log, SL_MIN(offset, log->segments[i]->base_offset));
+	if (!err)
+		err = lower_recovery_point(log, log->segments[i]->base_offset);
 	/* Removing the batch at the log start would leave the log ending below where it begins. */
 	if (!err)
 		err = SL_MIN(offset, place.base_offset) < log->start
