@@ -382,14 +382,8 @@ int sl_clean_run(struct sl_clean *c, struct sl_cleaner *w)
 	int rc = 0;
 
 	SL_ASSERT(c->phase != CLEAN_DONE);
-	while (rc == 0 && c->phase != CLEAN_DONE) {
-		rc = atomic_load_explicit(&c->is_cancelled, memory_order_relaxed) && !c->error
-		             ? -ECANCELED
-		             : step(c, w);
-		/* Cancelled in the owner's hands, before a swap that is not to come. */
-		if (rc == -ECANCELED && c->phase == CLEAN_SWAP)
-			clean_discard(c, c->made.base_offset);
-	}
+	while (rc == 0 && c->phase != CLEAN_DONE)
+		rc = sl_clean_is_cancelled(c) && !c->error ? -ECANCELED : step(c, w);
 	if (rc == 1)
 		return 1;
 	end_pass(w);
@@ -401,6 +395,11 @@ int sl_clean_run(struct sl_clean *c, struct sl_cleaner *w)
 void sl_clean_cancel(struct sl_clean *c)
 {
 	atomic_store_explicit(&c->is_cancelled, true, memory_order_relaxed);
+}
+
+bool sl_clean_is_cancelled(const struct sl_clean *c)
+{
+	return atomic_load_explicit(&c->is_cancelled, memory_order_relaxed);
 }
 
 void sl_clean_stats(const struct sl_clean *c, struct sl_clean_stats *out)

@@ -44,9 +44,7 @@ static int step(const struct clean_io *io, int fd, uint64_t pos, uint64_t bytes,
 {
 	if (io->opts->io)
 		io->opts->io(io->opts->arg, fd, pos, bytes, is_write);
-	/* Relaxed: nothing comes with it. */
-	return atomic_load_explicit(&io->clean->is_cancelled, memory_order_relaxed) ? -ECANCELED
-	                                                                            : 0;
+	return sl_clean_is_cancelled(io->clean) ? -ECANCELED : 0;
 }
 
 /* ---- Reading ---- */

@@ -86,6 +86,11 @@ int clean_cut(struct sl_log *log, int64_t offset)
 	return err || log->clean_offset <= offset ? err : store(log, offset);
 }
 
+bool sl_log_is_compacted(const struct sl_log *log)
+{
+	return log->config.is_compact;
+}
+
 int64_t sl_log_clean_offset(const struct sl_log *log)
 {
 	return SL_MAX(log->clean_offset, log->start);
@@ -395,7 +400,7 @@ void sl_log_clean_swap(struct sl_log *log, struct sl_clean *c)
 
 	SL_ASSERT(log->cleaning == c && c->phase == CLEAN_SWAP);
 	note_settled(log, c);
-	err = check_group(log, c, &first);
+	err = sl_clean_is_cancelled(c) ? -ECANCELED : check_group(log, c, &first);
 	if (!err) {
 		seg = make(c);
 		err = seg ? rename_file(log, seg->base_offset, ".log.cleaned", ".log.swap")

@@ -108,6 +108,7 @@ struct fx *fx_create(void)
 	sl_list_init(&ctx->points);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
+	sl_list_init(&ctx->cleaning.logs);
 	sl_list_init(&ctx->control_answers);
 	cr_assert(pool_init(&ctx->pool, FX_POOL_BYTES, -1) == 0);
 	cr_assert(sl_arena_create(&ctx->scratch, FX_SCRATCH_BYTES) == 0);

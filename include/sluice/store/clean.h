@@ -24,6 +24,9 @@ struct sl_cleaner;
 
 /* ---- The owner's side ---- */
 
+/* cleanup.policy has "compact". */
+bool sl_log_is_compacted(const struct sl_log *log);
+
 /* How dirty a log is. */
 struct sl_cleanable {
 	int64_t first_dirty;  /* everything below was cleaned */
@@ -67,6 +70,9 @@ void sl_log_clean_swap(struct sl_log *log, struct sl_clean *c);
 void sl_log_clean_end(struct sl_log *log, struct sl_clean *c, int result);
 /* sl_clean_run() ends soon, with -ECANCELED.  Context: any thread, before sl_log_clean_end(). */
 void sl_clean_cancel(struct sl_clean *c);
+
+/* Context: any thread, before sl_log_clean_end(). */
+bool sl_clean_is_cancelled(const struct sl_clean *c);
 
 /* What a cleaning did. */
 struct sl_clean_stats {
