@@ -50,6 +50,8 @@ void cleaning_join(struct ctx *ctx, struct partition *p)
 {
 	struct ctx_cleaning *k = &ctx->cleaning;
 
+	if (!k->port)
+		return;
 	/* Whatever was wrong, a new configuration is worth another try. */
 	set_error(ctx, p, 0);
 	if (sl_log_is_compacted(p->log)) {

@@ -103,6 +103,8 @@ static void open_slot(struct partition *p)
 	slot->partition = p->index;
 	atomic_store_explicit(&slot->lane, p->lane, memory_order_relaxed);
 	atomic_store_explicit(&slot->log_dir, p->log_dir, memory_order_relaxed);
+	atomic_store_explicit(&slot->clean_offset, -1, memory_order_relaxed);
+	atomic_store_explicit(&slot->cleaner, SL_SLOT_CLEANER_NONE, memory_order_relaxed);
 	partition_publish(p);
 	set_slot_state(p, SL_SLOT_OPEN);
 }

@@ -4,9 +4,11 @@
  * segments what is to be kept into a new one.  Runs on the cleaner's thread, which may sleep; of
  * the log it knows only what its owner took down, and files that nobody changes any more.
  */
+#include "sluice/store/clean.h"
+
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "clean_impl.h"
 #include "fileio.h"
@@ -74,11 +76,12 @@ void sl_cleaner_destroy(struct sl_cleaner *w)
 	free(w);
 }
 
-/* A batch that was larger than the window is over. */
+/* Memory that one large batch has touched is not kept for the next cleaning. */
 static void shrink(struct sl_cleaner *w)
 {
 	uint8_t *p;
 
+	SL_ASSERT(madvise(w->arena.base, w->arena.size, MADV_DONTNEED) == 0);
 	if (w->in_cap <= w->opts.window_bytes)
 		return;
 	p = realloc(w->in, w->opts.window_bytes);

@@ -30,7 +30,7 @@ enum sl_slot_cleaner {
 	SL_SLOT_CLEANER_NONE = 0, /* it is not compacted */
 	SL_SLOT_CLEANER_WAITING,  /* until it is dirty enough and its turn */
 	SL_SLOT_CLEANER_RUNNING,
-	SL_SLOT_CLEANER_FAILED,   /* out of compaction after an error */
+	SL_SLOT_CLEANER_FAILED, /* out of compaction after an error */
 	SL_SLOT_CLEANER_NR
 };
 
