@@ -104,16 +104,47 @@ static void look(struct ctx *ctx, struct partition *p)
 	cleaning_publish(p);
 }
 
+/* The log is as it was but for what was swapped in before.  Some errors go by themselves; after the
+ * others the log is left alone, as in Kafka, and everything else goes on. */
+static void failed(struct ctx *ctx, struct partition *p, int error)
+{
+	switch (-error) {
+	case ECANCELED:
+	case ESTALE:
+		ctx_count(ctx, SL_STAT_clean_cancelled, 1);
+		return;
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case ENOSPC:
+	case EDQUOT:
+		ctx_count(ctx, SL_STAT_clean_failed, 1);
+		sl_log(WARN, partition, "compact part=%s: %s; it is tried again", p->name,
+		       strerror(-error));
+		return;
+	default:
+		ctx_count(ctx, SL_STAT_clean_failed, 1);
+	}
+	sl_log(ERR, partition, "stop compacting part=%s: %s; it grows until a restart%s", p->name,
+	       strerror(-error),
+	       error == -ENOBUFS   ? "; fix: a larger log.cleaner.dedupe.buffer.size"
+	       : error == -EBADMSG ? "; a segment is damaged, see sluice-dumplog"
+	                           : "");
+	if (!p->is_closing)
+		set_error(ctx, p, error);
+}
+
 static void submit(struct ctx *ctx, struct partition *p)
 {
 	struct ctx_cleaning *k = &ctx->cleaning;
 	int rc = sl_log_clean_begin(&k->clean, p->log, p->high_watermark, ctx->wall_ms);
 
+	/* Retention may have been there since the look. */
+	if (rc == -ENODATA)
+		return;
 	if (rc != 0) {
-		/* Retention may have been there since the look. */
-		if (rc != -ENODATA)
-			sl_log(WARN, partition, "begin compaction part=%s: %s", p->name,
-			       strerror(-rc));
+		failed(ctx, p, rc);
+		cleaning_publish(p);
 		return;
 	}
 	partition_get(p);
@@ -197,36 +228,6 @@ static void report(const struct partition *p, const struct sl_clean *clean, int6
 	       (unsigned long long)s.bytes_scanned, (unsigned long long)s.bytes_written,
 	       (unsigned long long)s.records_read, (unsigned long long)s.records_kept,
 	       (long long)ms);
-}
-
-/* The log is as it was but for what was swapped in before.  Some errors go by themselves; after the
- * others the log is left alone, as in Kafka, and everything else goes on. */
-static void failed(struct ctx *ctx, struct partition *p, int error)
-{
-	switch (-error) {
-	case ECANCELED:
-	case ESTALE:
-		ctx_count(ctx, SL_STAT_clean_cancelled, 1);
-		return;
-	case ENOMEM:
-	case EMFILE:
-	case ENFILE:
-	case ENOSPC:
-	case EDQUOT:
-		ctx_count(ctx, SL_STAT_clean_failed, 1);
-		sl_log(WARN, partition, "compact part=%s: %s; it is tried again", p->name,
-		       strerror(-error));
-		return;
-	default:
-		ctx_count(ctx, SL_STAT_clean_failed, 1);
-	}
-	sl_log(ERR, partition, "stop compacting part=%s: %s; it grows until a restart%s", p->name,
-	       strerror(-error),
-	       error == -ENOBUFS   ? "; fix: a larger log.cleaner.dedupe.buffer.size"
-	       : error == -EBADMSG ? "; a segment is damaged, see sluice-dumplog"
-	                           : "");
-	if (!p->is_closing)
-		set_error(ctx, p, error);
 }
 
 static void end(struct ctx *ctx, int result)

@@ -247,7 +247,8 @@ static int clean_segment(struct sl_clean *c, struct sl_cleaner *w,
 		struct clean_verdict v;
 
 		c->stats.bytes_read += sl_batch_bytes(&head);
-		rc = head.base_offset < c->made.end_offset || end > source->end_offset
+		rc = head.base_offset < c->made.end_offset || end > source->end_offset ||
+		                     end - 1 - c->made.base_offset > INT32_MAX
 		             ? -EBADMSG
 		             : clean_filter_batch(&w->filter, p, &head,
 		                                  is_last && end == source->end_offset, &v);

@@ -240,6 +240,11 @@ static int take_sources(const struct sl_log *log, struct sl_clean *c)
 		const struct segment *seg = log->segments[i];
 
 		SL_ASSERT(seg->is_sealed && !seg->is_dirty);
+		/* A hole: what lies behind it in the file is not to be thrown away (README, rule
+		 * 6).
+		 */
+		if (seg->end_offset != log->segments[i + 1]->base_offset)
+			return -EBADMSG;
 		c->sources[i] = (struct clean_source){seg->base_offset, seg->end_offset,
 		                                      seg->bytes};
 	}

@@ -55,7 +55,8 @@ int64_t sl_log_clean_offset(const struct sl_log *log);
  * Arguments as above.
  *
  * Context: owner; allocates.  The log is not closed or deleted before sl_log_clean_end().
- * Return: 0; -EBUSY one is under way; -ENODATA there is nothing to clean; -errno.
+ * Return: 0; -EBUSY one is under way; -ENODATA there is nothing to clean; -EBADMSG a segment is
+ * damaged; -errno.
  */
 int sl_log_clean_begin(struct sl_clean **out, struct sl_log *log, int64_t stable,
                        int64_t now_ms) SL_MUST_CHECK;

@@ -478,6 +478,23 @@ Test(clean, damage_is_an_error_and_changes_nothing)
 	cr_assert(!simfs_exists(f->fs, fixture_path(0, ".log.cleaned")));
 }
 
+Test(clean, a_hole_is_damage_whatever_is_still_readable)
+{
+	size_t len = 0;
+	uint8_t *data;
+
+	for (int i = 0; i < 100; i++)
+		kv_put(kv, 1, i);
+	kv_seal(kv);
+	fixture_kill(f);
+	data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+	simfs_set_data(f->fs, fixture_path(0, ".log"), data, len - 10);
+	fixture_must_open(f, false);
+	cr_assert_str_eq(f->report.reason, "damage inside a sealed segment");
+	cr_assert_eq(kv_clean(kv), -EBADMSG);
+	cr_assert_null(f->log->cleaning);
+}
+
 Test(clean, disk_errors_at_any_step_lose_nothing)
 {
 	for (unsigned nth = 1; nth < 400; nth++) {
