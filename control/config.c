@@ -8,6 +8,7 @@
 #define TYPE_STRING  2
 #define TYPE_INT     3
 #define TYPE_LONG    5
+#define TYPE_DOUBLE  6
 #define TYPE_LIST    7
 
 static bool find(const struct sl_meta_broker_config *rec, struct sl_str name, struct sl_str *value)
@@ -115,6 +116,8 @@ int8_t config_type(const struct sl_conf_def *def)
 		return TYPE_BOOLEAN;
 	case SL_CONF_INT:
 		return def->max <= INT32_MAX ? TYPE_INT : TYPE_LONG;
+	case SL_CONF_DOUBLE:
+		return TYPE_DOUBLE;
 	case SL_CONF_LIST:
 		return TYPE_LIST;
 	default:

@@ -4,6 +4,7 @@ src-y += net/pool.c net/sock.c net/peer.c net/guard.c reply/reply.c reply/cold.c
 src-y += session/session.c session/stream.c session/land.c
 src-y += request/request.c request/control.c request/api_versions.c
 src-y += partition/partition.c partition/writer.c partition/writer_thread.c partition/writer_uring.c
+src-y += partition/cleaner.c partition/cleaning.c
 src-y += image.c
 src-y += host/host.c host/attach.c host/query.c host/doctor.c host/steer.c host/telemetry.c
 src-y += host/memory.c host/tier.c

@@ -17,11 +17,13 @@
 
 #include "net/pool.h"
 
+struct cleaner_port;
 struct cold;
 struct guard;
 struct image;
 struct request;
 struct partition;
+struct sl_clean;
 struct sl_codec_ctx;
 struct sl_hot_pool;
 struct verify_table;
@@ -46,6 +48,7 @@ struct ctx_config {
 	int64_t control_grace_ms; /* how long a forwarded request waits for a lost control process
 	                           */
 	int64_t tick_ms;          /* log.retention.check.interval.ms */
+	int64_t clean_backoff_ms; /* log.cleaner.backoff.ms */
 };
 
 /* Requests that wait with a deadline: a binary heap ordered by request->deadline_ms. */
@@ -74,6 +77,21 @@ struct ctx_dirs {
 	_Atomic uint64_t failed;          /* found by this lane, not yet taken by the host */
 	_Atomic int errors[CTX_DIRS_MAX]; /* -errno, for each bit that was set in failed */
 	int wake_fd;                      /* the host's; -1 none */
+};
+
+/* Compaction; see partition/cleaning.c. */
+struct ctx_cleaning {
+	struct cleaner_port *port; /* Borrowed; NULL: log.cleaner.enable=false */
+	struct sl_list logs;       /* struct partition.clean_link: those that are compacted */
+	struct partition *busy;    /* whose log the cleaner has; NULL: none */
+	struct sl_clean *clean;    /* of busy; the cleaner's */
+	int64_t begun_ms;
+	int64_t next_ms; /* not before: next round */
+	bool is_round;   /* logs are being looked at */
+	uint32_t left;   /* of logs, in this round */
+	struct partition *best;
+	uint32_t max_ppm;
+	int64_t max_overdue_ms;
 };
 
 struct ctx {
@@ -116,6 +134,7 @@ struct ctx {
 	uint64_t gather_ns; /* monotonic: until then a sync waits for more waiters */
 	int64_t point_ms;          /* not before: next checkpoint of any partition */
 	int64_t press_ms;          /* not before: next time that a full tier marks all dirty */
+	struct ctx_cleaning cleaning;
 	struct ctx_dirs dirs;
 	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */
 	struct sl_list

@@ -23,6 +23,7 @@
 
 #include "image.h"
 #include "net/guard.h"
+#include "partition/cleaner.h"
 #include "partition/partition.h"
 #include "partition/writer.h"
 #include "reply/cold.h"
@@ -118,6 +119,7 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	sl_list_init(&ctx->points);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
+	sl_list_init(&ctx->cleaning.logs);
 	sl_list_init(&ctx->control_answers);
 	rc = pool_init(&ctx->pool, o->buffer_bytes, o->numa_node);
 	if (rc != 0)
@@ -191,6 +193,9 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 	lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sl_list_init(&lane->detach_msgs);
+	lane->ctx.cleaning.port = o->cleaner;
+	if (o->cleaner)
+		cleaner_port_open(o->cleaner, lane->wake_fd);
 	rc = create_ctx(&lane->ctx, o);
 	if (rc == 0)
 		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : create_rings(lane);

@@ -8,6 +8,7 @@
 
 #include "ctx.h"
 
+struct cleaner_port;
 struct lane;
 struct sl_files;
 struct sl_hot_pool;
@@ -25,8 +26,10 @@ struct lane_opts {
 	struct sl_lane_stats *stats;
 	const struct image *image;    /* the empty image to start with */
 	const struct sl_files *files; /* for the writer */
-	int bootstrap_fd, lane_fd;    /* listening sockets; owned by the host */
-	int host_wake_fd;             /* written when a message goes back; owned by the host */
+	struct cleaner_port
+		*cleaner;          /* NULL: nothing is compacted; borrowed until the lane ended */
+	int bootstrap_fd, lane_fd; /* listening sockets; owned by the host */
+	int host_wake_fd;          /* written when a message goes back; owned by the host */
 };
 
 enum lane_msg_type {

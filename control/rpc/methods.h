@@ -50,6 +50,9 @@ struct slot_view {
 	int64_t log_end;
 	int64_t flushed;
 	uint64_t log_bytes;
+	int64_t clean_offset;
+	enum sl_slot_cleaner cleaner;
+	uint32_t dirty_ppm;
 };
 /* Return: false when the data plane has no such partition; then *out is zeroed. */
 bool partitions_slot(const struct control *c, const struct sl_uuid *topic_id, int32_t partition,

@@ -29,6 +29,10 @@ bool partitions_slot(const struct control *c, const struct sl_uuid *topic_id, in
 	out->log_end = atomic_load_explicit(&s->log_end, memory_order_relaxed);
 	out->flushed = atomic_load_explicit(&s->flushed, memory_order_relaxed);
 	out->log_bytes = atomic_load_explicit(&s->log_bytes, memory_order_relaxed);
+	out->clean_offset = atomic_load_explicit(&s->clean_offset, memory_order_relaxed);
+	out->cleaner = (enum sl_slot_cleaner)atomic_load_explicit(&s->cleaner,
+	                                                          memory_order_relaxed);
+	out->dirty_ppm = atomic_load_explicit(&s->dirty_ppm, memory_order_relaxed);
 	return true;
 }
 
@@ -66,6 +70,23 @@ static const char *state_name(const struct slot_view *v)
 	return "closed";
 }
 
+/* Of a topic with cleanup.policy=compact. */
+static void put_cleaner(json_t **row, const struct slot_view *v)
+{
+	static const char *const names[SL_SLOT_CLEANER_NR] = {
+		[SL_SLOT_CLEANER_WAITING] = "waiting",
+		[SL_SLOT_CLEANER_RUNNING] = "running",
+		[SL_SLOT_CLEANER_FAILED] = "failed",
+	};
+
+	/* The data plane's memory: it may say anything. */
+	if (v->cleaner == SL_SLOT_CLEANER_NONE || v->cleaner >= SL_SLOT_CLEANER_NR)
+		return;
+	value_set(row, "cleaner", json_string(names[v->cleaner]));
+	value_set(row, "clean_offset", json_integer(v->clean_offset));
+	value_set(row, "dirty_percent", json_integer(v->dirty_ppm / 10000));
+}
+
 json_t *partitions_row(struct control *c, const struct meta_topic *topic, int32_t partition)
 {
 	const struct sl_meta_topic_partition *p = &topic->rec.partitions[partition];
@@ -89,6 +110,7 @@ json_t *partitions_row(struct control *c, const struct meta_topic *topic, int32_
 	value_set(&row, "flushed", json_integer(v.flushed));
 	value_set(&row, "size_bytes", json_integer((json_int_t)v.log_bytes));
 	value_set(&row, "segments", json_integer(v.segments));
+	put_cleaner(&row, &v);
 	if (v.log_dir < dirs_count)
 		value_set(&row, "dir",
 		          json_sprintf("%s/%.*s-%d", dirs[v.log_dir], SL_STR_ARG(topic->rec.name),

@@ -17,6 +17,7 @@
 #include <rte_launch.h>
 
 #include "host_impl.h"
+#include "partition/cleaner.h"
 #include "partition/writer.h"
 #include "query.h"
 #include "sluice/base/assert.h"
@@ -136,6 +137,15 @@ static void log_writer(const struct host *h)
 		sl_log(INFO, host, "io_uring on");
 }
 
+static int start_cleaner(struct host *h, char error[SL_CONF_ERROR_MAX])
+{
+	int rc = h->cleaner ? cleaner_start(h->cleaner, &h->cleaner_cpus) : 0;
+
+	if (rc != 0)
+		snprintf(error, SL_CONF_ERROR_MAX, "start cleaner: %s", strerror(-rc));
+	return rc;
+}
+
 int host_create_lanes(struct host *h, const struct host_memory *memory,
                       char error[SL_CONF_ERROR_MAX])
 {
@@ -160,6 +170,7 @@ int host_create_lanes(struct host *h, const struct host_memory *memory,
 		o.stats = sl_shm_stats(h->shm, i);
 		o.bootstrap_fd = steer_bootstrap_fd(h->steer, i);
 		o.lane_fd = steer_lane_fd(h->steer, i);
+		o.cleaner = h->cleaner ? cleaner_port(h->cleaner, i) : NULL;
 		rc = lane_create(&h->lanes[i].lane, &o);
 		if (rc == 0)
 			rc = hold_locks(h, lane_writer(h->lanes[i].lane));
@@ -171,7 +182,7 @@ int host_create_lanes(struct host *h, const struct host_memory *memory,
 		return rc;
 	}
 	log_writer(h);
-	return 0;
+	return start_cleaner(h, error);
 }
 
 /* ---- What the parts call back ---- */
@@ -285,6 +296,7 @@ static void fill_config(struct host *h)
 		.idle_spin_ns = spin_us < 0 ? -1 : spin_us * 1000,
 		.control_grace_ms = HOST_CONTROL_GRACE_MS,
 		.tick_ms = sl_conf_int(conf, SL_CK_log_retention_check_interval_ms),
+		.clean_backoff_ms = sl_conf_int(conf, SL_CK_log_cleaner_backoff_ms),
 	};
 }
 
@@ -380,6 +392,33 @@ static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 	return rc;
 }
 
+/* Beside the lanes, where this process has more cpus than those.  Before DPDK, which pins this
+ * thread. */
+static int create_cleaner(struct host *h)
+{
+	const struct sl_conf *conf = h->opts.conf;
+	const struct cleaner_opts o = {
+		.files = h->files,
+		.map_bytes = (uint64_t)sl_conf_int(conf, SL_CK_log_cleaner_dedupe_buffer_size),
+		.window_bytes = (uint32_t)sl_conf_int(conf, SL_CK_log_cleaner_io_buffer_size),
+		.bytes_per_second = sl_conf_int(conf, SL_CK_log_cleaner_io_max_bytes_per_second),
+		.lanes_count = h->opts.lanes_count,
+	};
+	cpu_set_t all;
+
+	if (!sl_conf_bool(conf, SL_CK_log_cleaner_enable))
+		return 0;
+	if (sched_getaffinity(0, sizeof(all), &all) != 0)
+		return -errno;
+	h->cleaner_cpus = all;
+	for (uint32_t i = 0; i < h->opts.lanes_count; i++)
+		if (h->opts.cpus[i] >= 0 && h->opts.cpus[i] < CPU_SETSIZE)
+			CPU_CLR(h->opts.cpus[i], &h->cleaner_cpus);
+	if (CPU_COUNT(&h->cleaner_cpus) == 0)
+		h->cleaner_cpus = all;
+	return cleaner_create(&h->cleaner, &o);
+}
+
 /* The order is that of what can be refused: a second data plane on the same folder fails at the
  * lock of its log dirs, before it takes a port or a socket path from the first. */
 static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
@@ -401,6 +440,8 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 		rc = create_steer(h, error);
 	if (rc == 0)
 		rc = create_tier(h);
+	if (rc == 0)
+		rc = create_cleaner(h);
 	if (rc == 0)
 		rc = create_apply(h);
 	return rc == 0 ? create_attach(h, error) : rc;
@@ -527,6 +568,8 @@ int host_run(struct host *h)
 	/* A lane's last message is not its last instruction. */
 	rte_eal_mp_wait_lcore();
 	destroy_lanes(h);
+	cleaner_destroy(h->cleaner);
+	h->cleaner = NULL;
 	begun_ms = sl_mono_ms();
 	rc = apply_destroy(h->apply);
 	h->apply = NULL;
@@ -545,6 +588,7 @@ void host_destroy(struct host *h)
 	if (!h)
 		return;
 	destroy_lanes(h);
+	cleaner_destroy(h->cleaner);
 	query_drop_all(h);
 	attach_destroy(h->attach);
 	rc = apply_destroy(h->apply);

@@ -3,12 +3,16 @@
 #ifndef DATAPLANE_HOST_HOST_IMPL_H
 #define DATAPLANE_HOST_HOST_IMPL_H
 
+#include <sched.h>
+
 #include "apply.h"
 #include "attach.h"
 #include "host.h"
 #include "logdirs.h"
 #include "steer.h"
 #include "tier.h"
+
+struct cleaner;
 
 struct host_lane {
 	struct lane *lane;      /* Owned */
@@ -21,9 +25,11 @@ struct host {
 	struct host_memory memory;
 	struct ctx_config config;
 	struct sl_files files;
-	struct logdirs *dirs; /* Owned */
-	struct tier *tier;    /* Owned */
-	struct sl_shm *shm;   /* Owned */
+	struct logdirs *dirs;    /* Owned */
+	struct tier *tier;       /* Owned */
+	struct cleaner *cleaner; /* Owned; NULL: log.cleaner.enable=false */
+	cpu_set_t cleaner_cpus;  /* where it runs */
+	struct sl_shm *shm;      /* Owned */
 	size_t shm_bytes;
 	int shm_fd;
 	struct steer *steer;   /* Owned */

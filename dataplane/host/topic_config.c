@@ -94,6 +94,10 @@ void topic_config_make(struct topic_config *out, const struct sl_conf *conf,
 				.file_delete_delay_ms = v.i[SL_CT_file_delete_delay_ms],
 				.producer_id_expiration_ms =
 					sl_conf_int(conf, SL_CK_producer_id_expiration_ms),
+				.delete_retention_ms = v.i[SL_CT_delete_retention_ms],
+				.min_compaction_lag_ms = v.i[SL_CT_min_compaction_lag_ms],
+				.max_compaction_lag_ms = v.i[SL_CT_max_compaction_lag_ms],
+				.min_dirty_ppm = (uint32_t)v.i[SL_CT_min_cleanable_dirty_ratio],
 				.is_delete = has_word(v.s[SL_CT_cleanup_policy], "delete"),
 				.is_compact = has_word(v.s[SL_CT_cleanup_policy], "compact"),
 			},
@@ -112,5 +116,9 @@ bool topic_config_is_log_equal(const struct topic_config *a, const struct topic_
 	       x->retention_ms == y->retention_ms && x->retention_bytes == y->retention_bytes &&
 	       x->file_delete_delay_ms == y->file_delete_delay_ms &&
 	       x->producer_id_expiration_ms == y->producer_id_expiration_ms &&
-	       x->is_delete == y->is_delete && x->is_compact == y->is_compact;
+	       x->delete_retention_ms == y->delete_retention_ms &&
+	       x->min_compaction_lag_ms == y->min_compaction_lag_ms &&
+	       x->max_compaction_lag_ms == y->max_compaction_lag_ms &&
+	       x->min_dirty_ppm == y->min_dirty_ppm && x->is_delete == y->is_delete &&
+	       x->is_compact == y->is_compact;
 }

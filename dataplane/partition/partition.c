@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "partition/cleaning.h"
 #include "partition/writer.h"
 #include "reply/reply.h"
 #include "sluice/base/assert.h"
@@ -104,6 +105,8 @@ static void open_slot(struct partition *p)
 	slot->partition = p->index;
 	atomic_store_explicit(&slot->lane, p->lane, memory_order_relaxed);
 	atomic_store_explicit(&slot->log_dir, p->log_dir, memory_order_relaxed);
+	atomic_store_explicit(&slot->clean_offset, -1, memory_order_relaxed);
+	atomic_store_explicit(&slot->cleaner, SL_SLOT_CLEANER_NONE, memory_order_relaxed);
 	publish(p);
 	set_slot_state(p, SL_SLOT_OPEN);
 }
@@ -315,6 +318,8 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->is_closing = p->is_offline = p->sync_running = false;
 	SL_ASSERT(!p->reservation);
 	p->is_place_wanted = false;
+	p->is_cleaning = false;
+	p->clean_error = 0;
 	p->contested_ms = 0;
 	p->appended_ms = 0;
 	p->unsynced_bytes = 0;
@@ -324,6 +329,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->point_link);
+	sl_list_init(&p->clean_link);
 	sl_list_init(&p->fetch_waiters);
 	sl_list_init(&p->stable_waiters);
 	sl_list_init(&p->sync_waiters);
@@ -331,6 +337,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
 	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
 	open_slot(p);
+	cleaning_join(ctx, p);
 	/* The host may have opened it before it heard of the failure. */
 	if (ctx->dirs.offline & dir_bit(p->log_dir))
 		go_offline(ctx, p);
@@ -354,6 +361,7 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	/* Without memory for it the reservation's reference keeps the log open until the frame is
 	 * complete or has timed out. */
 	(void)displace(ctx, p);
+	cleaning_leave(ctx, p);
 	p->is_closing = true;
 	sl_list_del(&p->lane_link);
 	sl_list_del(&p->dirty_link);
@@ -378,6 +386,7 @@ void partition_configure(struct ctx *ctx, struct partition *p, const struct sl_l
 {
 	sl_log_set_config(p->log, config);
 	p->flush = *flush;
+	cleaning_join(ctx, p);
 	/* A shorter retention should be seen to work soon, not at the next round. */
 	p->tick_ms = ctx->now_ms;
 }
@@ -727,6 +736,7 @@ void partition_stop(struct ctx *ctx)
 	struct partition *p;
 	int result;
 
+	cleaning_stop(ctx);
 	/* The memory that the tier lends is the lane's: when it is gone the logs are the host's. */
 	while (drain(ctx))
 		if (partition_poll(ctx) == 0)
@@ -801,13 +811,13 @@ unsigned partition_tick(struct ctx *ctx)
 	if (flushes > 0)
 		writer_flush(ctx->writer);
 	/* A look alone is no work: it must not keep the lane from sleeping. */
-	return ticks + flushes;
+	return ticks + flushes + cleaning_poll(ctx);
 }
 
 int64_t partition_next_ms(const struct ctx *ctx)
 {
 	const struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
-	int64_t next = p ? p->look_ms : INT64_MAX;
+	int64_t next = SL_MIN(p ? p->look_ms : INT64_MAX, cleaning_next_ms(ctx));
 
 	p = sl_list_first(&ctx->points, struct partition, point_link);
 	if (p)

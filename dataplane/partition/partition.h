@@ -45,6 +45,7 @@ struct partition {
 	struct sl_list lane_link;  /* ctx->partitions */
 	struct sl_list dirty_link; /* partitions with waiters for a sync that has not begun */
 	struct sl_list point_link; /* ctx->points: a sync ended since the last checkpoint */
+	struct sl_list clean_link; /* ctx->cleaning.logs */
 	struct sl_log *log;
 	struct sl_slot *slot;
 	struct sl_uuid topic_id;
@@ -58,9 +59,12 @@ struct partition {
 	int64_t appended_ms;       /* monotonic: when the oldest unsynced append came; 0 none */
 	int64_t tick_ms;           /* next sl_log_tick() */
 	int64_t point_ms;          /* while in ctx->points, in whose order: checkpoint not before */
-	int64_t look_ms; /* next look of partition_tick(); ctx->partitions is in its order */
-	bool is_closing; /* detached: fail new work */
-	bool is_offline; /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
+	int64_t look_ms;    /* next look of partition_tick(); ctx->partitions is in its order */
+	int clean_error;    /* -errno that took it out of compaction; 0 none */
+	uint32_t dirty_ppm; /* of its log, at the last look */
+	bool is_cleaning;   /* the cleaner has its log */
+	bool is_closing;    /* detached: fail new work */
+	bool is_offline;    /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	bool is_place_wanted;            /* an append could not displace the reservation */
 	struct reservation *reservation; /* at the log's end; NULL none */

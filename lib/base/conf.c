@@ -15,6 +15,7 @@
 #define PAIR_KEY_MAX 128 /* with the NUL; no key is nearly as long */
 #define SUGGEST_MAX  64  /* longer keys get no suggestion */
 #define WORDS_MAX    128 /* of a definition's words inside an error text */
+#define DOUBLE_UNIT  INT64_C(1000000)
 
 static bool is_blank(char c)
 {
@@ -64,6 +65,30 @@ static bool parse_int(struct sl_str s, int64_t *out)
 		return false;
 	*out = negative ? v : -v;
 	return true;
+}
+
+/* "0.5", "1", ".25": what is behind the sixth decimal does not count. */
+static bool parse_double(struct sl_str s, int64_t *out)
+{
+	int64_t v = 0, unit = DOUBLE_UNIT;
+	bool has_digit = false, has_point = false;
+
+	for (int32_t i = 0; i < s.len; i++) {
+		if (s.p[i] == '.' && !has_point) {
+			has_point = true;
+			continue;
+		}
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		has_digit = true;
+		if (has_point)
+			unit /= 10;
+		if (__builtin_mul_overflow(v, has_point ? 1 : (int64_t)10, &v) ||
+		    __builtin_add_overflow(v, (s.p[i] - '0') * unit, &v))
+			return false;
+	}
+	*out = v;
+	return has_digit;
 }
 
 static bool parse_bool(struct sl_str s, int64_t *out)
@@ -125,6 +150,10 @@ static int refuse(const struct sl_conf_def *def, struct sl_str text, char error[
 		snprintf(end, room, "an integer from %lld to %lld", (long long)def->min,
 		         (long long)def->max);
 		break;
+	case SL_CONF_DOUBLE:
+		snprintf(end, room, "a decimal number from %g to %g",
+		         (double)def->min / DOUBLE_UNIT, (double)def->max / DOUBLE_UNIT);
+		break;
 	case SL_CONF_STRING:
 		snprintf(end, room, "text");
 		break;
@@ -168,6 +197,9 @@ int sl_conf_check(const struct sl_conf_def *def, struct sl_str text, struct sl_c
 	case SL_CONF_INT:
 		ok = parse_int(text, &v) && v >= def->min && v <= def->max;
 		break;
+	case SL_CONF_DOUBLE:
+		ok = parse_double(text, &v) && v >= def->min && v <= def->max;
+		break;
 	case SL_CONF_STRING:
 		break;
 	case SL_CONF_ENUM:
@@ -179,7 +211,7 @@ int sl_conf_check(const struct sl_conf_def *def, struct sl_str text, struct sl_c
 	}
 	if (!ok)
 		return refuse(def, text, error);
-	if (def->type == SL_CONF_BOOL || def->type == SL_CONF_INT)
+	if (def->type == SL_CONF_BOOL || def->type == SL_CONF_INT || def->type == SL_CONF_DOUBLE)
 		out->i = v;
 	return 0;
 }

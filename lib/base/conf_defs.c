@@ -61,6 +61,9 @@ static void print_type(FILE *file, const struct sl_conf_def *def)
 			fprintf(file, "integer, %lld to %lld", (long long)def->min,
 			        (long long)def->max);
 		break;
+	case SL_CONF_DOUBLE:
+		fprintf(file, "decimal, %g to %g", (double)def->min / 1e6, (double)def->max / 1e6);
+		break;
 	case SL_CONF_STRING:
 		fputs("text", file);
 		break;

@@ -24,6 +24,7 @@
 #define STORE_EXPIRE_PER_TICK    256u
 #define STORE_UNLINK_PER_TICK    16u
 #define STORE_SNAPSHOTS_KEPT     2u
+#define STORE_CLEAN_GROUP_MAX    16u /* segments that a swap renames at once */
 
 /* Idempotent producers per partition; above it the longest silent one is forgotten. */
 #define STORE_PRODUCERS_MAX      (1u << 16)

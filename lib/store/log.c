@@ -12,6 +12,7 @@
 
 #include "sluice/base/uuid.h"
 
+#include "fileio.h"
 #include "log_impl.h"
 
 const char *log_path(const struct sl_log *log, const char *name, char path[STORE_PATH_MAX])
@@ -111,6 +112,7 @@ static struct sl_log *log_alloc(const struct sl_log_opts *opts)
 	log->dirfd = opts->dirfd;
 	log->config = opts->config;
 	log->now_ms = opts->now_ms;
+	log->clean_offset = CLEAN_OFFSET_UNKNOWN;
 	log->hot = opts->hot;
 	log->recycler = opts->recycler;
 	sl_list_init(&log->opened);
@@ -230,11 +232,26 @@ static int close_clean(struct sl_log *log)
 	return err;
 }
 
+/* What compaction swapped out may go after a sync of the folder; else the next open removes it. */
+static void settle_swaps(struct sl_log *log)
+{
+	bool is_swap = false;
+	struct sl_list *at;
+
+	sl_list_for_each(at, &log->doomed)
+		is_swap |= sl_list_entry(at, struct segment, link)->was_swapped;
+	if (is_swap && !log->error && log->folder_changes != log->folder_synced &&
+	    !SL_COUNT_IF(
+		    fileio_sync_path(&log->files, log->dirfd, log->folder, O_RDONLY | O_DIRECTORY)))
+		log->folder_synced = log->folder_changes;
+}
+
 int sl_log_close(struct sl_log *log, bool is_clean)
 {
 	int err = 0;
 
 	SL_ASSERT(!log->is_sync_running && (!log->hot || log->unwritten == 0));
+	SL_ASSERT(!log->cleaning);
 	/* It is the lane's, which works for other logs while this one is closed elsewhere. */
 	log->recycler = NULL;
 	if (is_clean)
@@ -242,6 +259,7 @@ int sl_log_close(struct sl_log *log, bool is_clean)
 	/* What an earlier clean close wrote must not vouch for this log again. */
 	if ((!is_clean || err) && log->is_checkpoint_clean && !log->error)
 		SL_COUNT_IF(checkpoint_store(log, false));
+	settle_swaps(log);
 	if (segment_bury(log, INT64_MAX, UINT32_MAX) && !err)
 		sl_log(WARN, store, "cannot unlink deleted segments part=%s", log->folder);
 	log_free(log);
@@ -257,7 +275,7 @@ int sl_log_delete(struct sl_log *log)
 	int topic_len;
 	int err;
 
-	SL_ASSERT(!log->is_sync_running);
+	SL_ASSERT(!log->is_sync_running && !log->cleaning);
 	sl_uuid_random(&id);
 	for (uint32_t i = 0; i < sizeof(id.b); i++)
 		snprintf(hex + 2 * i, 3, "%02x", id.b[i]);
@@ -286,7 +304,7 @@ static bool is_roll_due(const struct sl_log *log, const struct sl_batch_head *he
 		return false;
 	if (seg->bytes + bytes > (uint64_t)log->config.segment_bytes)
 		return true;
-	if (now_ms - seg->since_ms >= log->config.segment_ms)
+	if (now_ms - seg->since_ms >= clean_roll_ms(&log->config))
 		return true;
 	if (seg->aborted.count >= STORE_ABORTED_ROLL)
 		return true;

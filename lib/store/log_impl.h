@@ -21,6 +21,9 @@
 #define LOG_EPOCHS_FILE      "leader-epoch-checkpoint"
 #define LOG_METADATA_FILE    "partition.metadata"
 #define LOG_CHECKPOINT_FILE  "sluice-checkpoint"
+#define LOG_CLEAN_FILE       "sluice-cleaner-checkpoint"
+
+#define CLEAN_OFFSET_UNKNOWN INT64_C(-1) /* not read from its file yet */
 
 #define SEGMENT_TIME_NONE    INT64_C(-1) /* no record has a timestamp */
 #define SEGMENT_TIME_UNKNOWN INT64_MIN   /* not read from the time index yet */
@@ -34,8 +37,10 @@ struct segment {
 	struct sl_list
 		link; /* sealed and open: log->opened, last used first; doomed: log->doomed */
 	int64_t base_offset;
-	int64_t end_offset; /* behind its last batch; base_offset when empty */
-	uint64_t bytes;     /* of complete batches; the file may have a torn tail behind them */
+	int64_t end_offset;    /* behind its last batch; base_offset when empty */
+	uint64_t bytes;        /* of complete batches; the file may have a torn tail behind them */
+	int64_t first_time_ms; /* largest timestamp of its first batch */
+	int64_t void_time_ms;  /* largest of batches that compaction has emptied */
 	int64_t max_time_ms;
 	int64_t max_time_offset; /* last offset of the batch that brought max_time_ms */
 	int64_t since_ms;        /* wall clock of its first append; 0: empty */
@@ -55,6 +60,7 @@ struct segment {
 	int64_t open_first;       /* of the oldest transaction open at its end; ABORTED_NONE */
 	uint64_t index_gap_bytes; /* appended since the last index entry */
 	uint32_t refs;            /* ranges and syncs; all of the owner's core */
+	uint32_t swap_change;     /* was_swapped: log->folder_changes that says so */
 	int fd;                   /* -1: closed */
 	int direct_fd;            /* O_DIRECT, for write-out; -1: closed */
 	int parked_fd;            /* read-only descriptor that references still use; -1: none */
@@ -62,6 +68,7 @@ struct segment {
 	bool is_sealed;
 	bool is_dirty; /* has bytes that no sync covered */
 	bool is_doomed;
+	bool was_swapped; /* doomed, and another segment has its name and its records */
 	bool has_offsets;      /* the offset index is in memory */
 	bool has_aborted;      /* the list of aborted transactions is in memory */
 	bool is_aborted_known; /* sealed: aborted_first and open_first are */
@@ -128,6 +135,10 @@ struct sl_log {
 	bool is_sync_void; /* a truncation came in between: the running sync proves nothing */
 	bool is_checkpoint_clean; /* the checkpoint on disk says "closed cleanly" */
 	bool is_epochs_unsaved;   /* the history in memory is ahead of its file */
+	/* Compaction. */
+	struct sl_clean *cleaning; /* under way; NULL: none.  Its own, until sl_log_clean_end(). */
+	int64_t clean_offset;      /* everything below was cleaned; CLEAN_OFFSET_UNKNOWN */
+	uint32_t truncations;      /* how often a tail was cut off */
 	int64_t snapshots[STORE_SNAPSHOTS_KEPT + 1]; /* offsets of snapshot files, rising */
 	uint32_t snapshots_count;
 	int32_t partition;
@@ -176,6 +187,10 @@ int segment_trim(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 int segment_create(struct sl_log *log, int64_t base_offset) SL_MUST_CHECK;
 /* Accounts for one batch at the end of @seg, feeding its indexes. */
 void segment_took(struct sl_log *log, struct segment *seg, const struct walk_batch *batch);
+/* The same for a segment that no log has yet. */
+void segment_feed(struct segment *seg, const struct walk_batch *batch, uint64_t interval_bytes);
+/* The entry with the segment's largest timestamp, the last one of its time index. */
+void segment_end_times(struct segment *seg);
 /* Writes the indexes of @seg and gives the memory back; it is sealed afterwards. */
 int segment_seal(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 /* Reopens @seg for writing with both indexes in memory, which the caller fills or rebuilds; it is
@@ -191,7 +206,10 @@ void segment_put(struct sl_log *log, struct segment *seg);
 /* Takes segments[first..first + count) out of the log: renamed at once, unlinked after the delay.
  */
 int segment_doom(struct sl_log *log, uint32_t first, uint32_t count) SL_MUST_CHECK;
-/* Unlinks the files of doomed segments whose time has come, at most @max of them. */
+/* A segment that is in no log yet, sealed and closed.  NULL without memory. */
+struct segment *segment_alloc(int64_t base_offset);
+/* Unlinks the files of doomed segments whose time has come, at most @max of them; those that were
+ * swapped out after a sync of the folder only. */
 int segment_bury(struct sl_log *log, int64_t now_ms, uint32_t max) SL_MUST_CHECK;
 /* Forgets everything that was derived from the batches. */
 void segment_reset(struct segment *seg);
@@ -202,6 +220,8 @@ void segment_release(struct sl_log *log, struct segment *seg);
 int segment_rebuild(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 /* Fills in max_time_ms of a sealed segment. */
 int segment_load_time(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+/* Fills in first_time_ms of a segment. */
+int segment_load_first_time(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 
 /* ---- lookup.c ---- */
 
@@ -312,6 +332,24 @@ int replay_producers(struct sl_log *log, bool is_epochs_lost, int64_t now_ms) SL
 
 /* The list of one sealed segment alone. */
 int replay_aborted(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
+
+/* ---- clean_log.c ---- */
+
+/* Nothing from @offset on is clean any more.  Return: 0 or -errno of the checkpoint. */
+int clean_cut(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
+/* After how long the active segment is rolled: segment.ms, or sooner for max.compaction.lag.ms. */
+int64_t clean_roll_ms(const struct sl_log_config *config);
+
+/* ---- clean_recover.c ---- */
+
+/**
+ * clean_finish_swap() - a ".log.swap" was found: the segment has to take its place
+ * @end: where it ends, and so which segments it stands for; @base_offset: it was no segment and is
+ * gone
+ * The files of [base_offset, end) are removed, indexes included, and the segment gets its name.
+ */
+int clean_finish_swap(struct sl_log *log, int64_t base_offset, const int64_t *bases, uint32_t count,
+                      int64_t *end) SL_MUST_CHECK;
 
 /* ---- recover.c ---- */
 

@@ -30,6 +30,7 @@ struct recover {
 	struct names logs;
 	struct names indexes; /* of all kinds, each once for every file */
 	struct names aborted; /* indexes of aborted transactions */
+	struct names swaps;   /* cleaned segments on their way in */
 	uint8_t *buffer; /* Owned. STORE_SCAN_WINDOW_BYTES for headers, as many for checksums. */
 	int64_t now_ms;
 	bool is_clean;
@@ -98,7 +99,7 @@ static bool has_suffix(const char *name, const char *suffix)
 static bool is_leftover(const char *name)
 {
 	return has_suffix(name, ".tmp") || has_suffix(name, ".deleted") ||
-	       has_suffix(name, ".swap") || has_suffix(name, ".cleaned");
+	       has_suffix(name, ".cleaned");
 }
 
 static int on_entry(void *arg, const char *name)
@@ -119,6 +120,8 @@ static int on_entry(void *arg, const char *name)
 	suffix = parse_name(name, &offset);
 	if (!suffix)
 		return 0;
+	if (strcmp(suffix, ".log.swap") == 0)
+		return names_add(&r->swaps, offset);
 	if (strcmp(suffix, ".log") == 0)
 		return names_add(&r->logs, offset);
 	if (strcmp(suffix, ".index") == 0 || strcmp(suffix, ".timeindex") == 0)
@@ -167,11 +170,31 @@ static int remove_orphans(struct recover *r)
 	return 0;
 }
 
+/* The names as they are once a swap of cleaned segments is finished. */
+static int finish_swap(struct recover *r, int64_t base_offset)
+{
+	struct names *logs = &r->logs;
+	uint32_t kept = 0;
+	int64_t end;
+	int err;
+
+	err = clean_finish_swap(r->log, base_offset, logs->offsets, logs->count, &end);
+	if (err || end == base_offset)
+		return err;
+	for (uint32_t i = 0; i < logs->count; i++)
+		if (logs->offsets[i] < base_offset || logs->offsets[i] >= end)
+			logs->offsets[kept++] = logs->offsets[i];
+	logs->count = kept;
+	return names_add(logs, base_offset);
+}
+
 static int list_folder(struct recover *r)
 {
 	struct sl_log *log = r->log;
 	int err = log->files.ops->list(log->files.ctx, log->dirfd, log->folder, on_entry, r);
 
+	for (uint32_t i = 0; i < r->swaps.count && !err; i++)
+		err = finish_swap(r, r->swaps.offsets[i]);
 	if (err)
 		return err;
 	names_sort(&r->logs);
@@ -744,8 +767,11 @@ static int make_durable(struct recover *r)
 	log->flushed = log->end;
 	log->recovery_point = log->active->base_offset;
 	log->active->is_dirty = false;
-	if (r->is_clean)
+	if (r->is_clean) {
+		/* Of a log that was never written no sync has covered even the names. */
+		log->is_parent_dirty = log->bytes == 0;
 		return 0;
+	}
 	if (log->hot)
 		return leave_dirty(r);
 	if (log->bytes == 0 && log->start == 0) {
@@ -789,6 +815,7 @@ int recover_log(struct sl_log *log, const struct sl_log_opts *opts, struct sl_lo
 	free(r.logs.offsets);
 	free(r.indexes.offsets);
 	free(r.aborted.offsets);
+	free(r.swaps.offsets);
 	free(r.buffer);
 	return err;
 }

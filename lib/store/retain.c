@@ -23,7 +23,9 @@ static int is_expired(struct sl_log *log, struct segment *seg, bool *out)
 	/* Records without timestamps age from when this process first saw the segment. */
 	if (seg->since_ms == 0)
 		seg->since_ms = log->now_ms;
-	newest_ms = seg->max_time_ms >= 0 ? seg->max_time_ms : seg->since_ms;
+	newest_ms = seg->max_time_ms >= 0    ? seg->max_time_ms
+	            : seg->void_time_ms >= 0 ? seg->void_time_ms
+	                                     : seg->since_ms;
 	*out = log->now_ms - newest_ms > log->config.retention_ms;
 	return 0;
 }
@@ -135,7 +137,8 @@ int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark)
 	close_idle(log);
 	if (log->error)
 		return log->error;
-	if (log->active->bytes > 0 && now_ms - log->active->since_ms >= log->config.segment_ms) {
+	if (log->active->bytes > 0 &&
+	    now_ms - log->active->since_ms >= clean_roll_ms(&log->config)) {
 		err = segment_roll(log);
 		if (err)
 			return err;

@@ -23,6 +23,26 @@ const char *segment_path(const struct sl_log *log, int64_t base_offset, const ch
 	return path;
 }
 
+struct segment *segment_alloc(int64_t base_offset)
+{
+	struct segment *seg = calloc(1, sizeof(*seg));
+
+	if (!seg)
+		return NULL;
+	sl_list_init(&seg->link);
+	sl_list_init(&seg->hot);
+	seg->direct_fd = -1;
+	seg->base_offset = base_offset;
+	seg->end_offset = base_offset;
+	seg->first_time_ms = SEGMENT_TIME_UNKNOWN;
+	seg->void_time_ms = SEGMENT_TIME_NONE;
+	seg->max_time_ms = SEGMENT_TIME_UNKNOWN;
+	seg->fd = -1;
+	seg->parked_fd = -1;
+	seg->is_sealed = true;
+	return seg;
+}
+
 int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out)
 {
 	struct segment *seg;
@@ -41,18 +61,9 @@ int segment_add(struct sl_log *log, int64_t base_offset, struct segment **out)
 		log->segments = segments;
 		log->segments_cap = cap;
 	}
-	seg = calloc(1, sizeof(*seg));
+	seg = segment_alloc(base_offset);
 	if (!seg)
 		return -ENOMEM;
-	sl_list_init(&seg->link);
-	sl_list_init(&seg->hot);
-	seg->direct_fd = -1;
-	seg->base_offset = base_offset;
-	seg->end_offset = base_offset;
-	seg->max_time_ms = SEGMENT_TIME_UNKNOWN;
-	seg->fd = -1;
-	seg->parked_fd = -1;
-	seg->is_sealed = true;
 	log->segments[log->segments_count++] = seg;
 	*out = seg;
 	return 0;
@@ -134,17 +145,27 @@ int segment_trim(struct sl_log *log, struct segment *seg)
 
 void segment_took(struct sl_log *log, struct segment *seg, const struct walk_batch *batch)
 {
+	segment_feed(seg, batch, (uint64_t)log->config.index_interval_bytes);
+}
+
+void segment_feed(struct segment *seg, const struct walk_batch *batch, uint64_t interval_bytes)
+{
 	int64_t last_offset = sl_batch_last_offset(&batch->head);
 	uint32_t relative = (uint32_t)(last_offset - seg->base_offset);
 
 	SL_ASSERT(batch->pos == seg->bytes && batch->pos <= UINT32_MAX);
 	SL_ASSERT(batch->head.base_offset >= seg->end_offset);
 	SL_ASSERT(last_offset - seg->base_offset <= INT32_MAX);
-	if (batch->head.max_timestamp > seg->max_time_ms) {
+	if (seg->bytes == 0)
+		seg->first_time_ms = batch->head.max_timestamp;
+	/* What compaction has emptied leads to no record. */
+	if (batch->head.records_count == 0) {
+		seg->void_time_ms = SL_MAX(seg->void_time_ms, batch->head.max_timestamp);
+	} else if (batch->head.max_timestamp > seg->max_time_ms) {
 		seg->max_time_ms = batch->head.max_timestamp;
 		seg->max_time_offset = last_offset;
 	}
-	if (seg->index_gap_bytes > (uint64_t)log->config.index_interval_bytes) {
+	if (seg->index_gap_bytes > interval_bytes) {
 		/* Without memory an entry is left out: the index is sparse anyway. */
 		SL_COUNT_IF(index_offset_append(&seg->offsets, relative, (uint32_t)batch->pos));
 		if (seg->max_time_ms >= 0) {
@@ -185,20 +206,24 @@ static void list_opened(struct sl_log *log, struct segment *seg)
 	sl_list_push_front(&log->opened, &seg->link);
 }
 
+void segment_end_times(struct segment *seg)
+{
+	int err;
+
+	if (seg->max_time_ms < 0)
+		return;
+	/* The last entry holds the segment's largest timestamp: retention reads it there. */
+	err = index_time_append(&seg->times, seg->max_time_ms,
+	                        (uint32_t)(seg->max_time_offset - seg->base_offset));
+	SL_COUNT_IF(err == -ENOMEM);
+}
+
 int segment_seal(struct sl_log *log, struct segment *seg)
 {
 	char path[STORE_PATH_MAX];
 	int err;
 
-	if (seg->max_time_ms >= 0) {
-		/* The last entry holds the segment's largest timestamp: retention reads it there.
-		 */
-		int err_time =
-			index_time_append(&seg->times, seg->max_time_ms,
-		                          (uint32_t)(seg->max_time_offset - seg->base_offset));
-
-		SL_COUNT_IF(err_time == -ENOMEM);
-	}
+	segment_end_times(seg);
 	err = index_offset_store(&seg->offsets, &log->files, log->dirfd,
 	                         segment_path(log, seg->base_offset, ".index", path));
 	if (err)
@@ -352,18 +377,30 @@ void segment_put(struct sl_log *log, struct segment *seg)
 		segment_close_unused(log, STORE_SEALED_OPEN_MAX, NULL);
 }
 
+/* Where a file of a doomed segment lies.  Its base may be another segment's by now, and that one be
+ * doomed, too: the change that swapped it out tells them apart. */
+static const char *deleted_path(const struct sl_log *log, const struct segment *seg,
+                                const char *suffix, char path[STORE_PATH_MAX])
+{
+	char deleted[40];
+
+	if (seg->was_swapped)
+		snprintf(deleted, sizeof(deleted), "%s.%08x.deleted", suffix, seg->swap_change);
+	else
+		snprintf(deleted, sizeof(deleted), "%s.deleted", suffix);
+	return segment_path(log, seg->base_offset, deleted, path);
+}
+
 /* Renames one file of a segment; one that does not exist is no error. */
 static int rename_deleted(struct sl_log *log, const struct segment *seg, const char *suffix)
 {
 	char from[STORE_PATH_MAX];
 	char to[STORE_PATH_MAX];
-	char deleted[32];
 	int err;
 
-	snprintf(deleted, sizeof(deleted), "%s.deleted", suffix);
 	err = log->files.ops->rename(log->files.ctx, log->dirfd,
 	                             segment_path(log, seg->base_offset, suffix, from),
-	                             segment_path(log, seg->base_offset, deleted, to));
+	                             deleted_path(log, seg, suffix, to));
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -407,7 +444,6 @@ int segment_bury(struct sl_log *log, int64_t now_ms, uint32_t max)
 	struct sl_list *at;
 	struct sl_list *next;
 	char path[STORE_PATH_MAX];
-	char deleted[32];
 
 	sl_list_for_each_safe(at, next, &log->doomed) {
 		struct segment *seg = sl_list_entry(at, struct segment, link);
@@ -416,12 +452,14 @@ int segment_bury(struct sl_log *log, int64_t now_ms, uint32_t max)
 			break;
 		if (seg->refs > 0 || seg->doomed_ms > now_ms)
 			continue;
+		/* A power cut could still bring its name back, and take its successor's away. */
+		if (seg->was_swapped && (int32_t)(log->folder_synced - seg->swap_change) < 0)
+			continue;
 		max--;
 		for (uint32_t i = 0; i < SL_ARRAY_SIZE(suffixes); i++) {
 			int err;
 
-			snprintf(deleted, sizeof(deleted), "%s.deleted", suffixes[i]);
-			segment_path(log, seg->base_offset, deleted, path);
+			deleted_path(log, seg, suffixes[i], path);
 			if (i == 0 && recycle_give(log->recycler, path, seg->bytes))
 				continue;
 			err = log->files.ops->unlink(log->files.ctx, log->dirfd, path);
@@ -454,6 +492,8 @@ void segment_reset(struct segment *seg)
 	seg->bytes = 0;
 	seg->end_offset = seg->base_offset;
 	seg->index_gap_bytes = 0;
+	seg->first_time_ms = SEGMENT_TIME_UNKNOWN;
+	seg->void_time_ms = SEGMENT_TIME_NONE;
 	seg->max_time_ms = SEGMENT_TIME_NONE;
 	seg->max_time_offset = seg->base_offset;
 }
@@ -513,4 +553,25 @@ int segment_load_time(struct sl_log *log, struct segment *seg)
 	if (!err)
 		err = segment_rebuild(log, seg);
 	return err == -EBADMSG ? 0 : err;
+}
+
+int segment_load_first_time(struct sl_log *log, struct segment *seg)
+{
+	uint8_t window[SL_BATCH_HEADER_BYTES];
+	struct walk_batch batch;
+	struct walk walk;
+	int rc;
+
+	if (seg->first_time_ms != SEGMENT_TIME_UNKNOWN)
+		return 0;
+	rc = segment_use(log, seg, false);
+	if (rc)
+		return rc;
+	segment_walk(log, seg, &walk, window, sizeof(window));
+	walk_seek(&walk, 0, seg->bytes);
+	rc = walk_next(&walk, &batch);
+	if (rc < 0 && rc != -EBADMSG)
+		return rc;
+	seg->first_time_ms = rc > 0 ? batch.head.max_timestamp : SEGMENT_TIME_NONE;
+	return 0;
 }

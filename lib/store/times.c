@@ -79,7 +79,11 @@ static int search_batch(struct sl_log *log, const struct segment *seg,
 	void *p;
 	int err;
 
+	/* Compaction leaves batches without some of their records, or without any. */
+	if (batch->head.records_count == 0)
+		return 0;
 	if (sl_batch_is_log_append_time(&batch->head) &&
+	    batch->head.records_count == batch->head.last_offset_delta + 1 &&
 	    batch->head.base_offset >= want->offset_min) {
 		*out = (struct times_found){batch->head.base_offset, batch->head.max_timestamp};
 		return 1;

@@ -138,6 +138,8 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 	/* Gone before the folder is synced: it must not vouch for what is appended next. */
 	err = txnindex_remove(log, log->segments[i]);
 	if (!err)
+		err = clean_cut(log, SL_MIN(offset, log->segments[i]->base_offset));
+	if (!err)
 		err = lower_recovery_point(log, log->segments[i]->base_offset);
 	/* Removing the batch at the log start would leave the log ending below where it begins. */
 	if (!err)

@@ -121,7 +121,7 @@ LOADS = ({"acks": "1"}, {"acks": "all", "enable.idempotence": True}, {"compressi
 
 
 # What is not done for a request, but for a segment or by the clock, and may allocate.
-RARE = {"segment_took",       # an index of the active segment doubles, from 16 entries, one in 4 KiB
+RARE = {"segment_feed",       # an index of the active segment doubles, from 16 entries, one in 4 KiB
         "sl_log_checkpoint"}  # the producers' snapshot, which a partition writes every few seconds at most
 
 

@@ -109,6 +109,7 @@ struct fx *fx_create(void)
 	sl_list_init(&ctx->points);
 	sl_list_init(&ctx->dirty);
 	sl_list_init(&ctx->released);
+	sl_list_init(&ctx->cleaning.logs);
 	sl_list_init(&ctx->control_answers);
 	cr_assert(verify_create(&ctx->verifies) == 0);
 	cr_assert(pool_init(&ctx->pool, FX_POOL_BYTES, -1) == 0);

@@ -35,6 +35,8 @@ Test(topic_config, has_the_documented_defaults)
 	cr_expect(c.log.index_interval_bytes == 4096 && c.log.file_delete_delay_ms == 60000);
 	cr_expect(c.log.producer_id_expiration_ms == 86400000);
 	cr_expect(c.log.is_delete && !c.log.is_compact);
+	cr_expect(c.log.min_dirty_ppm == 500000 && c.log.delete_retention_ms == 86400000);
+	cr_expect(c.log.min_compaction_lag_ms == 0 && c.log.max_compaction_lag_ms == INT64_MAX);
 }
 
 Test(topic_config, a_topic_value_wins_over_the_broker_value)
@@ -110,6 +112,10 @@ Test(topic_config, sees_every_difference_that_a_lane_must_hear_of)
 		{"retention.bytes", "1"},
 		{"file.delete.delay.ms", "1"},
 		{"cleanup.policy", "compact"},
+		{"delete.retention.ms", "1"},
+		{"min.compaction.lag.ms", "1"},
+		{"max.compaction.lag.ms", "1"},
+		{"min.cleanable.dirty.ratio", "0.25"},
 		{"flush", "lazy"},
 		{"flush.ms", "1"},
 	};

@@ -147,7 +147,8 @@ static void partition_rows(FILE *out, json_t *list)
 
 	table_init(&t, (const char *const[]){"TOPIC", ">PART", ">LEADER", ">EPOCH", "REPLICAS",
 	                                     "ISR", "STATE", ">START", ">HIGH-WATERMARK", ">END",
-	                                     ">FLUSHED", ">SIZE", ">SEGMENTS", "FOLDER", NULL});
+	                                     ">FLUSHED", ">SIZE", ">SEGMENTS", "CLEANER", ">DIRTY%",
+	                                     "FOLDER", NULL});
 	json_array_foreach(list, i, p) {
 		table_cell(&t, "%s", text_str(p, "topic"));
 		for (unsigned n = 0; n < SL_ARRAY_SIZE(numbers); n++)
@@ -159,6 +160,8 @@ static void partition_rows(FILE *out, json_t *list)
 			table_cell(&t, "%s", text_num(p, offsets[n], a));
 		table_cell(&t, "%s", text_size(p, "size_bytes", a));
 		table_cell(&t, "%s", text_num(p, "segments", a));
+		table_cell(&t, "%s", text_str(p, "cleaner"));
+		table_cell(&t, "%s", text_num(p, "dirty_percent", a));
 		table_cell(&t, "%s", text_str(p, "dir"));
 	}
 	table_print(&t, out);

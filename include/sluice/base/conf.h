@@ -18,6 +18,7 @@
 enum sl_conf_type {
 	SL_CONF_BOOL = 0, /* true|false, in any case */
 	SL_CONF_INT,      /* int64 within [min,max] */
+	SL_CONF_DOUBLE,   /* decimal; value and [min,max] in millionths */
 	SL_CONF_STRING,   /* any text */
 	SL_CONF_ENUM,     /* one of the words in `words`, '|' between */
 	SL_CONF_LIST,     /* comma-separated words, each one of `words` when that is not "" */
@@ -51,7 +52,7 @@ extern const struct sl_conf_def sl_conf_topic_defs[SL_CT_NR];
 /* One value of a key. */
 struct sl_conf_value {
 	bool is_set; /* given explicitly, not the default */
-	int64_t i;   /* BOOL, INT */
+	int64_t i;   /* BOOL, INT, DOUBLE */
 	char *s; /* Owned.  The text as given, for every type; NULL: not set, use the default. */
 };
 
@@ -91,7 +92,7 @@ int sl_conf_find_topic(struct sl_str name);
 /**
  * sl_conf_check() - parse @text by @def
  * @text: surrounding blanks do not count, as in Kafka
- * @out: i is filled for BOOL and INT; nothing else is touched
+ * @out: i is filled for BOOL, INT and DOUBLE; nothing else is touched
  * Return: 0 or -EINVAL with the reason in @error.
  */
 int sl_conf_check(const struct sl_conf_def *def, struct sl_str text, struct sl_conf_value *out,

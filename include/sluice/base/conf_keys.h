@@ -49,6 +49,16 @@ X(group_max_session_timeout_ms, "group.max.session.timeout.ms", STATIC, INT, "18
 X(group_max_size, "group.max.size", STATIC, INT, "2147483647", 1, 2147483647, "", "Members one group may have") \
 X(producer_id_expiration_ms, "producer.id.expiration.ms", STATIC, INT, "86400000", 1, 9223372036854775807, "", "Idempotent state of a silent producer is forgotten after this long") \
 X(log_retention_check_interval_ms, "log.retention.check.interval.ms", STATIC, INT, "300000", 1, 9223372036854775807, "", "How often segments are checked for deletion") \
+X(log_cleaner_enable, "log.cleaner.enable", STATIC, BOOL, "true", 0, 0, "", "Topics with cleanup.policy=compact are compacted; false: they only grow") \
+X(log_cleaner_threads, "log.cleaner.threads", STATIC, INT, "1", 1, 1, "", "Threads that compact; there is one for all lanes") \
+X(log_cleaner_io_max_bytes_per_second, "log.cleaner.io.max.bytes.per.second", STATIC, INT, "9223372036854775807", 1, 9223372036854775807, "", "What compaction reads and writes in a second, both together, on average") \
+X(log_cleaner_dedupe_buffer_size, "log.cleaner.dedupe.buffer.size", STATIC, INT, "134217728", 1048576, 1099511627776, "", "Memory for the keys of one cleaning, 24 bytes each; more keys take several cleanings. In use only while one runs") \
+X(log_cleaner_io_buffer_size, "log.cleaner.io.buffer.size", STATIC, INT, "524288", 4096, 1073741824, "", "Compaction reads and writes this much at once, or a batch that is larger") \
+X(log_cleaner_backoff_ms, "log.cleaner.backoff.ms", STATIC, INT, "15000", 1, 9223372036854775807, "", "How often each lane looks for logs to compact while there are none") \
+X(log_cleaner_min_cleanable_ratio, "log.cleaner.min.cleanable.ratio", DYNAMIC, DOUBLE, "0.5", 0, 1000000, "", "Default of min.cleanable.dirty.ratio") \
+X(log_cleaner_min_compaction_lag_ms, "log.cleaner.min.compaction.lag.ms", DYNAMIC, INT, "0", 0, 9223372036854775807, "", "Default of min.compaction.lag.ms") \
+X(log_cleaner_max_compaction_lag_ms, "log.cleaner.max.compaction.lag.ms", DYNAMIC, INT, "9223372036854775807", 1, 9223372036854775807, "", "Default of max.compaction.lag.ms") \
+X(log_cleaner_delete_retention_ms, "log.cleaner.delete.retention.ms", DYNAMIC, INT, "86400000", 0, 9223372036854775807, "", "Default of delete.retention.ms") \
 X(log_cleanup_policy, "log.cleanup.policy", DYNAMIC, LIST, "delete", 0, 0, "delete|compact", "Default of cleanup.policy") \
 X(log_retention_ms, "log.retention.ms", DYNAMIC, INT, "604800000", -1, 9223372036854775807, "", "Default of retention.ms") \
 X(log_retention_bytes, "log.retention.bytes", DYNAMIC, INT, "-1", -1, 9223372036854775807, "", "Default of retention.bytes") \
@@ -72,6 +82,10 @@ X(log_level, "log.level", STATIC, ENUM, "info", 0, 0, "err|warn|info|debug", "Le
 
 #define SL_CONF_TOPIC_KEYS(X) \
 X(cleanup_policy, "cleanup.policy", LIST, "delete", 0, 0, "delete|compact", "log.cleanup.policy", "delete: by retention; compact: keep the last record of each key (needs a key in every record)") \
+X(min_cleanable_dirty_ratio, "min.cleanable.dirty.ratio", DOUBLE, "0.5", 0, 1000000, "", "log.cleaner.min.cleanable.ratio", "Share of a log that was not compacted yet, above which it is compacted") \
+X(min_compaction_lag_ms, "min.compaction.lag.ms", INT, "0", 0, 9223372036854775807, "", "log.cleaner.min.compaction.lag.ms", "A record stays as it is for this long at least") \
+X(max_compaction_lag_ms, "max.compaction.lag.ms", INT, "9223372036854775807", 1, 9223372036854775807, "", "log.cleaner.max.compaction.lag.ms", "A record is compacted after this long whatever the ratio is; the active segment is rolled for it") \
+X(delete_retention_ms, "delete.retention.ms", INT, "86400000", 0, 9223372036854775807, "", "log.cleaner.delete.retention.ms", "How long a record with a null value, or the marker of a transaction, stays after it could be compacted away") \
 X(retention_ms, "retention.ms", INT, "604800000", -1, 9223372036854775807, "", "log.retention.ms", "Age at which a segment is deleted; -1: never") \
 X(retention_bytes, "retention.bytes", INT, "-1", -1, 9223372036854775807, "", "log.retention.bytes", "Size of a partition above which its oldest segments are deleted; -1: no limit") \
 X(segment_bytes, "segment.bytes", INT, "1073741824", 1048576, 2147483647, "", "log.segment.bytes", "Size at which a segment is rolled") \

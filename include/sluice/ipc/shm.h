@@ -25,6 +25,15 @@ enum sl_slot_state {
 	SL_SLOT_NR
 };
 
+/* What becomes of a partition with cleanup.policy=compact. */
+enum sl_slot_cleaner {
+	SL_SLOT_CLEANER_NONE = 0, /* it is not compacted */
+	SL_SLOT_CLEANER_WAITING,  /* until it is dirty enough and its turn */
+	SL_SLOT_CLEANER_RUNNING,
+	SL_SLOT_CLEANER_FAILED, /* out of compaction after an error */
+	SL_SLOT_CLEANER_NR
+};
+
 struct sl_slot {
 	struct sl_uuid topic_id; /* set before state is released as OPEN */
 	int32_t partition;
@@ -39,7 +48,10 @@ struct sl_slot {
 	_Atomic uint32_t log_dir; /* index into log.dirs */
 	_Atomic int32_t leader_epoch;
 	_Atomic int64_t last_stable; /* last stable offset */
-	uint8_t pad[40];
+	_Atomic int64_t clean_offset; /* everything below was compacted; -1: it is not compacted */
+	_Atomic uint32_t cleaner;     /* enum sl_slot_cleaner */
+	_Atomic uint32_t dirty_ppm;   /* at the last look */
+	uint8_t pad[24];
 };
 _Static_assert(sizeof(struct sl_slot) == 128, "a slot is two cache lines");
 

@@ -63,6 +63,20 @@ X(sync_us, C, "microseconds spent in group commits, as seen by the lane") \
 X(writes, C, "group commits that wrote a part of the hot tier to disk") \
 X(write_bytes, C, "bytes of the hot tier written to disk, rounded up to blocks") \
 X(write_retries, C, "writes that had to be continued or repeated (io_uring)") \
+X(cleanings, C, "logs compacted") \
+X(clean_cancelled, C, "compactions given up because the log was closed, cut or reconfigured") \
+X(clean_failed, C, "compactions that failed") \
+X(clean_bytes_read, C, "bytes of segments read by compaction, in both passes") \
+X(clean_bytes_written, C, "bytes of segments written by compaction") \
+X(clean_records_read, C, "records that compaction has looked at") \
+X(clean_records_kept, C, "of them, those that stayed") \
+X(clean_records_keyless, C, "of them, those without a key, which are dropped") \
+X(clean_uncleanable, G, "partitions taken out of compaction after an error") \
+X(clean_max_dirty_percent, G, "share of the dirtiest compacted log that was not compacted yet, at the last look") \
+X(clean_max_delay_seconds, G, "how far max.compaction.lag.ms was exceeded at most, at the last look") \
+X(clean_recopy_percent, G, "bytes that the last compaction kept, of those it went through") \
+X(clean_map_percent, G, "how full log.cleaner.dedupe.buffer.size was in the last compaction") \
+X(clean_seconds, G, "how long the last compaction took") \
 X(fetches_parked, G, "fetches waiting for data") \
 X(produces_parked, G, "produce requests waiting for durability") \
 X(verifies_parked, G, "produce requests waiting for the transaction coordinator") \

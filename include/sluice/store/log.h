@@ -30,8 +30,13 @@ struct sl_log_config {
 	int64_t retention_bytes; /* -1: no limit */
 	int64_t file_delete_delay_ms;
 	int64_t producer_id_expiration_ms;
-	bool is_delete;  /* cleanup.policy has "delete" */
-	bool is_compact; /* cleanup.policy has "compact" */
+	/* Of compaction, see clean.h. */
+	int64_t delete_retention_ms;
+	int64_t min_compaction_lag_ms;
+	int64_t max_compaction_lag_ms; /* INT64_MAX: none */
+	uint32_t min_dirty_ppm;        /* min.cleanable.dirty.ratio, parts per million */
+	bool is_delete;                /* cleanup.policy has "delete" */
+	bool is_compact;               /* cleanup.policy has "compact" */
 };
 
 struct sl_log_opts {

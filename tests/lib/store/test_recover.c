@@ -455,3 +455,21 @@ Test(recover, power_cuts_keep_what_was_synced)
 		setup();
 	}
 }
+
+Test(recover, first_records_after_a_clean_close_of_an_empty_log_survive_a_power_cut)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		fixture_close(f, true);
+		fixture_must_open(f, true);
+		fixture_must_append(f, 1, 100, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		fixture_kill(f);
+		simfs_power_cut(f->fs, seed);
+		fixture_must_open(f, false);
+		cr_assert_eq(sl_log_end(f->log), 1, "seed %d", (int)seed);
+		fixture_check(f, 500);
+		fixture_fini(f);
+		fixture_init(f);
+		fixture_must_open(f, false);
+	}
+}
