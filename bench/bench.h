@@ -88,6 +88,39 @@ void bench_pairs_close(struct bench_pair *pairs, int count);
 /* Adds @fd to a new or given (>= 0) epoll set.  Return: the set or -errno. */
 int bench_watch(int epoll, int fd, uint32_t events, void *data) SL_MUST_CHECK;
 
+/* What a side does with the connections that it polls. */
+struct bench_polling {
+	int count;
+	size_t conn_bytes; /* of what is known of one connection; zeroed before @open */
+	uint32_t events;   /* that are waited for, see epoll_ctl(2) */
+	uint64_t spin_ns;  /* without an event it polls this long before it sleeps */
+	/* Return: the descriptor of the connection with this index; -errno. */
+	int (*open)(struct bench_side *side, void *conn, int index);
+	/* Return: 0; -errno ends the side. */
+	int (*step)(struct bench_side *side, void *conn, uint32_t events);
+};
+/* Steps through connections that have events, until the side's end.  Return: 0 or -errno. */
+int bench_poll(struct bench_side *side, const struct bench_polling *polling) SL_MUST_CHECK;
+
+/* What a client's thread gets as its argument: its part of the connections. */
+struct bench_share {
+	const struct bench_pair *pairs;
+	int count;
+	const uint8_t *request; /* opts->request_bytes; NULL: the client has its own */
+};
+/* One server and the clients of all connections. */
+struct bench_service {
+	const char *limit;
+	struct bench_pair *pairs; /* opts->connections */
+	int (*server)(struct bench_side *side);
+	void *server_arg;
+	int (*client)(struct bench_side *side);
+	const uint8_t *request;
+	bool from_servers; /* see bench_print() */
+};
+/* Connects them, runs them and prints the line.  Return: 0 or -errno. */
+int bench_serve(const struct bench_opts *o, const struct bench_service *service) SL_MUST_CHECK;
+
 /* Pages that were touched before, as those of the broker's hot tier: a tmpfs file with huge pages,
  * a memfd where that is refused. */
 struct bench_pages {
@@ -104,11 +137,6 @@ int bench_file_open(const char *dir, size_t bytes, int flags) SL_MUST_CHECK;
 
 /* The client side of sink, receive and echo: requests of a fixed size, a window for each
  * connection. in_flight 0: it never waits for answers. */
-struct bench_flood {
-	const struct bench_pair *pairs;
-	int count;
-	const uint8_t *request; /* opts->request_bytes */
-};
 int bench_flood_run(struct bench_side *side);
 
 #endif

@@ -5,17 +5,13 @@
  * of a connection are drained whenever it is touched.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "sluice/base/clock.h"
 
-#define EVENTS_MAX    64
 #define ANSWERS_BYTES 16384
-#define WAIT_MS       100
 
 struct conn {
 	int fd;
@@ -26,7 +22,7 @@ struct conn {
 };
 
 /* Sends until the window or the socket is full.  Return: 0 or -errno. */
-static int push(struct bench_side *side, const struct bench_flood *flood, struct conn *c)
+static int push(struct bench_side *side, const struct bench_share *share, struct conn *c)
 {
 	const struct bench_opts *o = side->opts;
 
@@ -37,7 +33,7 @@ static int push(struct bench_side *side, const struct bench_flood *flood, struct
 			c->began_ns[c->last++ % BENCH_IN_FLIGHT_MAX] = sl_mono_ns();
 			c->unsent = o->request_bytes;
 		}
-		n = send(c->fd, flood->request + o->request_bytes - c->unsent, c->unsent,
+		n = send(c->fd, share->request + o->request_bytes - c->unsent, c->unsent,
 		         MSG_NOSIGNAL);
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -82,53 +78,46 @@ static int pull(struct bench_side *side, struct conn *c)
 }
 
 /* Without answers: one send for each time the socket has room, so that connections take turns. */
-static int pour(const struct bench_side *side, const struct bench_flood *flood, struct conn *c)
+static int pour(const struct bench_side *side, const struct bench_share *share, struct conn *c)
 {
-	ssize_t n = send(c->fd, flood->request, side->opts->request_bytes, MSG_NOSIGNAL);
+	ssize_t n = send(c->fd, share->request, side->opts->request_bytes, MSG_NOSIGNAL);
 
 	return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
 }
 
-static int turn(struct bench_side *side, const struct bench_flood *flood, int epoll)
+static int step(struct bench_side *side, void *conn, uint32_t events)
 {
-	struct epoll_event events[EVENTS_MAX];
-	int n = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS);
+	const struct bench_share *share = side->arg;
+	struct conn *c = conn;
 	int rc = 0;
 
-	for (int i = 0; rc == 0 && i < n; i++) {
-		struct conn *c = events[i].data.ptr;
+	if (side->opts->answer_bytes == 0)
+		return pour(side, share, c);
+	if (events & EPOLLIN)
+		rc = pull(side, c);
+	return rc == 0 ? push(side, share, c) : rc;
+}
 
-		if (side->opts->answer_bytes == 0) {
-			rc = pour(side, flood, c);
-			continue;
-		}
-		if (events[i].events & EPOLLIN)
-			rc = pull(side, c);
-		if (rc == 0)
-			rc = push(side, flood, c);
-	}
-	return rc;
+static int open_conn(struct bench_side *side, void *conn, int index)
+{
+	const struct bench_share *share = side->arg;
+	struct conn *c = conn;
+
+	c->fd = share->pairs[index].client;
+	return c->fd;
 }
 
 int bench_flood_run(struct bench_side *side)
 {
-	const struct bench_flood *flood = side->arg;
-	uint32_t how = side->opts->answer_bytes > 0 ? EPOLLIN | EPOLLOUT | EPOLLET : EPOLLOUT;
-	struct conn *conns = calloc((size_t)flood->count, sizeof(*conns));
-	int epoll = -1;
-	int rc = conns ? 0 : -ENOMEM;
+	const struct bench_share *share = side->arg;
 
-	for (int i = 0; rc == 0 && i < flood->count; i++) {
-		conns[i].fd = flood->pairs[i].client;
-		epoll = bench_watch(epoll, conns[i].fd, how, &conns[i]);
-		rc = SL_MIN(epoll, 0);
-	}
-	while (rc == 0 && sl_mono_ns() < side->end_ns) {
-		(void)bench_counts(side, sl_mono_ns());
-		rc = turn(side, flood, epoll);
-	}
-	if (epoll >= 0)
-		close(epoll);
-	free(conns);
-	return rc;
+	return bench_poll(side, &(struct bench_polling){
+					.count = share->count,
+					.conn_bytes = sizeof(struct conn),
+					.events = side->opts->answer_bytes > 0
+	                                                  ? EPOLLIN | EPOLLOUT | EPOLLET
+	                                                  : EPOLLOUT,
+					.open = open_conn,
+					.step = step,
+				});
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "sluice/base/clock.h"
@@ -17,8 +16,6 @@
 /* More than the last level cache, as the hot tier is: landing must not be a cache hit. */
 #define LAND_BYTES      ((size_t)512 << 20)
 #define ANSWER_MAX      256
-#define EVENTS_MAX      64
-#define WAIT_MS         100
 /* What a connection may take before the others get their turn. */
 #define RECEIVES_A_TURN 4
 
@@ -55,9 +52,11 @@ static int finish_request(struct bench_side *side, const struct server *s, struc
 	return 0;
 }
 
-static int receive(struct bench_side *side, const struct server *s, struct conn *c)
+static int receive(struct bench_side *side, void *conn, uint32_t events SL_UNUSED)
 {
 	const size_t request_bytes = side->opts->request_bytes;
+	const struct server *s = side->arg;
+	struct conn *c = conn;
 
 	for (int i = 0; i < RECEIVES_A_TURN; i++) {
 		size_t asked = request_bytes - c->got;
@@ -84,48 +83,27 @@ static int receive(struct bench_side *side, const struct server *s, struct conn 
 	return 0;
 }
 
-static int server_loop(struct bench_side *side, const struct server *s, int epoll)
+static int open_conn(struct bench_side *side, void *conn, int index)
 {
-	const uint64_t spin_ns = (uint64_t)side->opts->spin_us * 1000;
-	struct epoll_event events[EVENTS_MAX];
-	uint64_t now = sl_mono_ns();
-	uint64_t busy_ns = now;
-	int rc = 0;
+	const struct server *s = side->arg;
+	struct conn *c = conn;
 
-	for (; rc == 0 && now < side->end_ns; now = sl_mono_ns()) {
-		int n = epoll_wait(epoll, events, EVENTS_MAX,
-		                   now - busy_ns < spin_ns ? 0 : WAIT_MS);
-
-		(void)bench_counts(side, now);
-		for (int i = 0; rc == 0 && i < n; i++)
-			rc = receive(side, s, events[i].data.ptr);
-		if (n > 0)
-			busy_ns = sl_mono_ns();
-	}
-	return rc;
+	c->fd = s->pairs[index].server;
+	c->land_bytes = s->pages.bytes / (size_t)side->opts->connections;
+	c->land = s->pages.p + (size_t)index * c->land_bytes;
+	return c->fd;
 }
 
 static int server_run(struct bench_side *side)
 {
-	const struct server *s = side->arg;
-	const int count = side->opts->connections;
-	struct conn *conns = calloc((size_t)count, sizeof(*conns));
-	int epoll = -1;
-	int rc = conns ? 0 : -ENOMEM;
-
-	for (int i = 0; rc == 0 && i < count; i++) {
-		conns[i].fd = s->pairs[i].server;
-		conns[i].land_bytes = s->pages.bytes / (size_t)count;
-		conns[i].land = s->pages.p + (size_t)i * conns[i].land_bytes;
-		epoll = bench_watch(epoll, conns[i].fd, EPOLLIN, &conns[i]);
-		rc = SL_MIN(epoll, 0);
-	}
-	if (rc == 0)
-		rc = server_loop(side, s, epoll);
-	if (epoll >= 0)
-		close(epoll);
-	free(conns);
-	return rc;
+	return bench_poll(side, &(struct bench_polling){
+					.count = side->opts->connections,
+					.conn_bytes = sizeof(struct conn),
+					.events = EPOLLIN,
+					.spin_ns = (uint64_t)side->opts->spin_us * 1000,
+					.open = open_conn,
+					.step = receive,
+				});
 }
 
 /* The request of all connections; anything but zeros. */
@@ -136,35 +114,6 @@ static uint8_t *make_request(size_t bytes)
 	for (size_t i = 0; p && i < bytes; i++)
 		p[i] = (uint8_t)(i * 131 + (i >> 8) * 7 + 1);
 	return p;
-}
-
-static int run_threads(const struct bench_opts *o, const char *limit, struct server *s,
-                       const uint8_t *request)
-{
-	struct bench_flood floods[BENCH_THREADS_MAX];
-	const int threads = bench_client_threads(o);
-	struct bench_side *sides = bench_sides(o, 1, 1 + threads);
-	int rc;
-
-	if (!sides)
-		return -ENOMEM;
-	sides[0].run = server_run;
-	sides[0].arg = s;
-	for (int i = 0; i < threads; i++) {
-		int first = o->connections * i / threads;
-
-		floods[i] =
-			(struct bench_flood){.pairs = s->pairs + first,
-		                             .count = o->connections * (i + 1) / threads - first,
-		                             .request = request};
-		sides[1 + i].run = bench_flood_run;
-		sides[1 + i].arg = &floods[i];
-	}
-	rc = bench_run(sides, 1 + threads);
-	if (rc == 0)
-		bench_print(limit, sides, 1 + threads, o->answer_bytes == 0);
-	free(sides);
-	return rc;
 }
 
 static int serve(const struct bench_opts *o, const char *limit, bool is_landing, bool is_checked)
@@ -185,11 +134,15 @@ static int serve(const struct bench_opts *o, const char *limit, bool is_landing,
 	if (rc == 0)
 		rc = bench_pages_open(&s.pages, land_bytes);
 	if (rc == 0)
-		rc = bench_pairs_open(s.pairs, o->connections);
-	if (rc == 0) {
-		rc = run_threads(o, limit, &s, request);
-		bench_pairs_close(s.pairs, o->connections);
-	}
+		rc = bench_serve(o, &(struct bench_service){
+					    .limit = limit,
+					    .pairs = s.pairs,
+					    .server = server_run,
+					    .server_arg = &s,
+					    .client = bench_flood_run,
+					    .request = request,
+					    .from_servers = o->answer_bytes == 0,
+				    });
 	bench_pages_close(&s.pages);
 	free(s.pairs);
 	free(request);

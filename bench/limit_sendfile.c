@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -18,9 +17,7 @@
 #define FILE_BYTES      ((size_t)512 << 20)
 #define COLD_BYTES      ((size_t)2 << 30)
 #define DISCARD_BYTES   ((size_t)1 << 20)
-#define EVENTS_MAX      64
 #define REQUEST_BYTES   100 /* of a Fetch for one partition */
-#define WAIT_MS         100
 #define RECEIVES_A_TURN 4
 
 struct sender {
@@ -38,11 +35,6 @@ struct conn {
 struct receiver {
 	int fd;
 	size_t missing; /* --ask: rest of the piece that was asked for */
-};
-
-struct receivers {
-	const struct bench_pair *pairs;
-	int count;
 };
 
 /* One piece, or what of it the socket takes. */
@@ -85,45 +77,34 @@ static int answer(const struct bench_side *side, const struct sender *s, struct 
 	return rc;
 }
 
-static int sender_loop(struct bench_side *side, const struct sender *s, int epoll)
+static int send_step(struct bench_side *side, void *conn, uint32_t events SL_UNUSED)
 {
-	struct epoll_event events[EVENTS_MAX];
-	int rc = 0;
-
-	while (rc == 0 && sl_mono_ns() < side->end_ns) {
-		/* It never sleeps, as a lane with work does not: who asks does not pay for a
-		 * wake-up. */
-		int n = epoll_wait(epoll, events, EVENTS_MAX, side->opts->ask ? 0 : WAIT_MS);
-
-		(void)bench_counts(side, sl_mono_ns());
-		for (int i = 0; rc == 0 && i < n; i++)
-			rc = side->opts->ask ? answer(side, s, events[i].data.ptr)
-			                     : send_piece(side, s, events[i].data.ptr);
-	}
-	return rc;
+	return side->opts->ask ? answer(side, side->arg, conn) : send_piece(side, side->arg, conn);
 }
 
-static int sender_run(struct bench_side *side)
+static int open_sender(struct bench_side *side, void *conn, int index)
 {
 	const struct sender *s = side->arg;
-	const int count = side->opts->connections;
-	struct conn *conns = calloc((size_t)count, sizeof(*conns));
-	int epoll = -1;
-	int rc = conns ? 0 : -ENOMEM;
+	struct conn *c = conn;
 
-	for (int i = 0; rc == 0 && i < count; i++) {
-		conns[i].fd = s->pairs[i].server;
-		epoll = bench_watch(epoll, conns[i].fd,
-		                    side->opts->ask ? EPOLLIN | EPOLLOUT | EPOLLET : EPOLLOUT,
-		                    &conns[i]);
-		rc = SL_MIN(epoll, 0);
-	}
-	if (rc == 0)
-		rc = sender_loop(side, s, epoll);
-	if (epoll >= 0)
-		close(epoll);
-	free(conns);
-	return rc;
+	c->fd = s->pairs[index].server;
+	return c->fd;
+}
+
+/* --ask: it never sleeps, as a lane with work does not: who asks does not pay for a wake-up. */
+static int sender_run(struct bench_side *side)
+{
+	const bool is_asked = side->opts->ask;
+
+	return bench_poll(side,
+	                  &(struct bench_polling){
+				  .count = side->opts->connections,
+				  .conn_bytes = sizeof(struct conn),
+				  .events = is_asked ? EPOLLIN | EPOLLOUT | EPOLLET : EPOLLOUT,
+				  .spin_ns = is_asked ? UINT64_MAX : 0,
+				  .open = open_sender,
+				  .step = send_step,
+			  });
 }
 
 /* --ask: the next one, when a piece is complete.  Return: 0 or -EIO. */
@@ -137,11 +118,14 @@ static int ask(const struct bench_side *side, struct receiver *r)
 	return send(r->fd, request, sizeof(request), MSG_NOSIGNAL) == REQUEST_BYTES ? 0 : -EIO;
 }
 
-static int discard(struct bench_side *side, struct receiver *r)
+static int discard(struct bench_side *side, void *conn, uint32_t events SL_UNUSED)
 {
+	struct receiver *r = conn;
+
 	for (int i = 0; i < RECEIVES_A_TURN; i++) {
 		/* MSG_TRUNC: TCP drops the bytes without a copy (tcp(7)). */
 		ssize_t n = recv(r->fd, NULL, DISCARD_BYTES, MSG_TRUNC);
+		int rc;
 
 		if (n == 0)
 			return -ECONNRESET;
@@ -149,64 +133,36 @@ static int discard(struct bench_side *side, struct receiver *r)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		if (bench_counts(side, sl_mono_ns()))
 			side->bytes += (uint64_t)n;
-		if (side->opts->ask)
-			r->missing -= SL_MIN((size_t)n, r->missing);
-		if ((size_t)n < DISCARD_BYTES)
-			return ask(side, r);
+		r->missing -= SL_MIN((size_t)n, r->missing);
+		rc = ask(side, r);
+		if (rc != 0 || (size_t)n < DISCARD_BYTES)
+			return rc;
 	}
 	return 0;
 }
 
-static int receivers_run(struct bench_side *side)
+static int open_receiver(struct bench_side *side, void *conn, int index)
 {
-	const struct receivers *all = side->arg;
-	struct receiver *those = calloc((size_t)all->count, sizeof(*those));
-	struct epoll_event events[EVENTS_MAX];
-	int epoll = -1;
-	int rc = those ? 0 : -ENOMEM;
-
-	for (int i = 0; rc == 0 && i < all->count; i++) {
-		those[i].fd = all->pairs[i].client;
-		epoll = bench_watch(epoll, those[i].fd, EPOLLIN, &those[i]);
-		rc = epoll < 0 ? epoll : ask(side, &those[i]);
-	}
-	while (rc == 0 && sl_mono_ns() < side->end_ns) {
-		int n = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS);
-
-		(void)bench_counts(side, sl_mono_ns());
-		for (int i = 0; rc == 0 && i < n; i++)
-			rc = discard(side, events[i].data.ptr);
-	}
-	if (epoll >= 0)
-		close(epoll);
-	free(those);
-	return rc;
-}
-
-static int run_threads(const struct bench_opts *o, struct sender *s)
-{
-	struct receivers receivers[BENCH_THREADS_MAX];
-	const int threads = bench_client_threads(o);
-	struct bench_side *sides = bench_sides(o, 1, 1 + threads);
+	const struct bench_share *share = side->arg;
+	struct receiver *r = conn;
 	int rc;
 
-	if (!sides)
-		return -ENOMEM;
-	sides[0].run = sender_run;
-	sides[0].arg = s;
-	for (int i = 0; i < threads; i++) {
-		int first = o->connections * i / threads;
+	r->fd = share->pairs[index].client;
+	rc = ask(side, r);
+	return rc == 0 ? r->fd : rc;
+}
 
-		receivers[i].pairs = s->pairs + first;
-		receivers[i].count = o->connections * (i + 1) / threads - first;
-		sides[1 + i].run = receivers_run;
-		sides[1 + i].arg = &receivers[i];
-	}
-	rc = bench_run(sides, 1 + threads);
-	if (rc == 0)
-		bench_print("sendfile", sides, 1 + threads, false);
-	free(sides);
-	return rc;
+static int receivers_run(struct bench_side *side)
+{
+	const struct bench_share *share = side->arg;
+
+	return bench_poll(side, &(struct bench_polling){
+					.count = share->count,
+					.conn_bytes = sizeof(struct receiver),
+					.events = EPOLLIN,
+					.open = open_receiver,
+					.step = discard,
+				});
 }
 
 int bench_sendfile(const struct bench_opts *o)
@@ -229,11 +185,13 @@ int bench_sendfile(const struct bench_opts *o)
 	if (rc == 0 && o->cold)
 		rc = -posix_fadvise(s.file, 0, 0, POSIX_FADV_DONTNEED);
 	if (rc == 0)
-		rc = bench_pairs_open(pairs, o->connections);
-	if (rc == 0) {
-		rc = run_threads(o, &s);
-		bench_pairs_close(pairs, o->connections);
-	}
+		rc = bench_serve(o, &(struct bench_service){
+					    .limit = "sendfile",
+					    .pairs = pairs,
+					    .server = sender_run,
+					    .server_arg = &s,
+					    .client = receivers_run,
+				    });
 	if (o->dir && s.file >= 0)
 		close(s.file);
 	bench_pages_close(&pages);

@@ -13,10 +13,13 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/file.h"
 
 #define FILE_PIECE_BYTES ((size_t)1 << 20)
 #define HUGE_BYTES       ((size_t)2 << 20)
+#define EVENTS_MAX       64
+#define WAIT_MS          100
 
 static int pair_open(struct bench_pair *pair, int listener, const struct sockaddr_in *to)
 {
@@ -76,6 +79,87 @@ int bench_watch(int epoll, int fd, uint32_t events, void *data)
 	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
 		return -errno;
 	return epoll;
+}
+
+static int poll_loop(struct bench_side *side, const struct bench_polling *p, int epoll)
+{
+	struct epoll_event events[EVENTS_MAX];
+	uint64_t now = sl_mono_ns();
+	uint64_t busy_ns = now;
+	int rc = 0;
+
+	for (; rc == 0 && now < side->end_ns; now = sl_mono_ns()) {
+		int n = epoll_wait(epoll, events, EVENTS_MAX,
+		                   now - busy_ns < p->spin_ns ? 0 : WAIT_MS);
+
+		(void)bench_counts(side, now);
+		for (int i = 0; rc == 0 && i < n; i++)
+			rc = p->step(side, events[i].data.ptr, events[i].events);
+		if (n > 0)
+			busy_ns = sl_mono_ns();
+	}
+	return rc;
+}
+
+int bench_poll(struct bench_side *side, const struct bench_polling *p)
+{
+	uint8_t *conns = calloc((size_t)p->count, p->conn_bytes);
+	int epoll = -1;
+	int rc = conns ? 0 : -ENOMEM;
+
+	for (int i = 0; rc == 0 && i < p->count; i++) {
+		void *conn = conns + (size_t)i * p->conn_bytes;
+		int fd = p->open(side, conn, i);
+
+		epoll = fd < 0 ? fd : bench_watch(epoll, fd, p->events, conn);
+		rc = SL_MIN(epoll, 0);
+	}
+	if (rc == 0)
+		rc = poll_loop(side, p, epoll);
+	if (epoll >= 0)
+		close(epoll);
+	free(conns);
+	return rc;
+}
+
+static int run_connected(const struct bench_opts *o, const struct bench_service *s)
+{
+	struct bench_share shares[BENCH_THREADS_MAX];
+	const int threads = bench_client_threads(o);
+	struct bench_side *sides = bench_sides(o, 1, 1 + threads);
+	int rc;
+
+	if (!sides)
+		return -ENOMEM;
+	sides[0].run = s->server;
+	sides[0].arg = s->server_arg;
+	for (int i = 0; i < threads; i++) {
+		int first = o->connections * i / threads;
+
+		shares[i] = (struct bench_share){
+			.pairs = s->pairs + first,
+			.count = o->connections * (i + 1) / threads - first,
+			.request = s->request,
+		};
+		sides[1 + i].run = s->client;
+		sides[1 + i].arg = &shares[i];
+	}
+	rc = bench_run(sides, 1 + threads);
+	if (rc == 0)
+		bench_print(s->limit, sides, 1 + threads, s->from_servers);
+	free(sides);
+	return rc;
+}
+
+int bench_serve(const struct bench_opts *o, const struct bench_service *s)
+{
+	int rc = bench_pairs_open(s->pairs, o->connections);
+
+	if (rc != 0)
+		return rc;
+	rc = run_connected(o, s);
+	bench_pairs_close(s->pairs, o->connections);
+	return rc;
 }
 
 /* A file nobody can name, on a tmpfs nobody else sees.  Return: descriptor or -errno. */

@@ -152,21 +152,21 @@ static int serve(struct host *host, const struct eal_plan *plan, char error[SL_C
 	return rc;
 }
 
+/* DPDK first: it sleeps 0.1 s to measure the clock where the processor does not tell its rate, and
+ * the log dirs of a predecessor that was killed are free only then. */
 static int run(const struct host_opts *opts, struct eal_plan *plan, char error[SL_CONF_ERROR_MAX])
 {
 	struct host *host;
-	bool is_started;
-	int rc = host_create(&host, opts, error);
+	int rc = eal_start(plan, opts->conf, error);
 
 	if (rc != 0)
 		return rc;
-	rc = eal_start(plan, opts->conf, error);
-	is_started = rc == 0;
-	if (is_started)
+	rc = host_create(&host, opts, error);
+	if (rc == 0) {
 		rc = serve(host, plan, error);
-	host_destroy(host);
-	if (is_started)
-		eal_stop();
+		host_destroy(host);
+	}
+	eal_stop();
 	if (rc != 0 && !*error)
 		snprintf(error, SL_CONF_ERROR_MAX, "run data plane: %s", strerror(-rc));
 	return rc;

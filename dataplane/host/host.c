@@ -30,8 +30,9 @@
 #define HOST_REAPS_MAX        64 /* returned messages in a row; some mean a close or a delete */
 #define HOST_CONTROL_GRACE_MS 30000
 #define HOST_HOUSEKEEP_MS     1000
-#define HOST_SWEEP_MS         20 /* while deleted folders are being removed */
-#define HOST_FULL_MS          10 /* while the control ring is not read */
+#define HOST_LOCK_WAIT_MS     2000 /* for what a killed predecessor still writes */
+#define HOST_SWEEP_MS         20   /* while deleted folders are being removed */
+#define HOST_FULL_MS          10   /* while the control ring is not read */
 
 /* epoll_event.data.u64; those of attach.h begin behind them. */
 enum host_fd {
@@ -430,7 +431,7 @@ static int create_parts(struct host *h, char error[SL_CONF_ERROR_MAX])
 
 	if (rc == 0)
 		rc = logdirs_create(&h->dirs, sl_conf_str(conf, SL_CK_log_dirs), h->opts.data_dir,
-		                    h->files, error);
+		                    h->files, HOST_LOCK_WAIT_MS, error);
 	if (rc == 0)
 		logdirs_set_recycle(h->dirs, (uint64_t)sl_conf_int(conf, SL_CK_log_recycle_bytes),
 		                    lanes);

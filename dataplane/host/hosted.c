@@ -12,9 +12,26 @@
 
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
+#include "sluice/base/crew.h"
 #include "sluice/base/log.h"
 #include "sluice/ipc/msg.h"
 
+#define OPENINGS_MAX    64 /* logs that are being opened at a time */
+#define OPENING_THREADS 8  /* most of them wait for the disk; each may need 1 MiB */
+
+/* A log that is being opened, by any thread of the crew. */
+struct hosted_opening {
+	struct hosted *h;
+	struct sl_log_opts opts;
+	char topic[LOGDIRS_NAME_MAX]; /* opts.topic */
+	struct sl_log_recovery report;
+	struct sl_log *log; /* Owned until it is the partition's */
+	uint64_t deadline_ns;
+	bool is_tried;
+	int rc;
+};
+
+_Static_assert(OPENING_THREADS <= SL_CREW_THREADS_MAX, "a crew has so many");
 _Static_assert(sizeof(struct hosted_key) == 20, "no padding in a hash key");
 _Static_assert(sizeof(((struct partition *)0)->name) == LOGDIRS_NAME_MAX,
                "a partition's name is its folder's");
@@ -78,9 +95,11 @@ int hosted_init(struct hosted_table *t, struct logdirs *dirs, struct sl_shm *shm
 	sl_list_init(&t->retired);
 	t->lane_counts = calloc(t->lanes_count, sizeof(*t->lane_counts));
 	t->free_slots = calloc(shm->slots_count, sizeof(*t->free_slots));
-	if (!t->lane_counts || !t->free_slots) {
+	t->openings = calloc(OPENINGS_MAX, sizeof(*t->openings));
+	if (!t->lane_counts || !t->free_slots || !t->openings) {
 		free(t->lane_counts);
 		free(t->free_slots);
+		free(t->openings);
 		return -ENOMEM;
 	}
 	/* Low numbers first, so that the shared memory is touched densely. */
@@ -213,12 +232,15 @@ static void report_recovery(const struct hosted *h, const struct sl_log_recovery
 		       h->p.name, r->scanned_bytes, r->segments);
 }
 
-static int open_log(struct hosted_table *t, struct hosted *h)
+static void fill_opening(struct hosted_table *t, struct hosted *h, struct hosted_opening *o)
 {
-	struct sl_log_recovery report;
-	struct sl_log_opts opts = {
+	*o = (struct hosted_opening){.h = h};
+	memcpy(o->topic, h->p.name, sizeof(o->topic));
+	*strrchr(o->topic, '-') = '\0';
+	o->opts = (struct sl_log_opts){
 		.files = logdirs_files(t->dirs),
 		.dirfd = logdirs_fd(t->dirs, h->folder->dir),
+		.topic = o->topic,
 		.partition = h->key.index,
 		.topic_id = h->key.topic_id,
 		.config = h->config.log,
@@ -227,25 +249,35 @@ static int open_log(struct hosted_table *t, struct hosted *h)
 		.was_clean = h->folder->is_clean,
 		.now_ms = sl_wall_ms(),
 	};
-	char topic[LOGDIRS_NAME_MAX];
-	int rc;
+}
 
-	memcpy(topic, h->p.name, sizeof(topic));
-	*strrchr(topic, '-') = '\0';
-	opts.topic = topic;
-	rc = sl_log_open(&h->p.log, &opts, &report);
-	if (rc != 0)
-		return rc;
+/* Makes an opened log the partition's.  Return: 0 or what the attempt came to. */
+static int take_log(struct hosted *h, struct hosted_opening *o)
+{
+	int rc = 0;
+
+	if (o->rc != 0)
+		return o->rc;
 	h->folder->is_clean = false;
-	report_recovery(h, &report);
-	rc = 0;
-	if (h->p.leader_epoch != sl_log_epoch(h->p.log))
-		rc = sl_log_epoch_begin(h->p.log, h->p.leader_epoch);
+	report_recovery(h, &o->report);
+	if (h->p.leader_epoch != sl_log_epoch(o->log))
+		rc = sl_log_epoch_begin(o->log, h->p.leader_epoch);
 	if (rc != 0) {
-		(void)sl_log_close(h->p.log, false);
-		h->p.log = NULL;
+		(void)sl_log_close(o->log, false);
+		return rc;
 	}
-	return rc;
+	h->p.log = o->log;
+	h->folder->topic_id = h->key.topic_id;
+	return 0;
+}
+
+static int open_log(struct hosted_table *t, struct hosted *h)
+{
+	struct hosted_opening o;
+
+	fill_opening(t, h, &o);
+	o.rc = sl_log_open(&o.log, &o.opts, &o.report);
+	return take_log(h, &o);
 }
 
 static void release_folder(struct hosted_table *t, struct hosted *h)
@@ -274,8 +306,6 @@ static int place_and_open(struct hosted_table *t, struct hosted *h)
 		h->folder->is_hosted = true;
 		h->p.log_dir = h->folder->dir;
 		rc = open_log(t, h);
-		if (rc == 0)
-			h->folder->topic_id = h->key.topic_id;
 		if (rc == 0 || !sl_log_is_disk_error(rc))
 			return rc;
 		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
@@ -287,33 +317,20 @@ static int place_and_open(struct hosted_table *t, struct hosted *h)
 	}
 }
 
-static int open_one(struct hosted_table *t, struct hosted *h)
+/* The end of an attempt. */
+static void end_opening(struct hosted_table *t, struct hosted *h, int rc)
 {
-	int rc;
-
-	if (!take_slot(t, h))
-		return -EDQUOT;
-	rc = place_and_open(t, h);
 	/* The folder is of a topic that was deleted while nobody could remove it.  No image has
 	 * that topic, or this one could not have its name. */
 	if (rc == -ESTALE && logdirs_set_aside(t->dirs, h->folder) == 0) {
 		h->folder = NULL;
 		rc = place_and_open(t, h);
 	}
-	if (rc != 0)
-		drop_slot(t, h);
-	return rc;
-}
-
-static void open_first(struct hosted_table *t)
-{
-	struct hosted *h = sl_list_first(&t->ready, struct hosted, link);
-	int rc = open_one(t, h);
-
 	if (rc == 0) {
 		set_state(t, h, HOSTED_OPEN);
 		return;
 	}
+	drop_slot(t, h);
 	h->error = rc;
 	sl_log(ERR, host, "open partition part=%s lane=%d epoch=%d: %s", h->p.name, (int)h->p.lane,
 	       (int)h->p.leader_epoch,
@@ -325,10 +342,100 @@ static void open_first(struct hosted_table *t)
 	set_state(t, h, HOSTED_FAILED);
 }
 
+static void open_first(struct hosted_table *t)
+{
+	struct hosted *h = sl_list_first(&t->ready, struct hosted, link);
+
+	end_opening(t, h, take_slot(t, h) ? place_and_open(t, h) : -EDQUOT);
+}
+
+/* ---- Opening several at a time: after a crash each waits for the disk a few times ---- */
+
+/* A new folder may be tried in several dirs: that is open_first()'s. */
+static bool prepare(struct hosted_table *t, struct hosted *h, struct hosted_opening *o)
+{
+	if (!logdirs_find(t->dirs, h->p.name) || !take_slot(t, h))
+		return false;
+	if (logdirs_place(t->dirs, h->p.name, &h->key.topic_id, &h->folder) != 0) {
+		drop_slot(t, h);
+		return false;
+	}
+	h->folder->is_hosted = true;
+	h->p.log_dir = h->folder->dir;
+	fill_opening(t, h, o);
+	return true;
+}
+
+/* It stays READY. */
+static void undo(struct hosted_table *t, const struct hosted_opening *o)
+{
+	o->h->folder->is_hosted = false;
+	o->h->folder = NULL;
+	drop_slot(t, o->h);
+}
+
+/* Touches nothing but the log and its folder. */
+static void try_opening(void *arg, uint32_t index, uint32_t worker SL_UNUSED)
+{
+	struct hosted_opening *o = (struct hosted_opening *)arg + index;
+
+	o->is_tried = index == 0 || sl_mono_ns() < o->deadline_ns;
+	if (o->is_tried)
+		o->rc = sl_log_open(&o->log, &o->opts, &o->report);
+}
+
+/* In the order in which they would have been opened one by one, and with what that comes to: a dir
+ * that failed serves no log which comes after. */
+static void end_one_of_many(struct hosted_table *t, struct hosted_opening *o)
+{
+	struct hosted *h = o->h;
+	int rc = o->rc;
+
+	if (logdirs_error(t->dirs, h->p.log_dir)) {
+		if (rc == 0)
+			(void)sl_log_close(o->log, false);
+		rc = -EIO;
+	} else {
+		rc = take_log(h, o);
+	}
+	if (sl_log_is_disk_error(rc))
+		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
+	end_opening(t, h, rc);
+}
+
+/* Return: how many of the first READY ones were dealt with; 0: the first is to be opened alone. */
+static uint32_t open_many(struct hosted_table *t, uint64_t deadline_ns)
+{
+	struct sl_list *pos;
+	uint32_t count = 0;
+	uint32_t done = 0;
+
+	sl_list_for_each(pos, &t->ready) {
+		struct hosted *h = sl_list_entry(pos, struct hosted, link);
+
+		if (count == OPENINGS_MAX || !prepare(t, h, &t->openings[count]))
+			break;
+		t->openings[count++].deadline_ns = deadline_ns;
+	}
+	sl_crew_run(count, OPENING_THREADS, try_opening, t->openings);
+	/* Slots go back in the order opposite to that in which they were taken. */
+	for (uint32_t i = count; i > 0; i--)
+		if (!t->openings[i - 1].is_tried)
+			undo(t, &t->openings[i - 1]);
+	for (uint32_t i = 0; i < count; i++) {
+		if (!t->openings[i].is_tried)
+			continue;
+		end_one_of_many(t, &t->openings[i]);
+		done++;
+	}
+	return done;
+}
+
 bool hosted_open_some(struct hosted_table *t, uint64_t deadline_ns)
 {
 	while (!sl_list_is_empty(&t->ready)) {
-		open_first(t);
+		if (open_many(t, deadline_ns) == 0)
+			open_first(t);
 		if (sl_mono_ns() >= deadline_ns)
 			break;
 	}
@@ -469,6 +576,7 @@ int hosted_fini(struct hosted_table *t)
 	sl_map_fini(&t->by_folder);
 	free(t->lane_counts);
 	free(t->free_slots);
+	free(t->openings);
 	memset(t, 0, sizeof(*t));
 	return result;
 }

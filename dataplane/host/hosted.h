@@ -52,6 +52,8 @@ struct hosted {
 	struct topic_config config;    /* as the lane should have it */
 };
 
+struct hosted_opening;
+
 struct hosted_table {
 	struct logdirs *dirs; /* Borrowed */
 	struct sl_shm *shm;   /* Borrowed */
@@ -62,7 +64,8 @@ struct hosted_table {
 	uint32_t *lane_counts; /* Owned; by lane */
 	uint32_t *free_slots;  /* Owned; a stack */
 	uint32_t free_slots_count;
-	struct sl_map by_key;    /* struct hosted, Owned; all but RETIRED */
+	struct hosted_opening *openings; /* Owned; those under way, in one call */
+	struct sl_map by_key;            /* struct hosted, Owned; all but RETIRED */
 	struct sl_map by_folder; /* name -> the one that uses the folder: READY, OPEN, RETIRED */
 	struct sl_list waiting;
 	struct sl_list ready;
@@ -99,7 +102,8 @@ int hosted_add(struct hosted **out, struct hosted_table *t,
                const struct hosted_want *want) SL_MUST_CHECK;
 /* A FAILED one gets another try. */
 void hosted_retry(struct hosted_table *t, struct hosted *h);
-/* Opens READY ones until @deadline_ns (monotonic).  Return: true when some are left. */
+/* Opens READY ones until @deadline_ns (monotonic), at least one; those that are on disk on several
+ * threads, with the results of opening them in order.  Return: true when some are left. */
 bool hosted_open_some(struct hosted_table *t, uint64_t deadline_ns);
 /* Forgets which ones were opened lately. */
 void hosted_opened_clear(struct hosted_table *t);

@@ -6,9 +6,11 @@
 #include "logdirs.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
@@ -17,7 +19,8 @@
 #include "sluice/base/uuid.h"
 #include "sluice/ipc/shm.h"
 
-#define SWEEP_FILES_MAX 64 /* removed per call: an unlink may take milliseconds */
+#define SWEEP_FILES_MAX 64   /* removed per call: an unlink may take milliseconds */
+#define LOCK_RETRY_US   1000 /* between two tries to take a lock */
 
 struct dir {
 	struct sl_log_dir *log_dir; /* Owned; NULL: it could not be opened */
@@ -33,6 +36,7 @@ struct dir {
 struct logdirs {
 	struct sl_files files;
 	uint64_t recycle_bytes;
+	int64_t lock_until_ms; /* monotonic: a lock is waited for until then */
 	uint32_t lanes_count;
 	uint32_t count;
 	struct dir dirs[LOGDIRS_MAX];
@@ -153,12 +157,31 @@ static int scan_folder(void *arg, const char *topic, int32_t partition,
 	return 0;
 }
 
+/* The lock of a process that was killed is free when the last of its writes is done: they must not
+ * land among ours.  Return: as sl_log_dir_open(). */
+static int lock_dir(struct logdirs *d, struct dir *dir)
+{
+	const int64_t begun_ms = sl_mono_ms();
+	int rc = sl_log_dir_open(&dir->log_dir, dir->path, d->files, &dir->was_clean);
+
+	if (rc != -EBUSY)
+		return rc;
+	while (rc == -EBUSY && sl_mono_ms() < d->lock_until_ms) {
+		(void)usleep(LOCK_RETRY_US);
+		rc = sl_log_dir_open(&dir->log_dir, dir->path, d->files, &dir->was_clean);
+	}
+	if (rc != -EBUSY)
+		sl_log(INFO, host, "waited for the lock of a log dir path=%s ms=%" PRId64,
+		       dir->path, sl_mono_ms() - begun_ms);
+	return rc;
+}
+
 /* Return: 0, also for a dir that is merely offline; -EBUSY, -EEXIST, -ENOMEM stop the start. */
 static int open_dir(struct logdirs *d, uint32_t i, char error[SL_CONF_ERROR_MAX])
 {
 	struct scan scan = {.dirs = d, .dir = i, .error = error};
 	struct dir *dir = &d->dirs[i];
-	int rc = sl_log_dir_open(&dir->log_dir, dir->path, d->files, &dir->was_clean);
+	int rc = lock_dir(d, dir);
 
 	if (rc == -EBUSY) {
 		snprintf(error, SL_CONF_ERROR_MAX,
@@ -180,7 +203,7 @@ static int open_dir(struct logdirs *d, uint32_t i, char error[SL_CONF_ERROR_MAX]
 }
 
 int logdirs_create(struct logdirs **out, const char *list, const char *data_dir,
-                   struct sl_files files, char error[SL_CONF_ERROR_MAX])
+                   struct sl_files files, int64_t lock_wait_ms, char error[SL_CONF_ERROR_MAX])
 {
 	struct logdirs *d = calloc(1, sizeof(*d));
 	uint32_t online = 0;
@@ -189,6 +212,7 @@ int logdirs_create(struct logdirs **out, const char *list, const char *data_dir,
 	if (!d)
 		return -ENOMEM;
 	d->files = files;
+	d->lock_until_ms = sl_mono_ms() + lock_wait_ms;
 	rc = parse_list(d, list, data_dir, error);
 	for (uint32_t i = 0; rc == 0 && i < d->count; i++) {
 		rc = open_dir(d, i, error);

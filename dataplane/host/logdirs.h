@@ -29,15 +29,18 @@ struct logdirs_folder {
  * logdirs_create() - lock the dirs of a list and take stock of them
  * @list: log.dirs, ',' between; "": <data_dir>/log
  * @files: of all logs
+ * @lock_wait_ms: how long another process may go on holding a dir: the kernel lets go of the lock
+ * of one that was killed only when the writes that it had under way are done
  * @error: on failure one line for the operator
  *
  * A dir that cannot be used is offline from the start; the others serve.
  *
- * Return: 0; -EBUSY another process has one of them; -EEXIST a partition is in two dirs; -EINVAL
- * bad list; what the last dir said when none can be used; -ENOMEM.
+ * Return: 0; -EBUSY another process still has one of them; -EEXIST a partition is in two dirs;
+ * -EINVAL bad list; what the last dir said when none can be used; -ENOMEM.
  */
 int logdirs_create(struct logdirs **out, const char *list, const char *data_dir,
-                   struct sl_files files, char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+                   struct sl_files files, int64_t lock_wait_ms,
+                   char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 /* After all logs are closed: writes the clean-shutdown marker of each dir whose logs were all
  * closed cleanly.  Return: 0 or the first -errno; the memory is gone all the same. */
 int logdirs_destroy(struct logdirs *dirs);

@@ -26,6 +26,7 @@
 #define TIER_RETRY_US       50000               /* after a failure: memory may come back */
 #define TIER_POPULATE_BYTES ((size_t)64 << 20)  /* between two looks at is_stopping */
 #define TIER_NICE           10
+#define TIER_REPLAY_THREADS 8 /* most of them wait for the disk; each needs 1 MiB */
 
 _Static_assert(SL_SHM_LANES_MAX <= SL_HOT_SLICES_MAX, "all lanes of a machine may be on one node");
 _Static_assert(SL_HOT_BYTES_MIN % TIER_HUGE_BYTES == 0, "the smallest slice is whole huge pages");
@@ -127,7 +128,7 @@ static int replay_each(int fd, struct sl_log_dir *const *open, struct logdirs *d
 		if (!open[i])
 			continue;
 		one[i] = open[i];
-		rc = sl_hot_replay(fd, one, logdirs_count(dirs), &report);
+		rc = sl_hot_replay(fd, one, logdirs_count(dirs), TIER_REPLAY_THREADS, &report);
 		if (rc == 0)
 			continue;
 		if (is_worth_another_try(rc))
@@ -148,7 +149,7 @@ static int replay(int fd, uint32_t index, struct logdirs *dirs)
 
 	for (uint32_t i = 0; i < logdirs_count(dirs); i++)
 		open[i] = logdirs_handle(dirs, i);
-	rc = sl_hot_replay(fd, open, logdirs_count(dirs), &report);
+	rc = sl_hot_replay(fd, open, logdirs_count(dirs), TIER_REPLAY_THREADS, &report);
 	if (rc == -EPROTO || rc == -ESTALE) {
 		sl_log(ERR, host, "drop hot tier index=%u: %s; records in it are lost", index,
 		       rc == -ESTALE ? "it is of another version" : "it is none");

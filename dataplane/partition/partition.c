@@ -33,6 +33,7 @@
 #define PARTITION_POINT_MS     5000  /* from a sync to the checkpoint that tells of it */
 #define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
+#define PARTITION_POINT_LAG_MS 1000  /* a lane that is late makes up for so much */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
 
@@ -775,13 +776,16 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 static unsigned checkpoint(struct ctx *ctx)
 {
 	struct partition *p = sl_list_first(&ctx->points, struct partition, point_link);
+	int64_t due_ms = p ? SL_MAX(p->point_ms, ctx->point_ms) : INT64_MAX;
 
-	if (!p || ctx->now_ms < p->point_ms || ctx->now_ms < ctx->point_ms)
+	if (ctx->now_ms < due_ms)
 		return 0;
 	sl_list_del(&p->point_link);
 	if (p->is_offline || sl_log_checkpoint(p->log) == 0)
 		return 1;
-	ctx->point_ms = ctx->now_ms + PARTITION_POINT_GAP_MS;
+	/* From when it was due: a lane that sleeps or shares its CPU is always late by some. */
+	due_ms = SL_MAX(due_ms, ctx->now_ms - PARTITION_POINT_LAG_MS);
+	ctx->point_ms = due_ms + PARTITION_POINT_GAP_MS;
 	partition_check(ctx, p);
 	return 1;
 }

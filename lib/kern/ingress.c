@@ -265,15 +265,19 @@ static int parse_cidr(const char *cidr, struct sl_ingress_ban_key *key)
 	return 0;
 }
 
+/* What stands for @cidr in the table of bans, if there is one. */
+static int find_ban_key(const struct sl_ingress *ingress, const char *cidr,
+                        struct sl_ingress_ban_key *key)
+{
+	return ingress ? parse_cidr(cidr, key) : -ENOTSUP;
+}
+
 int sl_ingress_ban(struct sl_ingress *ingress, const char *cidr)
 {
 	struct sl_ingress_ban ban = {0};
 	struct sl_ingress_ban_key key;
-	int err;
+	int err = find_ban_key(ingress, cidr, &key);
 
-	if (!ingress)
-		return -ENOTSUP;
-	err = parse_cidr(cidr, &key);
 	if (err)
 		return err;
 	if (bpf_map_update_elem(bpf_map__fd(ingress->skel->maps.bans), &key, &ban, BPF_ANY) != 0)
@@ -285,11 +289,8 @@ int sl_ingress_ban(struct sl_ingress *ingress, const char *cidr)
 int sl_ingress_unban(struct sl_ingress *ingress, const char *cidr)
 {
 	struct sl_ingress_ban_key key;
-	int err;
+	int err = find_ban_key(ingress, cidr, &key);
 
-	if (!ingress)
-		return -ENOTSUP;
-	err = parse_cidr(cidr, &key);
 	if (err)
 		return err;
 	if (bpf_map_delete_elem(bpf_map__fd(ingress->skel->maps.bans), &key) != 0)

@@ -16,6 +16,7 @@
 
 /* A batch is found by its index entry and a scan of at most one index interval of headers. */
 #define STORE_WALK_WINDOW_BYTES  4096u
+#define STORE_WALK_STEP_BYTES    (16u << 10) /* first read of a longer walk */
 #define STORE_SCAN_WINDOW_BYTES  (256u << 10)
 #define STORE_TAIL_BATCHES       16u /* power of two */
 #define STORE_SEALED_OPEN_MAX    2u  /* per log, while nobody refers to them */

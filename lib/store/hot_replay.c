@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Completes the writes that a killed process left in the hot tier: reads the table, finds the
- * segments, writes what was not on disk.  Runs before any log is opened, on one thread.  It reads
- * the file with pread(2): a hole stays a hole, and a file that ends early is an error, no signal.
+ * segments, writes what was not on disk.  Runs before any log is opened.  It reads the file with
+ * pread(2): a hole stays a hole, and a file that ends early is an error, no signal.
+ *
+ * One thread finds what is to be written; several write it, because most writes begin and end
+ * inside of a page that has to come from the disk first.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +15,7 @@
 #include <unistd.h>
 
 #include "sluice/base/assert.h"
+#include "sluice/base/crew.h"
 #include "sluice/base/log.h"
 #include "sluice/base/uuid.h"
 #include "sluice/store/log.h"
@@ -38,17 +42,29 @@ struct folder {
 	char name[STORE_NAME_MAX + 16];
 };
 
+/* The chunks of one partition, and what became of them. */
+struct part {
+	uint32_t first;
+	uint32_t count;
+	uint32_t orphans;
+	uint64_t bytes;
+	int err; /* the first; what comes behind it is not written */
+};
+
 struct replay {
 	int fd;
+	uint32_t threads_max;
 	struct hot_layout layout;
 	struct sl_hot_replay *report;
 	struct pending *pending; /* Owned. */
 	uint32_t pending_cap;
+	struct part *parts; /* Owned. */
+	uint32_t parts_count;
 	struct folder *folders; /* Owned. */
 	uint32_t folders_count;
 	uint32_t folders_cap;
 	struct sl_log_dir *dir; /* being scanned */
-	uint8_t *buffer;        /* Owned. Of STORE_HOT_REPLAY_STEP. */
+	uint8_t *buffer;        /* Owned. STORE_HOT_REPLAY_STEP for each thread. */
 };
 
 /* ---- The table ---- */
@@ -250,20 +266,21 @@ static int on_partition(void *arg, const char *topic, int32_t partition,
 
 /* ---- Writing ---- */
 
-static int write_chunk(struct replay *replay, const struct sl_files *files, int fd,
+static int write_chunk(const struct replay *replay, struct part *part, uint8_t *buffer, int fd,
                        const struct pending *pending)
 {
+	const struct sl_files *files = dir_files(replay->folders[pending->folder].dir);
+
 	for (uint64_t pos = pending->from; pos < pending->end;) {
 		size_t len = (size_t)SL_MIN(pending->end - pos, (uint64_t)STORE_HOT_REPLAY_STEP);
-		int err = read_tier(replay, replay->buffer, len,
-		                    pending->tier_pos + (pos - pending->from));
+		int err = read_tier(replay, buffer, len, pending->tier_pos + (pos - pending->from));
 
 		if (!err)
-			err = fileio_write_all(files, fd, replay->buffer, len, pos);
+			err = fileio_write_all(files, fd, buffer, len, pos);
 		if (err)
 			return err;
 		pos += len;
-		replay->report->bytes += len;
+		part->bytes += len;
 	}
 	return 0;
 }
@@ -281,7 +298,8 @@ static int write_margin(const struct sl_files *files, int fd, uint64_t end)
 }
 
 /* The chunks [first, first + count) of one segment. */
-static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
+static int write_segment(const struct replay *replay, struct part *part, uint8_t *buffer,
+                         uint32_t first, uint32_t count)
 {
 	const struct pending *pending = &replay->pending[first];
 	const struct folder *folder;
@@ -293,7 +311,7 @@ static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
 	int n;
 
 	if (pending->folder == NO_FOLDER) {
-		replay->report->orphans += count;
+		part->orphans += count;
 		return 0;
 	}
 	folder = &replay->folders[pending->folder];
@@ -304,13 +322,13 @@ static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
 	/* Never created: a segment that is gone was deleted, or nothing of it is promised. */
 	fd = files->ops->open(files->ctx, sl_log_dir_fd(folder->dir), path, O_WRONLY, 0);
 	if (fd == -ENOENT) {
-		replay->report->orphans += count;
+		part->orphans += count;
 		return 0;
 	}
 	if (fd < 0)
 		err = fd;
 	for (uint32_t i = 0; i < count && !err; i++)
-		err = write_chunk(replay, files, fd, &pending[i]);
+		err = write_chunk(replay, part, buffer, fd, &pending[i]);
 	if (!err)
 		err = write_margin(files, fd, pending[count - 1].end);
 	if (fd >= 0) {
@@ -323,31 +341,62 @@ static int write_segment(struct replay *replay, uint32_t first, uint32_t count)
 	return err;
 }
 
+/* Segment after segment, until one fails. */
+static void write_part(void *arg, uint32_t index, uint32_t worker)
+{
+	const struct replay *replay = arg;
+	struct part *part = &replay->parts[index];
+	uint8_t *buffer = replay->buffer + (size_t)worker * STORE_HOT_REPLAY_STEP;
+	const uint32_t end = part->first + part->count;
+	uint32_t count;
+
+	for (uint32_t i = part->first; i < end && !part->err; i += count) {
+		const struct pending *pending = &replay->pending[i];
+
+		for (count = 1; i + count < end; count++)
+			if (pending[count].key.base_offset != pending->key.base_offset)
+				break;
+		part->err = write_segment(replay, part, buffer, i, count);
+	}
+}
+
+static int find_parts(struct replay *replay)
+{
+	const uint32_t chunks = replay->report->chunks;
+	struct part *part = NULL;
+
+	replay->parts = calloc(chunks, sizeof(*replay->parts));
+	if (!replay->parts)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < chunks; i++) {
+		const struct sl_hot_key *key = &replay->pending[i].key;
+
+		if (!part || compare_partition(&replay->pending[part->first].key, key) != 0) {
+			part = &replay->parts[replay->parts_count++];
+			part->first = i;
+		}
+		part->count++;
+	}
+	return 0;
+}
+
 /* Everything that has a place.  A partition whose write failed is left as it is, the others are
- * completed. */
+ * completed.  Return: 0 or the error of the first that failed, in the order of the table. */
 static int write_all(struct replay *replay)
 {
-	const struct pending *failed = NULL;
-	uint32_t count;
-	int first_err = 0;
+	int err = find_parts(replay);
 
-	for (uint32_t i = 0; i < replay->report->chunks; i += count) {
-		const struct pending *pending = &replay->pending[i];
-		int err;
+	if (err)
+		return err;
+	sl_crew_run(replay->parts_count, replay->threads_max, write_part, replay);
+	for (uint32_t i = 0; i < replay->parts_count; i++) {
+		const struct part *part = &replay->parts[i];
 
-		for (count = 1; i + count < replay->report->chunks; count++)
-			if (compare_partition(&pending[count].key, &pending->key) != 0 ||
-			    pending[count].key.base_offset != pending->key.base_offset)
-				break;
-		if (failed && compare_partition(&failed->key, &pending->key) == 0)
-			continue;
-		err = write_segment(replay, i, count);
-		if (err) {
-			failed = pending;
-			first_err = first_err ? first_err : err;
-		}
+		replay->report->bytes += part->bytes;
+		replay->report->orphans += part->orphans;
+		err = err ? err : part->err;
 	}
-	return first_err;
+	return err;
 }
 
 static int find_folders(struct replay *replay, struct sl_log_dir *const *dirs, uint32_t dirs_count)
@@ -370,10 +419,10 @@ static int find_folders(struct replay *replay, struct sl_log_dir *const *dirs, u
 	return first_err;
 }
 
-int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
+int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count, uint32_t threads_max,
                   struct sl_hot_replay *report)
 {
-	struct replay replay = {.fd = fd, .report = report};
+	struct replay replay = {.fd = fd, .threads_max = threads_max, .report = report};
 	struct hot_header header;
 	int err;
 
@@ -381,7 +430,7 @@ int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
 	err = hot_header_read(fd, &header, &replay.layout);
 	if (err)
 		return err;
-	replay.buffer = malloc(STORE_HOT_REPLAY_STEP);
+	replay.buffer = malloc((size_t)threads_max * STORE_HOT_REPLAY_STEP);
 	if (!replay.buffer)
 		return -ENOMEM;
 	for (uint32_t slice = 0; slice < replay.layout.slices && !err; slice++)
@@ -400,6 +449,7 @@ int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
 	       err ? strerror(-err) : "ok");
 	free(replay.buffer);
 	free(replay.pending);
+	free(replay.parts);
 	free(replay.folders);
 	return err;
 }

@@ -99,8 +99,9 @@ int index_time_append(struct index *index, int64_t time_ms, uint32_t relative)
 	return 0;
 }
 
-bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *entry_relative,
-                        uint32_t *pos)
+/* How many entries have a key below @wanted. */
+static inline uint32_t count_below(const struct index *index, int64_t wanted,
+                                   int64_t (*key_at)(const struct index *index, uint32_t i))
 {
 	uint32_t low = 0;
 	uint32_t high = index->count;
@@ -109,15 +110,28 @@ bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
 
-		if (offset_at(index, mid) < relative)
+		if (key_at(index, mid) < wanted)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	if (low == 0)
+	return low;
+}
+
+static int64_t offset_key_at(const struct index *index, uint32_t i)
+{
+	return offset_at(index, i);
+}
+
+bool index_offset_below(const struct index *index, uint32_t relative, uint32_t *entry_relative,
+                        uint32_t *pos)
+{
+	uint32_t below = count_below(index, relative, offset_key_at);
+
+	if (below == 0)
 		return false;
-	*entry_relative = offset_at(index, low - 1);
-	*pos = pos_at(index, low - 1);
+	*entry_relative = offset_at(index, below - 1);
+	*pos = pos_at(index, below - 1);
 	return true;
 }
 
@@ -152,20 +166,11 @@ bool index_offset_last(const struct index *index, uint32_t *relative, uint32_t *
 
 bool index_time_below(const struct index *index, int64_t time_ms, uint32_t *relative)
 {
-	uint32_t low = 0;
-	uint32_t high = index->count;
+	uint32_t below = count_below(index, time_ms, time_at);
 
-	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-
-		if (time_at(index, mid) < time_ms)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == 0)
+	if (below == 0)
 		return false;
-	*relative = time_offset_at(index, low - 1);
+	*relative = time_offset_at(index, below - 1);
 	return true;
 }
 

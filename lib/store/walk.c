@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Header walk.  Borrows the descriptor and the window; one pread(2) a window, or one a batch where
- * batches are larger than the window.
+ * batches are larger than the window.  The first reads are small and double: behind the end of most
+ * logs lie megabytes that were allocated ahead, and thousands of logs are opened after a crash.
  */
 #include "walk.h"
 
@@ -20,6 +21,7 @@ void walk_init(struct walk *walk, const struct sl_files *files, int fd, uint8_t 
 		.fd = fd,
 		.window = window,
 		.window_cap = window_bytes,
+		.window_step = SL_MIN(window_bytes, (size_t)STORE_WALK_STEP_BYTES),
 	};
 }
 
@@ -33,7 +35,7 @@ void walk_seek(struct walk *walk, uint64_t pos, uint64_t end)
 /* Makes the header at walk->pos readable in the window. */
 static int fill(struct walk *walk)
 {
-	uint64_t want = SL_MIN(walk->end - walk->pos, (uint64_t)walk->window_cap);
+	uint64_t want = SL_MIN(walk->end - walk->pos, (uint64_t)walk->window_step);
 	int err;
 
 	if (walk->pos >= walk->window_pos &&
@@ -43,6 +45,7 @@ static int fill(struct walk *walk)
 	err = hotlog_read(&walk->files, walk->fd, walk->hot, walk->window, (size_t)want, walk->pos,
 	                  &walk->window_len);
 	walk->window_pos = walk->pos;
+	walk->window_step = SL_MIN(2 * walk->window_step, walk->window_cap);
 	if (!err && walk->window_len < SL_BATCH_HEADER_BYTES)
 		err = -EBADMSG;
 	return err;

@@ -16,6 +16,7 @@ struct walk {
 	uint64_t end;              /* nothing is read from here on */
 	uint8_t *window;           /* Borrowed. */
 	size_t window_cap;
+	size_t window_step; /* of the next read */
 	uint64_t window_pos;
 	size_t window_len;
 };

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 600
 """kill -9 of the data plane under load, twenty times: every acknowledged record is there afterwards, with
-acks=1 and acks=all; none twice and all in order for the idempotent producer."""
+acks=1 and acks=all; none twice and all in order for the idempotent producer.  And the next one waits for
+what still holds the log dirs.  With arguments only the functions of these names run."""
 
-import collections
+import fcntl
 import pathlib
 import random
 import sys
@@ -12,73 +13,11 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop" / "support"))
-from sluice import Broker, check, main, skip  # noqa: E402
-
-try:
-    from confluent_kafka import Consumer, Producer, TopicPartition
-except ImportError:
-    skip("python3-confluent-kafka is not installed")
+from load import Load, read_all  # noqa: E402
+from sluice import Broker, check, main, wait_for  # noqa: E402
 
 KILLS = 20
 PARTITIONS = 4
-
-
-class Load(threading.Thread):
-    """Produces numbered records until told to stop; remembers which were acknowledged."""
-
-    def __init__(self, broker, topic, acks, idempotent):
-        super().__init__()
-        self.topic = topic
-        self.acked = {}  # value -> (partition, offset)
-        self.failed = 0
-        self.sent = 0
-        self.enough = threading.Event()
-        self.producer = Producer({
-            "bootstrap.servers": broker.bootstrap, "acks": acks, "enable.idempotence": idempotent,
-            "linger.ms": 2, "retries": 1000000, "message.timeout.ms": 120000,
-            "retry.backoff.ms": 20, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200,
-            "queue.buffering.max.messages": 20000, "socket.timeout.ms": 5000,
-            "topic.metadata.refresh.interval.ms": 1000})
-
-    def on_delivery(self, error, message):
-        if error:
-            self.failed += 1
-        else:
-            self.acked[int(message.value())] = (message.partition(), message.offset())
-
-    def run(self):
-        while not self.enough.is_set():
-            try:
-                self.producer.produce(self.topic, value=str(self.sent), partition=self.sent % PARTITIONS,
-                                      on_delivery=self.on_delivery)
-                self.sent += 1
-            except BufferError:
-                self.producer.poll(0.05)
-            self.producer.poll(0)
-            if self.sent % 50 == 0:
-                time.sleep(0.005)  # a bounded load: about 10,000 records a second
-        self.producer.flush(120)
-
-
-def read_all(broker, topic):
-    """{partition: [(offset, number)]} from the beginning to the end as it is now."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "checker",
-                         "enable.auto.commit": False, "enable.partition.eof": False})
-    ends, found = {}, collections.defaultdict(list)
-    for p in range(PARTITIONS):
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)
-        check(low == 0, f"log start of {topic}-{p} is {low}")
-        ends[p] = high
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    deadline = time.monotonic() + 120
-    while any(not found[p] or found[p][-1][0] < ends[p] - 1 for p in ends if ends[p] > 0):
-        check(time.monotonic() < deadline, f"reading {topic} does not end: "
-              f"{ {p: (len(found[p]), ends[p]) for p in ends} }")
-        for message in consumer.consume(10000, timeout=1.0):
-            check(not message.error(), f"consume: {message.error()}")
-            found[message.partition()].append((message.offset(), int(message.value())))
-    consumer.close()
-    return found
 
 
 def examine(load, found, idempotent):
@@ -88,10 +27,10 @@ def examine(load, found, idempotent):
     for partition, records in found.items():
         offsets = [offset for offset, _ in records]
         check(offsets == sorted(set(offsets)), f"offsets of partition {partition} repeat or fall")
-        numbers = [number for _, number in records]
+        numbers = [int(value) for _, value in records]
         if idempotent:
             check(numbers == sorted(numbers), f"partition {partition} is out of order")
-        for offset, number in records:
+        for offset, number in zip(offsets, numbers):
             twice += number in where
             where.setdefault(number, []).append((partition, offset))
     lost = [n for n in load.acked if n not in where]
@@ -109,18 +48,15 @@ def torture(acks, idempotent):
     rng = random.Random(2604)
     with Broker() as broker:
         broker.ctl("topics", "create", "load", "--partitions", str(PARTITIONS))
-        load = Load(broker, "load", acks, idempotent)
-        load.start()
-        try:
+        with Load(broker, "load", PARTITIONS, config={"acks": acks, "enable.idempotence": idempotent}) as load:
             for _ in range(KILLS):
                 time.sleep(0.3 + rng.random() * 0.5)
                 pid = broker.kill("sluice-dataplane")
                 broker.wait_restarted("sluice-dataplane", pid)
-        finally:
-            time.sleep(0.5)
-            load.enough.set()
-            load.join()
-        examine(load, read_all(broker, "load"), idempotent)
+        examine(load, read_all(broker, "load", PARTITIONS), idempotent)
+        log = broker.log_path.read_text()
+        check("exit status" not in log, broker.tail("a restart failed"))
+        check(log.count("start sluice-dataplane") == KILLS + 1, broker.tail("one start for each kill"))
 
 
 def acks_one():
@@ -135,4 +71,23 @@ def idempotent_producer():
     torture("all", True)
 
 
-main(acks_one, acks_all, idempotent_producer)
+def the_next_one_waits_for_what_holds_the_log_dirs():
+    """As the writes of the killed one do, which the kernel completes after its death."""
+    with Broker() as broker, open(broker.data / "log" / ".lock", "rb") as lock:
+        broker.ctl("topics", "create", "load", "--partitions", "1")
+        # Waits for the lock, so that it comes before the next data plane, which only tries.
+        holder = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
+        holder.start()
+        pid = broker.kill("sluice-dataplane")
+        broker.wait_restarted("sluice-dataplane", pid)
+        holder.join()
+        time.sleep(0.5)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        wait_for("the data plane to serve", lambda: broker.ctl("status")["data_plane"]["serving"])
+        log = broker.log_path.read_text()
+        check("exit status" not in log, broker.tail("a restart failed"))
+        check("waited for the lock of a log dir" in log, broker.tail("nothing was waited for"))
+
+
+TESTS = (acks_one, acks_all, idempotent_producer, the_next_one_waits_for_what_holds_the_log_dirs)
+main(*(t for t in TESTS if not sys.argv[1:] or t.__name__ in sys.argv[1:]))

@@ -95,7 +95,7 @@ static void start(struct rig *r)
 	};
 	struct apply_opts opts = o;
 
-	cr_assert(logdirs_create(&r->dirs, sl_conf_str(&r->conf, SL_CK_log_dirs), r->root, files,
+	cr_assert(logdirs_create(&r->dirs, sl_conf_str(&r->conf, SL_CK_log_dirs), r->root, files, 0,
 	                         error) == 0,
 	          "%s", error);
 	opts.dirs = r->dirs;
@@ -184,7 +184,7 @@ void rig_end(struct rig *r, uint64_t revision)
 
 void rig_topic(struct rig *r, const struct rig_topic *t)
 {
-	struct sl_image_topic_partition parts[16] = {0};
+	struct sl_image_topic_partition parts[RIG_LANES * RIG_LANE_MAX] = {0};
 	struct sl_image_topic_config config = {0};
 	struct sl_image_topic m = {
 		.topic_id = rig_id(t->id),
@@ -193,9 +193,9 @@ void rig_topic(struct rig *r, const struct rig_topic *t)
 		.partitions_count = t->partitions,
 		.configs = &config,
 	};
-	int32_t nodes[16];
+	int32_t nodes[SL_ARRAY_SIZE(parts)];
 
-	cr_assert(t->partitions <= 16);
+	cr_assert(t->partitions <= (int32_t)SL_ARRAY_SIZE(parts));
 	if (t->config) {
 		const char *eq = strchr(t->config, '=');
 

@@ -10,9 +10,9 @@
 #include "host/logdirs.h"
 
 #define RIG_LANES     2
-#define RIG_LANE_MAX  8 /* partitions a lane may have */
+#define RIG_LANE_MAX  80 /* partitions a lane may have */
 #define RIG_NODE_BASE 100
-#define RIG_TOLD_MAX  64
+#define RIG_TOLD_MAX  512
 
 struct rig_told {
 	enum sl_ipc_type type;

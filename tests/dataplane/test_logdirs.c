@@ -21,7 +21,7 @@ static int open_list(struct logdirs **out, const char *root, const char *list, c
 	for (const char *p = list; *p; p++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s",
 		                        *p == '@' ? (int)strlen(root) : 1, *p == '@' ? root : p);
-	return logdirs_create(out, text, root, plain, error);
+	return logdirs_create(out, text, root, plain, 0, error);
 }
 
 /* A folder with a log in it, as a partition would leave it. */
@@ -53,7 +53,7 @@ Test(logdirs, defaults_to_log_below_the_data_folder)
 	struct logdirs *d;
 
 	rig_root(root);
-	cr_assert(logdirs_create(&d, "", root, plain, error) == 0);
+	cr_assert(logdirs_create(&d, "", root, plain, 0, error) == 0);
 	snprintf(path, sizeof(path), "%s/log", root);
 	cr_expect(logdirs_count(d) == 1);
 	cr_expect_str_eq(logdirs_path(d, 0), path);
@@ -76,6 +76,47 @@ Test(logdirs, refuses_empty_entries_and_dirs_listed_twice)
 	cr_expect_null(d);
 	cr_assert(open_list(&d, root, " @/a , @/b ", error) == 0, "%s", error);
 	cr_expect(logdirs_count(d) == 2);
+	cr_expect(logdirs_destroy(d) == 0);
+	rig_root_remove(root);
+}
+
+static struct sl_log_dir *holder; /* has the lock */
+static unsigned lock_tries;
+
+/* A process that is dying: the third try finds it gone. */
+static int lock_of_dying(void *ctx, int fd)
+{
+	if (++lock_tries == 3)
+		cr_assert(sl_log_dir_close(holder, false) == 0);
+	return sl_file_ops_plain.lock(ctx, fd);
+}
+
+static int lock_counted(void *ctx, int fd)
+{
+	lock_tries++;
+	return sl_file_ops_plain.lock(ctx, fd);
+}
+
+Test(logdirs, waits_for_the_lock_of_a_dying_process_and_not_for_ever)
+{
+	char error[SL_CONF_ERROR_MAX], root[64], path[128];
+	struct sl_file_ops ops = sl_file_ops_plain;
+	const struct sl_files files = {.ops = &ops};
+	struct logdirs *d = NULL;
+	bool was_clean;
+
+	rig_root(root);
+	snprintf(path, sizeof(path), "%s/log", root);
+	cr_assert(sl_log_dir_open(&holder, path, plain, &was_clean) == 0);
+	ops.lock = lock_counted;
+	cr_expect(logdirs_create(&d, "", root, files, 0, error) == -EBUSY);
+	cr_expect(lock_tries == 1 && strstr(error, "in use by another process"));
+	cr_expect(logdirs_create(&d, "", root, files, 5, error) == -EBUSY, "it lives on");
+	cr_expect_null(d);
+	lock_tries = 0;
+	ops.lock = lock_of_dying;
+	cr_assert(logdirs_create(&d, "", root, files, 60000, error) == 0, "%s", error);
+	cr_expect(lock_tries == 3);
 	cr_expect(logdirs_destroy(d) == 0);
 	rig_root_remove(root);
 }

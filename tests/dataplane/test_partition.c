@@ -569,39 +569,87 @@ Test(partition, tick_deletes_old_segments_a_few_partitions_at_a_time)
 	fx_destroy(fx);
 }
 
-/* Their syncs end in one poll: the checkpoints spread, and none waits for another round of looks.
- */
-Test(partition, every_partition_gets_its_checkpoint_in_turn)
+#define POINTS 60 /* more than are looked at in one tick */
+
+/* As many partitions, whose syncs end in one poll. */
+static struct fx *with_points(void)
 {
-	enum {
-		PARTITIONS = 60
-	};
 	struct fx *fx = fx_create();
-	unsigned stored = 0;
 	struct topic *t;
 
 	fx_tier(fx, false);
-	t = fx_topic(fx, "t", PARTITIONS, NULL);
-	for (int i = 0; i < PARTITIONS; i++)
+	t = fx_topic(fx, "t", POINTS, NULL);
+	for (int i = 0; i < POINTS; i++)
 		fx_append(fx, fx_partition(t, i), 10);
 	fx->ctx.now_ms += 1000;
 	while (partition_tick(&fx->ctx) > 0 || !sl_list_is_empty(&fx->ctx.dirty))
 		fx_settle(fx);
 	fx_settle(fx);
-	fx->ctx.now_ms += 5000;
-	for (int i = 0; i < PARTITIONS; i++) {
-		cr_expect(partition_next_ms(&fx->ctx) <= fx->ctx.now_ms);
-		cr_expect(partition_tick(&fx->ctx) >= 1);
-		fx->ctx.now_ms += 5;
-	}
-	cr_expect(sl_list_is_empty(&fx->ctx.points));
-	for (int i = 0; i < PARTITIONS; i++) {
+	return fx;
+}
+
+static unsigned checkpoints(const struct fx *fx)
+{
+	unsigned stored = 0;
+
+	for (int i = 0; i < POINTS; i++) {
 		char path[64];
 
 		snprintf(path, sizeof(path), "t-%d/sluice-checkpoint", i);
 		stored += faccessat(fx->dirfd, path, R_OK, 0) == 0;
 	}
-	cr_expect(stored == PARTITIONS, "%u", stored);
+	return stored;
+}
+
+/* The checkpoints spread, and none waits for another round of looks. */
+Test(partition, every_partition_gets_its_checkpoint_in_turn)
+{
+	struct fx *fx = with_points();
+
+	fx->ctx.now_ms += 4999;
+	(void)partition_tick(&fx->ctx);
+	cr_expect(checkpoints(fx) == 0, "not so soon after the sync");
+	fx->ctx.now_ms++;
+	for (unsigned i = 0; i < POINTS; i++) {
+		cr_expect(partition_next_ms(&fx->ctx) <= fx->ctx.now_ms);
+		cr_expect(partition_tick(&fx->ctx) >= 1);
+		cr_expect(checkpoints(fx) == i + 1);
+		fx->ctx.now_ms += 4;
+		(void)partition_tick(&fx->ctx);
+		cr_expect(checkpoints(fx) == i + 1, "they take turns with other work");
+		fx->ctx.now_ms++;
+	}
+	cr_expect(sl_list_is_empty(&fx->ctx.points));
+	fx_destroy(fx);
+}
+
+Test(partition, a_lane_that_comes_late_makes_up_for_its_checkpoints)
+{
+	struct fx *fx = with_points();
+	unsigned ms = 0;
+
+	/* What 40 of them would have taken. */
+	fx->ctx.now_ms += 5000 + 40 * 5;
+	for (; checkpoints(fx) < POINTS && ms < 1000; ms++) {
+		unsigned before = checkpoints(fx);
+
+		(void)partition_tick(&fx->ctx);
+		cr_expect(checkpoints(fx) <= before + 1, "one after the other all the same");
+		fx->ctx.now_ms++;
+	}
+	/* 50 come 1 ms apart, which makes up for 4 ms each, and 10 at the usual pace. */
+	cr_expect(ms > 90 && ms < 110, "%u", ms);
+	fx_destroy(fx);
+}
+
+Test(partition, a_lane_makes_up_for_a_second_at_most)
+{
+	struct fx *fx = with_points();
+
+	fx->ctx.now_ms += 60000;
+	(void)partition_tick(&fx->ctx);
+	cr_expect(checkpoints(fx) == 1);
+	cr_expect(fx->ctx.point_ms == fx->ctx.now_ms - 1000 + 5);
 	fx_destroy(fx);
 }
 

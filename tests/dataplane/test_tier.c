@@ -92,7 +92,7 @@ static struct bench *bench_create(uint32_t lanes)
 	snprintf(list, sizeof(list), "%s/a,%s/b", b->root, b->root);
 	cr_assert(sl_conf_load(&b->conf, NULL, error) == 0);
 	set(b, "log.hot.bytes", "67108864");
-	cr_assert(logdirs_create(&b->dirs, list, b->root, files, error) == 0, "%s", error);
+	cr_assert(logdirs_create(&b->dirs, list, b->root, files, 0, error) == 0, "%s", error);
 	b->lanes = lanes;
 	for (uint32_t i = 0; i < lanes; i++)
 		b->nodes[i] = ANY;

@@ -89,12 +89,13 @@ struct sl_hot_replay {
  * sl_hot_replay() - write what a crashed process had accepted and not written yet
  * @fd: of the tier's file; nothing in it is trusted: positions, lengths and ids are checked
  * @dirs, @dirs_count: open log dirs; NULL entries are offline and skipped
+ * @threads_max: that write, 1..SL_CREW_THREADS_MAX; each has its own partitions
  *
  * Idempotent.  Before any log is opened.  Files are not synced: recovery does that.
  * Return: 0; -EPROTO not a tier; -ESTALE another layout; else the first failed read or write: what
  * could be completed is, and the call may be repeated.
  */
-int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count,
+int sl_hot_replay(int fd, struct sl_log_dir *const *dirs, uint32_t dirs_count, uint32_t threads_max,
                   struct sl_hot_replay *report) SL_MUST_CHECK;
 
 /* ---- Chunks: the pool's owner ---- */

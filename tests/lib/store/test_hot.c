@@ -209,14 +209,14 @@ Test(hot, adopted_file_keeps_its_pages_and_loses_its_table)
 	memcpy(chunk->p, "still there", 12);
 	sl_hot_commit(sl_hot_pool(first, 1), chunk, 100);
 	sl_hot_destroy(first);
-	cr_assert_eq(sl_hot_replay(fd, NULL, 0, &report), 0);
+	cr_assert_eq(sl_hot_replay(fd, NULL, 0, 1, &report), 0);
 	cr_assert_eq(report.orphans, 1);
 	cr_assert_eq(sl_hot_adopt(&second, fd, &opts), 0);
 	close(fd);
 	cr_assert_geq(backed_kib(second), 32 * 1024);
 	sl_hot_usage(sl_hot_pool(second, 1), &usage);
 	cr_assert_eq(usage.free, 16 * MIB);
-	cr_assert_eq(sl_hot_replay(sl_hot_fd(second), NULL, 0, &report), 0);
+	cr_assert_eq(sl_hot_replay(sl_hot_fd(second), NULL, 0, 1, &report), 0);
 	cr_assert_eq(report.chunks, 0, "the table is empty");
 	chunk = sl_hot_get(sl_hot_pool(second, 1), &key, NULL, 0, 100, 0);
 	cr_assert_str_eq((char *)chunk->p, "still there");

@@ -14,6 +14,7 @@
 
 #define MIB        ((size_t)1 << 20)
 #define CHUNKS_MAX 1024
+#define UNITS      512 /* of SL_HOT_CHUNK_BYTES_MIN in 16 MiB */
 
 struct world {
 	struct sl_hot *hot;
@@ -76,6 +77,24 @@ static struct sl_hot_chunk *get_clean(struct world *w, size_t bytes, int fill)
 	sl_hot_commit(w->pool, chunk, chunk->bytes);
 	sl_hot_durable(w->pool, chunk, chunk->bytes);
 	return chunk;
+}
+
+/* 16 MiB in clean chunks of @bytes; the first is full of 'a', the next of 'b', ... */
+static void world_init_clean(struct world *w, struct sl_hot_chunk *chunks[UNITS], size_t bytes)
+{
+	world_init(w, 16 * MIB);
+	for (size_t i = 0; i < 16 * MIB / bytes; i++)
+		chunks[i] = get_clean(w, bytes, 'a' + (int)(i % 26));
+}
+
+/* 16 MiB in the smallest chunks, all with a byte that is not on disk. */
+static void world_init_dirty(struct world *w, struct sl_hot_chunk *chunks[UNITS])
+{
+	world_init(w, 16 * MIB);
+	for (int i = 0; i < UNITS; i++) {
+		chunks[i] = get(w, 0, 1, 1);
+		sl_hot_commit(w->pool, chunks[i], 1);
+	}
 }
 
 static struct sl_hot_usage usage(const struct world *w)
@@ -199,11 +218,9 @@ Test(hot_pool, clean_chunk_that_is_appended_to_is_dirty_again)
 Test(hot_pool, references_keep_clean_chunks)
 {
 	struct world w;
-	struct sl_hot_chunk *chunks[4];
+	struct sl_hot_chunk *chunks[UNITS];
 
-	world_init(&w, 16 * MIB);
-	for (int i = 0; i < 4; i++)
-		chunks[i] = get_clean(&w, 4 * MIB, 'a');
+	world_init_clean(&w, chunks, 4 * MIB);
 	chunks[0]->refs = 1;
 	chunks[2]->refs = 1;
 	cr_assert_eq(get(&w, 0, 4 * MIB, 0), chunks[1]);
@@ -217,17 +234,14 @@ Test(hot_pool, references_keep_clean_chunks)
 Test(hot_pool, put_gives_dirty_and_clean_memory_back_whole)
 {
 	struct world w;
-	struct sl_hot_chunk *chunks[512];
+	struct sl_hot_chunk *chunks[UNITS];
 
-	world_init(&w, 16 * MIB);
-	for (int i = 0; i < 512; i++) {
-		chunks[i] = get(&w, 0, 1, 1);
-		if (i % 3 == 0)
-			sl_hot_durable(w.pool, chunks[i], 0);
-	}
+	world_init_dirty(&w, chunks);
+	for (int i = 0; i < UNITS; i += 3)
+		sl_hot_durable(w.pool, chunks[i], 1);
 	cr_assert_null(get(&w, 0, 2 * SL_HOT_CHUNK_BYTES_MIN, 0));
-	for (int i = 0; i < 512; i++)
-		sl_hot_put(w.pool, chunks[(i * 37) % 512]);
+	for (int i = 0; i < UNITS; i++)
+		sl_hot_put(w.pool, chunks[(i * 37) % UNITS]);
 	cr_assert_eq(usage(&w).free, 16 * MIB);
 	for (int i = 0; i < 4; i++)
 		cr_assert_not_null(get(&w, 0, 4 * MIB, 0));
@@ -238,11 +252,12 @@ Test(hot_pool, put_gives_dirty_and_clean_memory_back_whole)
 Test(hot_pool, settled_chunk_keeps_its_pages)
 {
 	struct world w;
+	struct sl_hot_chunk *chunks[UNITS];
 	struct sl_hot_chunk *chunk;
 
-	world_init(&w, 16 * MIB);
+	world_init_clean(&w, chunks, 4 * MIB);
 	for (int i = 0; i < 4; i++)
-		get_clean(&w, 4 * MIB, 'a' + i)->holds = 2;
+		chunks[i]->holds = 2;
 	w.is_settled = true;
 	chunk = get(&w, 0, 4 * MIB, 0);
 	cr_assert_eq(w.settle_count, 1);
@@ -255,11 +270,12 @@ Test(hot_pool, settled_chunk_keeps_its_pages)
 Test(hot_pool, chunk_of_huge_pages_that_is_held_gets_fresh_ones)
 {
 	struct world w;
+	struct sl_hot_chunk *chunks[UNITS];
 	struct sl_hot_chunk *chunk;
 
-	world_init(&w, 16 * MIB);
+	world_init_clean(&w, chunks, 4 * MIB);
 	for (int i = 0; i < 4; i++)
-		get_clean(&w, 4 * MIB, 'a' + i)->holds = 2;
+		chunks[i]->holds = 2;
 	chunk = get(&w, 0, 4 * MIB, 0);
 	cr_assert_eq(chunk->holds, 0);
 	cr_assert_eq(chunk->p[5], 0);
@@ -337,13 +353,11 @@ Test(hot_pool, too_much_quarantine_is_exchanged_page_by_page)
 Test(hot_pool, quarantine_alone_cannot_keep_a_large_chunk_out)
 {
 	struct world w;
-	struct sl_hot_chunk *chunks[512];
+	struct sl_hot_chunk *chunks[UNITS];
 
-	world_init(&w, 16 * MIB);
-	for (int i = 0; i < 512; i++)
-		chunks[i] = get_clean(&w, SL_HOT_CHUNK_BYTES_MIN, 'y');
+	world_init_clean(&w, chunks, SL_HOT_CHUNK_BYTES_MIN);
 	/* One in every quarter, below the share that is exchanged anyway. */
-	for (int i = 0; i < 512; i++) {
+	for (int i = 0; i < UNITS; i++) {
 		chunks[i]->holds = i % 128 == 77;
 		sl_hot_put(w.pool, chunks[i]);
 	}
@@ -380,18 +394,15 @@ Test(hot_pool, large_chunks_can_be_had_again_after_small_ones)
 Test(hot_pool, dirty_neighbours_are_never_taken)
 {
 	struct world w;
-	struct sl_hot_chunk *chunks[512];
+	struct sl_hot_chunk *chunks[UNITS];
 
-	world_init(&w, 16 * MIB);
-	for (int i = 0; i < 512; i++) {
-		chunks[i] = get(&w, 0, 1, 1);
-		sl_hot_commit(w.pool, chunks[i], 1);
+	world_init_dirty(&w, chunks);
+	for (int i = 0; i < UNITS; i++)
 		if (i % 128 != 5)
 			sl_hot_durable(w.pool, chunks[i], 1);
-	}
 	cr_assert_null(get(&w, 0, 4 * MIB, 0));
 	cr_assert_not_null(get(&w, 0, 2 * MIB, 0));
-	for (int i = 5; i < 512; i += 128)
+	for (int i = 5; i < UNITS; i += 128)
 		cr_assert_eq(chunks[i]->end, 1);
 	world_fini(&w);
 }

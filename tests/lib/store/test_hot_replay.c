@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +115,7 @@ static int replay(struct world *w)
 {
 	struct sl_log_dir *dirs[] = {NULL, w->dir};
 
-	return sl_hot_replay(sl_hot_fd(w->hot), dirs, 2, &w->report);
+	return sl_hot_replay(sl_hot_fd(w->hot), dirs, 2, 1, &w->report);
 }
 
 /* The segment has @len bytes; those from @begin on are its own, those below are a hole. */
@@ -364,43 +365,139 @@ static void check_bytes(struct world *w, int32_t partition, uint64_t len_min)
 			cr_assert_eq(data[pos], byte_at(partition, pos));
 }
 
-Test(hot_replay, nothing_that_was_committed_is_lost_with_the_process)
+/* Twenty processes killed at different times, each one's tier replayed and looked at by @check. */
+static void kill_and_replay(uint64_t steps, uint64_t more_steps, bool is_durable,
+                            void (*check)(struct world *w, const struct progress *progress))
 {
 	for (uint64_t round = 0; round < 20; round++) {
 		struct progress *progress;
 		struct world w;
 
 		world_init(&w);
-		progress = run_and_kill(&w, round, 20 + round * 37, false);
+		progress = run_and_kill(&w, round, steps + round * more_steps, is_durable);
 		cr_assert_eq(replay(&w), 0);
 		cr_assert_eq(w.report.damaged, 0);
-		for (int32_t partition = 0; partition < PARTITIONS; partition++) {
-			size_t size;
-
-			(void)simfs_data(w.fs, path_of(partition), &size);
-			cr_assert_geq(size, progress->committed[partition]);
-			check_segment(&w, partition, 0, size);
-		}
+		check(&w, progress);
 		munmap(progress, sizeof(*progress));
 		world_fini(&w);
 	}
 }
 
+static void check_nothing_is_lost(struct world *w, const struct progress *progress)
+{
+	for (int32_t partition = 0; partition < PARTITIONS; partition++) {
+		size_t size;
+
+		(void)simfs_data(w->fs, path_of(partition), &size);
+		cr_assert_geq(size, progress->committed[partition]);
+		check_segment(w, partition, 0, size);
+	}
+}
+
+Test(hot_replay, nothing_that_was_committed_is_lost_with_the_process)
+{
+	kill_and_replay(20, 37, false, check_nothing_is_lost);
+}
+
+static void check_nothing_is_foreign(struct world *w, const struct progress *progress)
+{
+	(void)progress;
+	for (int32_t partition = 0; partition < PARTITIONS; partition++)
+		check_bytes(w, partition, 0);
+}
+
 Test(hot_replay, recycled_chunks_of_a_killed_process_write_nothing_foreign)
 {
-	for (uint64_t round = 0; round < 20; round++) {
-		struct progress *progress;
-		struct world w;
+	kill_and_replay(3000, 101, true, check_nothing_is_foreign);
+}
 
-		world_init(&w);
-		progress = run_and_kill(&w, round, 3000 + round * 101, true);
-		cr_assert_eq(replay(&w), 0);
-		cr_assert_eq(w.report.damaged, 0);
-		for (int32_t partition = 0; partition < PARTITIONS; partition++)
-			check_bytes(&w, partition, 0);
-		munmap(progress, sizeof(*progress));
-		world_fini(&w);
+/* ---- Several threads ---- */
+
+static const struct sl_file_ops *one_thread;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+static int open_in_turn(void *ctx, int dirfd, const char *name, int flags, mode_t mode)
+{
+	int fd;
+
+	if (strncmp(name, "clicks-1/", 9) == 0 && flags == O_WRONLY)
+		return -EIO;
+	if (strncmp(name, "clicks-2/", 9) == 0 && flags == O_WRONLY)
+		return -ENOSPC;
+	pthread_mutex_lock(&turn);
+	fd = one_thread->open(ctx, dirfd, name, flags, mode);
+	pthread_mutex_unlock(&turn);
+	return fd;
+}
+
+static int close_in_turn(void *ctx, int fd)
+{
+	int err;
+
+	pthread_mutex_lock(&turn);
+	err = one_thread->close(ctx, fd);
+	pthread_mutex_unlock(&turn);
+	return err;
+}
+
+static ssize_t pwrite_in_turn(void *ctx, int fd, const void *p, size_t len, uint64_t pos)
+{
+	ssize_t n;
+
+	pthread_mutex_lock(&turn);
+	n = one_thread->pwrite(ctx, fd, p, len, pos);
+	pthread_mutex_unlock(&turn);
+	return n;
+}
+
+static int size_in_turn(void *ctx, int fd, uint64_t *len)
+{
+	int err;
+
+	pthread_mutex_lock(&turn);
+	err = one_thread->size(ctx, fd, len);
+	pthread_mutex_unlock(&turn);
+	return err;
+}
+
+Test(hot_replay, threads_write_what_one_would_and_tell_the_first_error_of_the_table)
+{
+	struct sl_file_ops in_turn;
+	struct sl_log_dir *dir;
+	struct sl_files files;
+	struct world w;
+	bool was_clean;
+
+	world_init(&w);
+	one_thread = w.files.ops;
+	in_turn = *one_thread;
+	in_turn.open = open_in_turn;
+	in_turn.close = close_in_turn;
+	in_turn.pwrite = pwrite_in_turn;
+	in_turn.size = size_in_turn;
+	files = (struct sl_files){.ops = &in_turn, .ctx = w.files.ctx};
+	cr_assert_eq(sl_log_dir_close(w.dir, false), 0);
+	cr_assert_eq(sl_log_dir_open(&dir, "logs", files, &was_clean), 0);
+	for (int32_t partition = PARTITIONS - 1; partition >= 0; partition--) {
+		add_chunk(&w, partition, 300000, 400000, 300000);
+		add_chunk(&w, partition, 0, 300000, 0);
 	}
+	add_chunk(&w, 17, 0, 10, 0); /* no such partition */
+	for (int i = 0; i < 50; i++) {
+		cr_assert_eq(sl_hot_replay(sl_hot_fd(w.hot), &dir, 1, 8, &w.report), -EIO);
+		cr_assert_eq(w.report.chunks, 2 * PARTITIONS + 1);
+		cr_assert_eq(w.report.bytes, 2 * 400000);
+		cr_assert_eq(w.report.orphans, 1);
+		check_segment(&w, 0, 0, 400000);
+		check_segment(&w, 1, 0, 0);
+		check_segment(&w, 2, 0, 0);
+		check_segment(&w, 3, 0, 400000);
+		simfs_set_data(w.fs, path_of(0), "", 0);
+		simfs_set_data(w.fs, path_of(3), "", 0);
+	}
+	cr_assert_eq(sl_log_dir_close(dir, false), 0);
+	cr_assert_eq(sl_log_dir_open(&w.dir, "logs", w.files, &was_clean), 0);
+	world_fini(&w);
 }
 
 /* ---- Damage ---- */
@@ -547,8 +644,8 @@ Test(hot_replay, file_that_is_no_tier_is_refused)
 	cr_assert_eq(ftruncate(sl_hot_fd(w.hot), 10), 0);
 	cr_assert_eq(replay(&w), -EPROTO);
 	err = open("/dev/zero", O_RDONLY);
-	cr_assert_eq(sl_hot_replay(err, NULL, 0, &w.report), -EPROTO);
+	cr_assert_eq(sl_hot_replay(err, NULL, 0, 1, &w.report), -EPROTO);
 	close(err);
-	cr_assert_eq(sl_hot_replay(-1, NULL, 0, &w.report), -EBADF);
+	cr_assert_eq(sl_hot_replay(-1, NULL, 0, 1, &w.report), -EBADF);
 	world_fini(&w);
 }

@@ -415,7 +415,7 @@ Test(hotlog, a_kill_loses_nothing_that_was_accepted)
 			       f->batches[f->batches_count - 1].len);
 		fixture_kill(f);
 		cr_assert_eq(sl_log_dir_open(&dir, "logs", f->files, &was_clean), 0);
-		cr_assert_eq(sl_hot_replay(f->killed_fd, &dir, 1, &report), 0);
+		cr_assert_eq(sl_hot_replay(f->killed_fd, &dir, 1, 1, &report), 0);
 		cr_assert_eq(report.bytes, unwritten);
 		cr_assert_eq(report.orphans, 0);
 		cr_assert_eq(sl_log_dir_close(dir, false), 0);

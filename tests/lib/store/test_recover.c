@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fixture.h"
 #include "log_impl.h"
@@ -381,6 +382,121 @@ Test(recover, survives_a_damaged_checkpoint_and_history)
 	cr_assert_eq(end, 20);
 	sl_log_epoch_end(f->log, 11, &epoch, &end);
 	cr_assert_eq(end, 40);
+}
+
+/* What recovery does to the disk, counted in front of the simulated one. */
+static struct sl_file_ops counted;
+static const struct sl_file_ops *uncounted;
+static uint64_t read_bytes;
+static unsigned int epoch_files; /* put in place */
+
+static ssize_t counted_pread(void *ctx, int fd, void *p, size_t len, uint64_t pos)
+{
+	ssize_t n = uncounted->pread(ctx, fd, p, len, pos);
+
+	read_bytes += n > 0 ? (uint64_t)n : 0;
+	return n;
+}
+
+static int counted_rename(void *ctx, int dirfd, const char *from, const char *to)
+{
+	epoch_files += strstr(to, "/leader-epoch-checkpoint") != NULL;
+	return uncounted->rename(ctx, dirfd, from, to);
+}
+
+static void open_counted(void)
+{
+	uncounted = f->files.ops;
+	counted = *uncounted;
+	counted.pread = counted_pread;
+	counted.rename = counted_rename;
+	f->files.ops = &counted;
+	read_bytes = epoch_files = 0;
+	fixture_must_open(f, false);
+}
+
+/* Thousands of logs are opened after a crash: each unneeded file costs a tenth of a millisecond. */
+Test(recover, writes_the_epochs_only_where_the_file_lacks_some)
+{
+	static const char file[] = FIXTURE_FOLDER "/leader-epoch-checkpoint";
+	uint32_t synced;
+
+	f->leader_epoch = 7;
+	fixture_must_append(f, 1, 100, 1000);
+	fixture_must_append(f, 1, 100, 1001);
+	cr_assert(simfs_exists(f->fs, file));
+	fixture_kill(f);
+	open_counted();
+	cr_assert_gt(f->report.scanned_bytes, 0);
+	cr_assert_eq(epoch_files, 0, "the file has what the scan found");
+	cr_assert_eq(sl_log_epoch(f->log), 7);
+	fixture_must_append(f, 1, 100, 1002);
+	f->leader_epoch = 8;
+	fixture_must_append(f, 1, 100, 1003);
+	fixture_kill(f);
+	/* As a power cut may leave it: older than the batches. */
+	simfs_set_data(f->fs, file, "0\n1\n7 0\n", 8);
+	open_counted();
+	cr_assert_eq(epoch_files, 1);
+	cr_assert_eq(sl_log_epoch(f->log), 8);
+	synced = f->log->folder_synced;
+	cr_assert_eq(synced, f->log->folder_changes, "and is durable");
+	fixture_kill(f);
+	simfs_remove(f->fs, file);
+	open_counted();
+	cr_assert_eq(epoch_files, 1);
+	/* More than the batches say goes. */
+	fixture_kill(f);
+	simfs_set_data(f->fs, file, "0\n3\n7 0\n8 3\n9 5\n", 16);
+	open_counted();
+	cr_assert_eq(epoch_files, 1);
+	cr_assert_eq(sl_log_epoch(f->log), 8);
+	fixture_kill(f);
+	open_counted();
+	cr_assert_eq(epoch_files, 0);
+	fixture_check(f, 700);
+}
+
+Test(recover, reads_little_of_what_was_allocated_ahead)
+{
+	const size_t ahead = 4u << 20;
+	uint8_t *longer;
+	uint64_t bytes;
+	uint8_t *data;
+	size_t len;
+
+	f->opts.config.segment_bytes = 16 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 10; i++)
+		fixture_must_append(f, 1, 100, 1000 + i);
+	bytes = sl_log_bytes(f->log);
+	fixture_kill(f);
+	data = simfs_data(f->fs, fixture_path(0, ".log"), &len);
+	longer = calloc(1, len + ahead);
+	memcpy(longer, data, len);
+	simfs_set_data(f->fs, fixture_path(0, ".log"), longer, len + ahead);
+	free(longer);
+	open_counted();
+	cr_assert_eq(sl_log_bytes(f->log), bytes);
+	cr_assert_lt(read_bytes, 64u << 10, "%llu", (unsigned long long)read_bytes);
+	fixture_check(f, 700);
+}
+
+/* Small reads are for the first steps only. */
+Test(recover, reads_a_long_tail_in_large_pieces)
+{
+	unsigned int before;
+
+	f->opts.config.segment_bytes = 16 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 1000; i++)
+		fixture_must_append(f, 1, 4000, 1000 + i);
+	fixture_kill(f);
+	before = simfs_pread_count(f->fs);
+	fixture_must_open(f, false);
+	cr_assert_geq(f->report.scanned_bytes, 4000000);
+	cr_assert_lt(simfs_pread_count(f->fs) - before, 60);
+	fixture_check(f, 100000);
 }
 
 Test(recover, start_offset_survives)
