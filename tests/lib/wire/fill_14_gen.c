@@ -4,614 +4,281 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/consumer_protocol_assignment_gen.h"
-#include "sluice/wire/describe_topic_partitions_gen.h"
-#include "sluice/wire/list_config_resources_gen.h"
+#include "sluice/wire/alter_configs_gen.h"
+#include "sluice/wire/describe_log_dirs_gen.h"
 
-static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
+static void fill_alter_configs_req_resource_config(struct sl_alter_configs_req_resource_config *m,
+                                                   struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_list_config_resources_req_init(m);
-	if (version >= 1) {
-		rnd_field(r, "resourcetypes");
-		m->resource_types_count = rnd_count(r, false);
-		m->resource_types = rnd_array(arena, m->resource_types_count,
-		                              sizeof(*m->resource_types));
-		for (int32_t i = 0; i < m->resource_types_count; i++)
-			m->resource_types[i] = (int8_t)rnd(r);
-	}
+	sl_alter_configs_req_resource_config_init(m);
+	rnd_field(r, "resources.configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configs.value");
+	m->value = rnd_str(r, arena, true);
 }
 
-static bool same_list_config_resources_req(const struct sl_list_config_resources_req *a,
-                                           const struct sl_list_config_resources_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resource_types_count != b->resource_types_count)
-		return differs("resource_types_count");
-	for (int32_t i = 0; i < a->resource_types_count; i++) {
-		if (a->resource_types[i] != b->resource_types[i])
-			return differs("resource_types");
-	}
-	return true;
-}
-
-static void init_any_list_config_resources_req(void *m)
-{
-	sl_list_config_resources_req_init(m);
-}
-
-static void fill_any_list_config_resources_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	fill_list_config_resources_req(m, r, arena, version);
-}
-
-static bool same_any_list_config_resources_req(const void *a, const void *b)
-{
-	return same_list_config_resources_req(a, b);
-}
-
-static int decode_any_list_config_resources_req(void *m, struct sl_cursor *c,
-                                                struct sl_arena *arena, int16_t version)
-{
-	return sl_list_config_resources_req_decode(m, c, arena, version);
-}
-
-static void encode_any_list_config_resources_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_list_config_resources_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_list_config_resources_req = {
-	"list_config_resources_req",
-	0,
-	1,
-	0,
-	sizeof(struct sl_list_config_resources_req),
-	init_any_list_config_resources_req,
-	fill_any_list_config_resources_req,
-	same_any_list_config_resources_req,
-	decode_any_list_config_resources_req,
-	encode_any_list_config_resources_req,
-};
-
-static void fill_list_config_resources_resp_config_resource(
-	struct sl_list_config_resources_resp_config_resource *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_resp_config_resource_init(m);
-	rnd_field(r, "configresources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	if (version >= 1) {
-		rnd_field(r, "configresources.resourcetype");
-		m->resource_type = (int8_t)rnd(r);
-	}
-}
-
-static void fill_list_config_resources_resp(struct sl_list_config_resources_resp *m, struct rnd *r,
+static void fill_alter_configs_req_resource(struct sl_alter_configs_req_resource *m, struct rnd *r,
                                             struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_list_config_resources_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "configresources");
-	m->config_resources_count = rnd_count(r, false);
-	m->config_resources = rnd_array(arena, m->config_resources_count,
-	                                sizeof(*m->config_resources));
-	for (int32_t i = 0; i < m->config_resources_count; i++)
-		fill_list_config_resources_resp_config_resource(&m->config_resources[i], r, arena,
-		                                                version);
+	sl_alter_configs_req_resource_init(m);
+	rnd_field(r, "resources.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "resources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_alter_configs_req_resource_config(&m->configs[i], r, arena, version);
 }
 
-static bool same_list_config_resources_resp_config_resource(
-	const struct sl_list_config_resources_resp_config_resource *a,
-	const struct sl_list_config_resources_resp_config_resource *b)
+static void fill_alter_configs_req(struct sl_alter_configs_req *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_alter_configs_req_init(m);
+	rnd_field(r, "resources");
+	m->resources_count = rnd_count(r, false);
+	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
+	for (int32_t i = 0; i < m->resources_count; i++)
+		fill_alter_configs_req_resource(&m->resources[i], r, arena, version);
+	rnd_field(r, "validateonly");
+	m->validate_only = rnd_bool(r);
+}
+
+static bool same_alter_configs_req_resource_config(
+	const struct sl_alter_configs_req_resource_config *a,
+	const struct sl_alter_configs_req_resource_config *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_alter_configs_req_resource(const struct sl_alter_configs_req_resource *a,
+                                            const struct sl_alter_configs_req_resource *b)
+{
+	(void)a;
+	(void)b;
 	if (a->resource_type != b->resource_type)
 		return differs("resource_type");
-	return true;
-}
-
-static bool same_list_config_resources_resp(const struct sl_list_config_resources_resp *a,
-                                            const struct sl_list_config_resources_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->config_resources_count != b->config_resources_count)
-		return differs("config_resources_count");
-	for (int32_t i = 0; i < a->config_resources_count; i++) {
-		if (!same_list_config_resources_resp_config_resource(&a->config_resources[i],
-		                                                     &b->config_resources[i]))
-			return differs("config_resources");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_alter_configs_req_resource_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
 	}
 	return true;
 }
 
-static void init_any_list_config_resources_resp(void *m)
+static bool same_alter_configs_req(const struct sl_alter_configs_req *a,
+                                   const struct sl_alter_configs_req *b)
 {
-	sl_list_config_resources_resp_init(m);
+	(void)a;
+	(void)b;
+	if (a->resources_count != b->resources_count)
+		return differs("resources_count");
+	for (int32_t i = 0; i < a->resources_count; i++) {
+		if (!same_alter_configs_req_resource(&a->resources[i], &b->resources[i]))
+			return differs("resources");
+	}
+	if (a->validate_only != b->validate_only)
+		return differs("validate_only");
+	return true;
 }
 
-static void fill_any_list_config_resources_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
+static void init_any_alter_configs_req(void *m)
 {
-	fill_list_config_resources_resp(m, r, arena, version);
+	sl_alter_configs_req_init(m);
 }
 
-static bool same_any_list_config_resources_resp(const void *a, const void *b)
+static void fill_any_alter_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
 {
-	return same_list_config_resources_resp(a, b);
+	fill_alter_configs_req(m, r, arena, version);
 }
 
-static int decode_any_list_config_resources_resp(void *m, struct sl_cursor *c,
-                                                 struct sl_arena *arena, int16_t version)
+static bool same_any_alter_configs_req(const void *a, const void *b)
 {
-	return sl_list_config_resources_resp_decode(m, c, arena, version);
+	return same_alter_configs_req(a, b);
 }
 
-static void encode_any_list_config_resources_resp(const void *m, struct sl_buf *b, int16_t version)
+static int decode_any_alter_configs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
 {
-	sl_list_config_resources_resp_encode(m, b, version);
+	return sl_alter_configs_req_decode(m, c, arena, version);
 }
 
-const struct fill_message fill_message_list_config_resources_resp = {
-	"list_config_resources_resp",
+static void encode_any_alter_configs_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_alter_configs_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_alter_configs_req = {
+	"alter_configs_req",
 	0,
-	1,
-	0,
-	sizeof(struct sl_list_config_resources_resp),
-	init_any_list_config_resources_resp,
-	fill_any_list_config_resources_resp,
-	same_any_list_config_resources_resp,
-	decode_any_list_config_resources_resp,
-	encode_any_list_config_resources_resp,
+	2,
+	2,
+	sizeof(struct sl_alter_configs_req),
+	init_any_alter_configs_req,
+	fill_any_alter_configs_req,
+	same_any_alter_configs_req,
+	decode_any_alter_configs_req,
+	encode_any_alter_configs_req,
 };
 
-static void fill_describe_topic_partitions_req_topic(
-	struct sl_describe_topic_partitions_req_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_alter_configs_resp_response(struct sl_alter_configs_resp_response *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_req_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-}
-
-static void fill_describe_topic_partitions_req_cursor(
-	struct sl_describe_topic_partitions_req_cursor *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_cursor_init(m);
-	rnd_field(r, "cursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "cursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_req(struct sl_describe_topic_partitions_req *m,
-                                               struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_req_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "responsepartitionlimit");
-	m->response_partition_limit = (int32_t)rnd(r);
-	rnd_field(r, "cursor");
-	if (rnd_present(r)) {
-		m->cursor = sl_arena_alloc(arena, sizeof(*m->cursor));
-		fill_describe_topic_partitions_req_cursor(m->cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_req_topic(
-	const struct sl_describe_topic_partitions_req_topic *a,
-	const struct sl_describe_topic_partitions_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req_cursor(
-	const struct sl_describe_topic_partitions_req_cursor *a,
-	const struct sl_describe_topic_partitions_req_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req(const struct sl_describe_topic_partitions_req *a,
-                                               const struct sl_describe_topic_partitions_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (a->response_partition_limit != b->response_partition_limit)
-		return differs("response_partition_limit");
-	if (!a->cursor != !b->cursor ||
-	    (a->cursor && !same_describe_topic_partitions_req_cursor(a->cursor, b->cursor)))
-		return differs("cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_req(void *m)
-{
-	sl_describe_topic_partitions_req_init(m);
-}
-
-static void fill_any_describe_topic_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	fill_describe_topic_partitions_req(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_req(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_req(a, b);
-}
-
-static int decode_any_describe_topic_partitions_req(void *m, struct sl_cursor *c,
-                                                    struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_req(const void *m, struct sl_buf *b,
-                                                     int16_t version)
-{
-	sl_describe_topic_partitions_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_req = {
-	"describe_topic_partitions_req",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_req),
-	init_any_describe_topic_partitions_req,
-	fill_any_describe_topic_partitions_req,
-	same_any_describe_topic_partitions_req,
-	decode_any_describe_topic_partitions_req,
-	encode_any_describe_topic_partitions_req,
-};
-
-static void fill_describe_topic_partitions_resp_topic_partition(
-	struct sl_describe_topic_partitions_resp_topic_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.errorcode");
+	sl_alter_configs_resp_response_init(m);
+	rnd_field(r, "responses.errorcode");
 	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.eligibleleaderreplicas");
-	m->eligible_leader_replicas_count = rnd_count(r, true);
-	m->eligible_leader_replicas = rnd_array(arena, m->eligible_leader_replicas_count,
-	                                        sizeof(*m->eligible_leader_replicas));
-	for (int32_t i = 0; i < m->eligible_leader_replicas_count; i++)
-		m->eligible_leader_replicas[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.lastknownelr");
-	m->last_known_elr_count = rnd_count(r, true);
-	m->last_known_elr = rnd_array(arena, m->last_known_elr_count, sizeof(*m->last_known_elr));
-	for (int32_t i = 0; i < m->last_known_elr_count; i++)
-		m->last_known_elr[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.offlinereplicas");
-	m->offline_replicas_count = rnd_count(r, false);
-	m->offline_replicas = rnd_array(arena, m->offline_replicas_count,
-	                                sizeof(*m->offline_replicas));
-	for (int32_t i = 0; i < m->offline_replicas_count; i++)
-		m->offline_replicas[i] = (int32_t)rnd(r);
+	rnd_field(r, "responses.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "responses.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "responses.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
 }
 
-static void fill_describe_topic_partitions_resp_topic(
-	struct sl_describe_topic_partitions_resp_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_alter_configs_resp(struct sl_alter_configs_resp *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_resp_topic_init(m);
-	rnd_field(r, "topics.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, true);
-	rnd_field(r, "topics.topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "topics.isinternal");
-	m->is_internal = rnd_bool(r);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_topic_partitions_resp_topic_partition(&m->partitions[i], r, arena,
-		                                                    version);
-	rnd_field(r, "topics.topicauthorizedoperations");
-	m->topic_authorized_operations = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_next_cursor(
-	struct sl_describe_topic_partitions_resp_next_cursor *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_next_cursor_init(m);
-	rnd_field(r, "nextcursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "nextcursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp(struct sl_describe_topic_partitions_resp *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_init(m);
+	sl_alter_configs_resp_init(m);
 	rnd_field(r, "throttletimems");
 	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_resp_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "nextcursor");
-	if (rnd_present(r)) {
-		m->next_cursor = sl_arena_alloc(arena, sizeof(*m->next_cursor));
-		fill_describe_topic_partitions_resp_next_cursor(m->next_cursor, r, arena, version);
-	}
+	rnd_field(r, "responses");
+	m->responses_count = rnd_count(r, false);
+	m->responses = rnd_array(arena, m->responses_count, sizeof(*m->responses));
+	for (int32_t i = 0; i < m->responses_count; i++)
+		fill_alter_configs_resp_response(&m->responses[i], r, arena, version);
 }
 
-static bool same_describe_topic_partitions_resp_topic_partition(
-	const struct sl_describe_topic_partitions_resp_topic_partition *a,
-	const struct sl_describe_topic_partitions_resp_topic_partition *b)
+static bool same_alter_configs_resp_response(const struct sl_alter_configs_resp_response *a,
+                                             const struct sl_alter_configs_resp_response *b)
 {
 	(void)a;
 	(void)b;
 	if (a->error_code != b->error_code)
 		return differs("error_code");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	if (a->eligible_leader_replicas_count != b->eligible_leader_replicas_count)
-		return differs("eligible_leader_replicas_count");
-	for (int32_t i = 0; i < a->eligible_leader_replicas_count; i++) {
-		if (a->eligible_leader_replicas[i] != b->eligible_leader_replicas[i])
-			return differs("eligible_leader_replicas");
-	}
-	if (a->last_known_elr_count != b->last_known_elr_count)
-		return differs("last_known_elr_count");
-	for (int32_t i = 0; i < a->last_known_elr_count; i++) {
-		if (a->last_known_elr[i] != b->last_known_elr[i])
-			return differs("last_known_elr");
-	}
-	if (a->offline_replicas_count != b->offline_replicas_count)
-		return differs("offline_replicas_count");
-	for (int32_t i = 0; i < a->offline_replicas_count; i++) {
-		if (a->offline_replicas[i] != b->offline_replicas[i])
-			return differs("offline_replicas");
-	}
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
 	return true;
 }
 
-static bool same_describe_topic_partitions_resp_topic(
-	const struct sl_describe_topic_partitions_resp_topic *a,
-	const struct sl_describe_topic_partitions_resp_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (a->is_internal != b->is_internal)
-		return differs("is_internal");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic_partition(&a->partitions[i],
-		                                                         &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->topic_authorized_operations != b->topic_authorized_operations)
-		return differs("topic_authorized_operations");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_next_cursor(
-	const struct sl_describe_topic_partitions_resp_next_cursor *a,
-	const struct sl_describe_topic_partitions_resp_next_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp(const struct sl_describe_topic_partitions_resp *a,
-                                                const struct sl_describe_topic_partitions_resp *b)
+static bool same_alter_configs_resp(const struct sl_alter_configs_resp *a,
+                                    const struct sl_alter_configs_resp *b)
 {
 	(void)a;
 	(void)b;
 	if (a->throttle_time_ms != b->throttle_time_ms)
 		return differs("throttle_time_ms");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
+	if (a->responses_count != b->responses_count)
+		return differs("responses_count");
+	for (int32_t i = 0; i < a->responses_count; i++) {
+		if (!same_alter_configs_resp_response(&a->responses[i], &b->responses[i]))
+			return differs("responses");
 	}
-	if (!a->next_cursor != !b->next_cursor ||
-	    (a->next_cursor &&
-	     !same_describe_topic_partitions_resp_next_cursor(a->next_cursor, b->next_cursor)))
-		return differs("next_cursor");
 	return true;
 }
 
-static void init_any_describe_topic_partitions_resp(void *m)
+static void init_any_alter_configs_resp(void *m)
 {
-	sl_describe_topic_partitions_resp_init(m);
+	sl_alter_configs_resp_init(m);
 }
 
-static void fill_any_describe_topic_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
+static void fill_any_alter_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                        int16_t version)
 {
-	fill_describe_topic_partitions_resp(m, r, arena, version);
+	fill_alter_configs_resp(m, r, arena, version);
 }
 
-static bool same_any_describe_topic_partitions_resp(const void *a, const void *b)
+static bool same_any_alter_configs_resp(const void *a, const void *b)
 {
-	return same_describe_topic_partitions_resp(a, b);
+	return same_alter_configs_resp(a, b);
 }
 
-static int decode_any_describe_topic_partitions_resp(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
+static int decode_any_alter_configs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                         int16_t version)
 {
-	return sl_describe_topic_partitions_resp_decode(m, c, arena, version);
+	return sl_alter_configs_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_describe_topic_partitions_resp(const void *m, struct sl_buf *b,
-                                                      int16_t version)
+static void encode_any_alter_configs_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_describe_topic_partitions_resp_encode(m, b, version);
+	sl_alter_configs_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_describe_topic_partitions_resp = {
-	"describe_topic_partitions_resp",
+const struct fill_message fill_message_alter_configs_resp = {
+	"alter_configs_resp",
 	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_resp),
-	init_any_describe_topic_partitions_resp,
-	fill_any_describe_topic_partitions_resp,
-	same_any_describe_topic_partitions_resp,
-	decode_any_describe_topic_partitions_resp,
-	encode_any_describe_topic_partitions_resp,
+	2,
+	2,
+	sizeof(struct sl_alter_configs_resp),
+	init_any_alter_configs_resp,
+	fill_any_alter_configs_resp,
+	same_any_alter_configs_resp,
+	decode_any_alter_configs_resp,
+	encode_any_alter_configs_resp,
 };
 
-static void fill_consumer_protocol_assignment_assigned_partition(
-	struct sl_consumer_protocol_assignment_assigned_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
+static void fill_describe_log_dirs_req_topic(struct sl_describe_log_dirs_req_topic *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_assignment_assigned_partition_init(m);
-	rnd_field(r, "assignedpartitions.topic");
+	sl_describe_log_dirs_req_topic_init(m);
+	rnd_field(r, "topics.topic");
 	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "assignedpartitions.partitions");
+	rnd_field(r, "topics.partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
 		m->partitions[i] = (int32_t)rnd(r);
 }
 
-static void fill_consumer_protocol_assignment(struct sl_consumer_protocol_assignment *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
+static void fill_describe_log_dirs_req(struct sl_describe_log_dirs_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_assignment_init(m);
-	rnd_field(r, "assignedpartitions");
-	m->assigned_partitions_count = rnd_count(r, false);
-	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
-	                                   sizeof(*m->assigned_partitions));
-	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
-		fill_consumer_protocol_assignment_assigned_partition(&m->assigned_partitions[i], r,
-		                                                     arena, version);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
+	sl_describe_log_dirs_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, true);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_log_dirs_req_topic(&m->topics[i], r, arena, version);
 }
 
-static bool same_consumer_protocol_assignment_assigned_partition(
-	const struct sl_consumer_protocol_assignment_assigned_partition *a,
-	const struct sl_consumer_protocol_assignment_assigned_partition *b)
+static bool same_describe_log_dirs_req_topic(const struct sl_describe_log_dirs_req_topic *a,
+                                             const struct sl_describe_log_dirs_req_topic *b)
 {
 	(void)a;
 	(void)b;
@@ -626,60 +293,260 @@ static bool same_consumer_protocol_assignment_assigned_partition(
 	return true;
 }
 
-static bool same_consumer_protocol_assignment(const struct sl_consumer_protocol_assignment *a,
-                                              const struct sl_consumer_protocol_assignment *b)
+static bool same_describe_log_dirs_req(const struct sl_describe_log_dirs_req *a,
+                                       const struct sl_describe_log_dirs_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->assigned_partitions_count != b->assigned_partitions_count)
-		return differs("assigned_partitions_count");
-	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
-		if (!same_consumer_protocol_assignment_assigned_partition(
-			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
-			return differs("assigned_partitions");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_log_dirs_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
 	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
 	return true;
 }
 
-static void init_any_consumer_protocol_assignment(void *m)
+static void init_any_describe_log_dirs_req(void *m)
 {
-	sl_consumer_protocol_assignment_init(m);
+	sl_describe_log_dirs_req_init(m);
 }
 
-static void fill_any_consumer_protocol_assignment(void *m, struct rnd *r, struct sl_arena *arena,
-                                                  int16_t version)
+static void fill_any_describe_log_dirs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
 {
-	fill_consumer_protocol_assignment(m, r, arena, version);
+	fill_describe_log_dirs_req(m, r, arena, version);
 }
 
-static bool same_any_consumer_protocol_assignment(const void *a, const void *b)
+static bool same_any_describe_log_dirs_req(const void *a, const void *b)
 {
-	return same_consumer_protocol_assignment(a, b);
+	return same_describe_log_dirs_req(a, b);
 }
 
-static int decode_any_consumer_protocol_assignment(void *m, struct sl_cursor *c,
-                                                   struct sl_arena *arena, int16_t version)
+static int decode_any_describe_log_dirs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
 {
-	return sl_consumer_protocol_assignment_decode(m, c, arena, version);
+	return sl_describe_log_dirs_req_decode(m, c, arena, version);
 }
 
-static void encode_any_consumer_protocol_assignment(const void *m, struct sl_buf *b,
-                                                    int16_t version)
+static void encode_any_describe_log_dirs_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_consumer_protocol_assignment_encode(m, b, version);
+	sl_describe_log_dirs_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_consumer_protocol_assignment = {
-	"consumer_protocol_assignment",
-	0,
-	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_assignment),
-	init_any_consumer_protocol_assignment,
-	fill_any_consumer_protocol_assignment,
-	same_any_consumer_protocol_assignment,
-	decode_any_consumer_protocol_assignment,
-	encode_any_consumer_protocol_assignment,
+const struct fill_message fill_message_describe_log_dirs_req = {
+	"describe_log_dirs_req",
+	1,
+	5,
+	2,
+	sizeof(struct sl_describe_log_dirs_req),
+	init_any_describe_log_dirs_req,
+	fill_any_describe_log_dirs_req,
+	same_any_describe_log_dirs_req,
+	decode_any_describe_log_dirs_req,
+	encode_any_describe_log_dirs_req,
+};
+
+static void fill_describe_log_dirs_resp_result_topic_partition(
+	struct sl_describe_log_dirs_resp_result_topic_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_resp_result_topic_partition_init(m);
+	rnd_field(r, "results.topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.partitionsize");
+	m->partition_size = (int64_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.offsetlag");
+	m->offset_lag = (int64_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.isfuturekey");
+	m->is_future_key = rnd_bool(r);
+}
+
+static void fill_describe_log_dirs_resp_result_topic(
+	struct sl_describe_log_dirs_resp_result_topic *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_resp_result_topic_init(m);
+	rnd_field(r, "results.topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "results.topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_describe_log_dirs_resp_result_topic_partition(&m->partitions[i], r, arena,
+		                                                   version);
+}
+
+static void fill_describe_log_dirs_resp_result(struct sl_describe_log_dirs_resp_result *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_resp_result_init(m);
+	rnd_field(r, "results.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "results.logdir");
+	m->log_dir = rnd_str(r, arena, false);
+	rnd_field(r, "results.topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_log_dirs_resp_result_topic(&m->topics[i], r, arena, version);
+	if (version >= 4) {
+		rnd_field(r, "results.totalbytes");
+		m->total_bytes = (int64_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "results.usablebytes");
+		m->usable_bytes = (int64_t)rnd(r);
+	}
+	if (version >= 5) {
+		rnd_field(r, "results.iscordoned");
+		m->is_cordoned = rnd_bool(r);
+	}
+}
+
+static void fill_describe_log_dirs_resp(struct sl_describe_log_dirs_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	if (version >= 3) {
+		rnd_field(r, "errorcode");
+		m->error_code = (int16_t)rnd(r);
+	}
+	rnd_field(r, "results");
+	m->results_count = rnd_count(r, false);
+	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
+	for (int32_t i = 0; i < m->results_count; i++)
+		fill_describe_log_dirs_resp_result(&m->results[i], r, arena, version);
+}
+
+static bool same_describe_log_dirs_resp_result_topic_partition(
+	const struct sl_describe_log_dirs_resp_result_topic_partition *a,
+	const struct sl_describe_log_dirs_resp_result_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->partition_size != b->partition_size)
+		return differs("partition_size");
+	if (a->offset_lag != b->offset_lag)
+		return differs("offset_lag");
+	if (a->is_future_key != b->is_future_key)
+		return differs("is_future_key");
+	return true;
+}
+
+static bool same_describe_log_dirs_resp_result_topic(
+	const struct sl_describe_log_dirs_resp_result_topic *a,
+	const struct sl_describe_log_dirs_resp_result_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_describe_log_dirs_resp_result_topic_partition(&a->partitions[i],
+		                                                        &b->partitions[i]))
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_describe_log_dirs_resp_result(const struct sl_describe_log_dirs_resp_result *a,
+                                               const struct sl_describe_log_dirs_resp_result *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->log_dir, b->log_dir))
+		return differs("log_dir");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_log_dirs_resp_result_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	if (a->total_bytes != b->total_bytes)
+		return differs("total_bytes");
+	if (a->usable_bytes != b->usable_bytes)
+		return differs("usable_bytes");
+	if (a->is_cordoned != b->is_cordoned)
+		return differs("is_cordoned");
+	return true;
+}
+
+static bool same_describe_log_dirs_resp(const struct sl_describe_log_dirs_resp *a,
+                                        const struct sl_describe_log_dirs_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->results_count != b->results_count)
+		return differs("results_count");
+	for (int32_t i = 0; i < a->results_count; i++) {
+		if (!same_describe_log_dirs_resp_result(&a->results[i], &b->results[i]))
+			return differs("results");
+	}
+	return true;
+}
+
+static void init_any_describe_log_dirs_resp(void *m)
+{
+	sl_describe_log_dirs_resp_init(m);
+}
+
+static void fill_any_describe_log_dirs_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
+{
+	fill_describe_log_dirs_resp(m, r, arena, version);
+}
+
+static bool same_any_describe_log_dirs_resp(const void *a, const void *b)
+{
+	return same_describe_log_dirs_resp(a, b);
+}
+
+static int decode_any_describe_log_dirs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
+{
+	return sl_describe_log_dirs_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_log_dirs_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_log_dirs_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_log_dirs_resp = {
+	"describe_log_dirs_resp",
+	1,
+	5,
+	2,
+	sizeof(struct sl_describe_log_dirs_resp),
+	init_any_describe_log_dirs_resp,
+	fill_any_describe_log_dirs_resp,
+	same_any_describe_log_dirs_resp,
+	decode_any_describe_log_dirs_resp,
+	encode_any_describe_log_dirs_resp,
 };

@@ -4,722 +4,717 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/leader_change_message_gen.h"
-#include "sluice/wire/meta_broker_config_gen.h"
-#include "sluice/wire/meta_cluster_gen.h"
-#include "sluice/wire/meta_producer_ids_gen.h"
-#include "sluice/wire/meta_topic_delete_gen.h"
-#include "sluice/wire/meta_topic_gen.h"
-#include "sluice/wire/meta_topic_purge_gen.h"
-#include "sluice/wire/offset_commit_key_gen.h"
+#include "sluice/wire/describe_cluster_gen.h"
+#include "sluice/wire/describe_transactions_gen.h"
+#include "sluice/wire/offset_delete_gen.h"
 
-static void fill_leader_change_message_voter(struct sl_leader_change_message_voter *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_offset_delete_req_topic_partition(struct sl_offset_delete_req_topic_partition *m,
+                                                   struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_voter_init(m);
-	rnd_field(r, "voters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "voters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
-	}
+	sl_offset_delete_req_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
 }
 
-static void fill_leader_change_message_granting_voter(
-	struct sl_leader_change_message_granting_voter *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_offset_delete_req_topic(struct sl_offset_delete_req_topic *m, struct rnd *r,
+                                         struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_granting_voter_init(m);
-	rnd_field(r, "grantingvoters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "grantingvoters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
-	}
-}
-
-static void fill_leader_change_message(struct sl_leader_change_message *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_leader_change_message_init(m);
-	rnd_field(r, "version");
-	m->version = (int16_t)rnd(r);
-	rnd_field(r, "leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "voters");
-	m->voters_count = rnd_count(r, false);
-	m->voters = rnd_array(arena, m->voters_count, sizeof(*m->voters));
-	for (int32_t i = 0; i < m->voters_count; i++)
-		fill_leader_change_message_voter(&m->voters[i], r, arena, version);
-	rnd_field(r, "grantingvoters");
-	m->granting_voters_count = rnd_count(r, false);
-	m->granting_voters = rnd_array(arena, m->granting_voters_count,
-	                               sizeof(*m->granting_voters));
-	for (int32_t i = 0; i < m->granting_voters_count; i++)
-		fill_leader_change_message_granting_voter(&m->granting_voters[i], r, arena,
-		                                          version);
-}
-
-static bool same_leader_change_message_voter(const struct sl_leader_change_message_voter *a,
-                                             const struct sl_leader_change_message_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message_granting_voter(
-	const struct sl_leader_change_message_granting_voter *a,
-	const struct sl_leader_change_message_granting_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message(const struct sl_leader_change_message *a,
-                                       const struct sl_leader_change_message *b)
-{
-	(void)a;
-	(void)b;
-	if (a->version != b->version)
-		return differs("version");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->voters_count != b->voters_count)
-		return differs("voters_count");
-	for (int32_t i = 0; i < a->voters_count; i++) {
-		if (!same_leader_change_message_voter(&a->voters[i], &b->voters[i]))
-			return differs("voters");
-	}
-	if (a->granting_voters_count != b->granting_voters_count)
-		return differs("granting_voters_count");
-	for (int32_t i = 0; i < a->granting_voters_count; i++) {
-		if (!same_leader_change_message_granting_voter(&a->granting_voters[i],
-		                                               &b->granting_voters[i]))
-			return differs("granting_voters");
-	}
-	return true;
-}
-
-static void init_any_leader_change_message(void *m)
-{
-	sl_leader_change_message_init(m);
-}
-
-static void fill_any_leader_change_message(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
-{
-	fill_leader_change_message(m, r, arena, version);
-}
-
-static bool same_any_leader_change_message(const void *a, const void *b)
-{
-	return same_leader_change_message(a, b);
-}
-
-static int decode_any_leader_change_message(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
-{
-	return sl_leader_change_message_decode(m, c, arena, version);
-}
-
-static void encode_any_leader_change_message(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_leader_change_message_encode(m, b, version);
-}
-
-const struct fill_message fill_message_leader_change_message = {
-	"leader_change_message",
-	0,
-	1,
-	0,
-	sizeof(struct sl_leader_change_message),
-	init_any_leader_change_message,
-	fill_any_leader_change_message,
-	same_any_leader_change_message,
-	decode_any_leader_change_message,
-	encode_any_leader_change_message,
-};
-
-static void fill_meta_broker_config_config(struct sl_meta_broker_config_config *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_broker_config_config_init(m);
-	rnd_field(r, "configs.name");
+	sl_offset_delete_req_topic_init(m);
+	rnd_field(r, "topics.name");
 	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_meta_broker_config(struct sl_meta_broker_config *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_broker_config_init(m);
-	rnd_field(r, "serverid");
-	m->server_id = (int32_t)rnd(r);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_broker_config_config(&m->configs[i], r, arena, version);
-}
-
-static bool same_meta_broker_config_config(const struct sl_meta_broker_config_config *a,
-                                           const struct sl_meta_broker_config_config *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_meta_broker_config(const struct sl_meta_broker_config *a,
-                                    const struct sl_meta_broker_config *b)
-{
-	(void)a;
-	(void)b;
-	if (a->server_id != b->server_id)
-		return differs("server_id");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_broker_config_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
-	}
-	return true;
-}
-
-static void init_any_meta_broker_config(void *m)
-{
-	sl_meta_broker_config_init(m);
-}
-
-static void fill_any_meta_broker_config(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_meta_broker_config(m, r, arena, version);
-}
-
-static bool same_any_meta_broker_config(const void *a, const void *b)
-{
-	return same_meta_broker_config(a, b);
-}
-
-static int decode_any_meta_broker_config(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_meta_broker_config_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_broker_config(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_broker_config_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_broker_config = {
-	"meta_broker_config",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_broker_config),
-	init_any_meta_broker_config,
-	fill_any_meta_broker_config,
-	same_any_meta_broker_config,
-	decode_any_meta_broker_config,
-	encode_any_meta_broker_config,
-};
-
-static void fill_meta_cluster(struct sl_meta_cluster *m, struct rnd *r, struct sl_arena *arena,
-                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_cluster_init(m);
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
-}
-
-static bool same_meta_cluster(const struct sl_meta_cluster *a, const struct sl_meta_cluster *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
-	return true;
-}
-
-static void init_any_meta_cluster(void *m)
-{
-	sl_meta_cluster_init(m);
-}
-
-static void fill_any_meta_cluster(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_meta_cluster(m, r, arena, version);
-}
-
-static bool same_any_meta_cluster(const void *a, const void *b)
-{
-	return same_meta_cluster(a, b);
-}
-
-static int decode_any_meta_cluster(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                   int16_t version)
-{
-	return sl_meta_cluster_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_cluster(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_cluster_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_cluster = {
-	"meta_cluster",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_cluster),
-	init_any_meta_cluster,
-	fill_any_meta_cluster,
-	same_any_meta_cluster,
-	decode_any_meta_cluster,
-	encode_any_meta_cluster,
-};
-
-static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_producer_ids_init(m);
-	rnd_field(r, "nextproducerid");
-	m->next_producer_id = (int64_t)rnd(r);
-}
-
-static bool same_meta_producer_ids(const struct sl_meta_producer_ids *a,
-                                   const struct sl_meta_producer_ids *b)
-{
-	(void)a;
-	(void)b;
-	if (a->next_producer_id != b->next_producer_id)
-		return differs("next_producer_id");
-	return true;
-}
-
-static void init_any_meta_producer_ids(void *m)
-{
-	sl_meta_producer_ids_init(m);
-}
-
-static void fill_any_meta_producer_ids(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_meta_producer_ids(m, r, arena, version);
-}
-
-static bool same_any_meta_producer_ids(const void *a, const void *b)
-{
-	return same_meta_producer_ids(a, b);
-}
-
-static int decode_any_meta_producer_ids(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_meta_producer_ids_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_producer_ids(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_producer_ids_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_producer_ids = {
-	"meta_producer_ids",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_producer_ids),
-	init_any_meta_producer_ids,
-	fill_any_meta_producer_ids,
-	same_any_meta_producer_ids,
-	decode_any_meta_producer_ids,
-	encode_any_meta_producer_ids,
-};
-
-static void fill_meta_topic_partition(struct sl_meta_topic_partition *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_partition_init(m);
-	rnd_field(r, "partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-}
-
-static void fill_meta_topic_config(struct sl_meta_topic_config *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_meta_topic(struct sl_meta_topic *m, struct rnd *r, struct sl_arena *arena,
-                            int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "partitions");
+	rnd_field(r, "topics.partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_meta_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_topic_config(&m->configs[i], r, arena, version);
+		fill_offset_delete_req_topic_partition(&m->partitions[i], r, arena, version);
 }
 
-static bool same_meta_topic_partition(const struct sl_meta_topic_partition *a,
-                                      const struct sl_meta_topic_partition *b)
+static void fill_offset_delete_req(struct sl_offset_delete_req *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_offset_delete_req_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_offset_delete_req_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_offset_delete_req_topic_partition(
+	const struct sl_offset_delete_req_topic_partition *a,
+	const struct sl_offset_delete_req_topic_partition *b)
 {
 	(void)a;
 	(void)b;
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
 	return true;
 }
 
-static bool same_meta_topic_config(const struct sl_meta_topic_config *a,
-                                   const struct sl_meta_topic_config *b)
+static bool same_offset_delete_req_topic(const struct sl_offset_delete_req_topic *a,
+                                         const struct sl_offset_delete_req_topic *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_meta_topic(const struct sl_meta_topic *a, const struct sl_meta_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_meta_topic_partition(&a->partitions[i], &b->partitions[i]))
+		if (!same_offset_delete_req_topic_partition(&a->partitions[i], &b->partitions[i]))
 			return differs("partitions");
 	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	return true;
+}
+
+static bool same_offset_delete_req(const struct sl_offset_delete_req *a,
+                                   const struct sl_offset_delete_req *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_offset_delete_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
 	}
 	return true;
 }
 
-static void init_any_meta_topic(void *m)
+static void init_any_offset_delete_req(void *m)
 {
-	sl_meta_topic_init(m);
+	sl_offset_delete_req_init(m);
 }
 
-static void fill_any_meta_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_meta_topic(m, r, arena, version);
-}
-
-static bool same_any_meta_topic(const void *a, const void *b)
-{
-	return same_meta_topic(a, b);
-}
-
-static int decode_any_meta_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                 int16_t version)
-{
-	return sl_meta_topic_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic = {
-	"meta_topic",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic),
-	init_any_meta_topic,
-	fill_any_meta_topic,
-	same_any_meta_topic,
-	decode_any_meta_topic,
-	encode_any_meta_topic,
-};
-
-static void fill_meta_topic_delete(struct sl_meta_topic_delete *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_delete_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_delete(const struct sl_meta_topic_delete *a,
-                                   const struct sl_meta_topic_delete *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_delete(void *m)
-{
-	sl_meta_topic_delete_init(m);
-}
-
-static void fill_any_meta_topic_delete(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_offset_delete_req(void *m, struct rnd *r, struct sl_arena *arena,
                                        int16_t version)
 {
-	fill_meta_topic_delete(m, r, arena, version);
+	fill_offset_delete_req(m, r, arena, version);
 }
 
-static bool same_any_meta_topic_delete(const void *a, const void *b)
+static bool same_any_offset_delete_req(const void *a, const void *b)
 {
-	return same_meta_topic_delete(a, b);
+	return same_offset_delete_req(a, b);
 }
 
-static int decode_any_meta_topic_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static int decode_any_offset_delete_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                         int16_t version)
 {
-	return sl_meta_topic_delete_decode(m, c, arena, version);
+	return sl_offset_delete_req_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_topic_delete(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_offset_delete_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_topic_delete_encode(m, b, version);
+	sl_offset_delete_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_topic_delete = {
-	"meta_topic_delete",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_delete),
-	init_any_meta_topic_delete,
-	fill_any_meta_topic_delete,
-	same_any_meta_topic_delete,
-	decode_any_meta_topic_delete,
-	encode_any_meta_topic_delete,
-};
-
-static void fill_meta_topic_purge(struct sl_meta_topic_purge *m, struct rnd *r,
-                                  struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_purge_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_purge(const struct sl_meta_topic_purge *a,
-                                  const struct sl_meta_topic_purge *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_purge(void *m)
-{
-	sl_meta_topic_purge_init(m);
-}
-
-static void fill_any_meta_topic_purge(void *m, struct rnd *r, struct sl_arena *arena,
-                                      int16_t version)
-{
-	fill_meta_topic_purge(m, r, arena, version);
-}
-
-static bool same_any_meta_topic_purge(const void *a, const void *b)
-{
-	return same_meta_topic_purge(a, b);
-}
-
-static int decode_any_meta_topic_purge(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                       int16_t version)
-{
-	return sl_meta_topic_purge_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic_purge(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_purge_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic_purge = {
-	"meta_topic_purge",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_purge),
-	init_any_meta_topic_purge,
-	fill_any_meta_topic_purge,
-	same_any_meta_topic_purge,
-	decode_any_meta_topic_purge,
-	encode_any_meta_topic_purge,
-};
-
-static void fill_offset_commit_key(struct sl_offset_commit_key *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_commit_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-	rnd_field(r, "topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "partition");
-	m->partition = (int32_t)rnd(r);
-}
-
-static bool same_offset_commit_key(const struct sl_offset_commit_key *a,
-                                   const struct sl_offset_commit_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partition != b->partition)
-		return differs("partition");
-	return true;
-}
-
-static void init_any_offset_commit_key(void *m)
-{
-	sl_offset_commit_key_init(m);
-}
-
-static void fill_any_offset_commit_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_offset_commit_key(m, r, arena, version);
-}
-
-static bool same_any_offset_commit_key(const void *a, const void *b)
-{
-	return same_offset_commit_key(a, b);
-}
-
-static int decode_any_offset_commit_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_offset_commit_key_decode(m, c, arena, version);
-}
-
-static void encode_any_offset_commit_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_offset_commit_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_offset_commit_key = {
-	"offset_commit_key",
+const struct fill_message fill_message_offset_delete_req = {
+	"offset_delete_req",
 	0,
 	0,
 	INT16_MAX,
-	sizeof(struct sl_offset_commit_key),
-	init_any_offset_commit_key,
-	fill_any_offset_commit_key,
-	same_any_offset_commit_key,
-	decode_any_offset_commit_key,
-	encode_any_offset_commit_key,
+	sizeof(struct sl_offset_delete_req),
+	init_any_offset_delete_req,
+	fill_any_offset_delete_req,
+	same_any_offset_delete_req,
+	decode_any_offset_delete_req,
+	encode_any_offset_delete_req,
+};
+
+static void fill_offset_delete_resp_topic_partition(struct sl_offset_delete_resp_topic_partition *m,
+                                                    struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_offset_delete_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
+}
+
+static void fill_offset_delete_resp_topic(struct sl_offset_delete_resp_topic *m, struct rnd *r,
+                                          struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_offset_delete_resp_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_offset_delete_resp_topic_partition(&m->partitions[i], r, arena, version);
+}
+
+static void fill_offset_delete_resp(struct sl_offset_delete_resp *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_offset_delete_resp_init(m);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_offset_delete_resp_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_offset_delete_resp_topic_partition(
+	const struct sl_offset_delete_resp_topic_partition *a,
+	const struct sl_offset_delete_resp_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	return true;
+}
+
+static bool same_offset_delete_resp_topic(const struct sl_offset_delete_resp_topic *a,
+                                          const struct sl_offset_delete_resp_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_offset_delete_resp_topic_partition(&a->partitions[i], &b->partitions[i]))
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_offset_delete_resp(const struct sl_offset_delete_resp *a,
+                                    const struct sl_offset_delete_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_offset_delete_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_offset_delete_resp(void *m)
+{
+	sl_offset_delete_resp_init(m);
+}
+
+static void fill_any_offset_delete_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                        int16_t version)
+{
+	fill_offset_delete_resp(m, r, arena, version);
+}
+
+static bool same_any_offset_delete_resp(const void *a, const void *b)
+{
+	return same_offset_delete_resp(a, b);
+}
+
+static int decode_any_offset_delete_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                         int16_t version)
+{
+	return sl_offset_delete_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_offset_delete_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_delete_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_offset_delete_resp = {
+	"offset_delete_resp",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_offset_delete_resp),
+	init_any_offset_delete_resp,
+	fill_any_offset_delete_resp,
+	same_any_offset_delete_resp,
+	decode_any_offset_delete_resp,
+	encode_any_offset_delete_resp,
+};
+
+static void fill_describe_cluster_req(struct sl_describe_cluster_req *m, struct rnd *r,
+                                      struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_cluster_req_init(m);
+	rnd_field(r, "includeclusterauthorizedoperations");
+	m->include_cluster_authorized_operations = rnd_bool(r);
+	if (version >= 1) {
+		rnd_field(r, "endpointtype");
+		m->endpoint_type = (int8_t)rnd(r);
+	}
+	if (version >= 2) {
+		rnd_field(r, "includefencedbrokers");
+		m->include_fenced_brokers = rnd_bool(r);
+	}
+}
+
+static bool same_describe_cluster_req(const struct sl_describe_cluster_req *a,
+                                      const struct sl_describe_cluster_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->include_cluster_authorized_operations != b->include_cluster_authorized_operations)
+		return differs("include_cluster_authorized_operations");
+	if (a->endpoint_type != b->endpoint_type)
+		return differs("endpoint_type");
+	if (a->include_fenced_brokers != b->include_fenced_brokers)
+		return differs("include_fenced_brokers");
+	return true;
+}
+
+static void init_any_describe_cluster_req(void *m)
+{
+	sl_describe_cluster_req_init(m);
+}
+
+static void fill_any_describe_cluster_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                          int16_t version)
+{
+	fill_describe_cluster_req(m, r, arena, version);
+}
+
+static bool same_any_describe_cluster_req(const void *a, const void *b)
+{
+	return same_describe_cluster_req(a, b);
+}
+
+static int decode_any_describe_cluster_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
+{
+	return sl_describe_cluster_req_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_cluster_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_cluster_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_cluster_req = {
+	"describe_cluster_req",
+	0,
+	2,
+	0,
+	sizeof(struct sl_describe_cluster_req),
+	init_any_describe_cluster_req,
+	fill_any_describe_cluster_req,
+	same_any_describe_cluster_req,
+	decode_any_describe_cluster_req,
+	encode_any_describe_cluster_req,
+};
+
+static void fill_describe_cluster_resp_broker(struct sl_describe_cluster_resp_broker *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_cluster_resp_broker_init(m);
+	rnd_field(r, "brokers.brokerid");
+	m->broker_id = (int32_t)rnd(r);
+	rnd_field(r, "brokers.host");
+	m->host = rnd_str(r, arena, false);
+	rnd_field(r, "brokers.port");
+	m->port = (int32_t)rnd(r);
+	rnd_field(r, "brokers.rack");
+	m->rack = rnd_str(r, arena, true);
+	if (version >= 2) {
+		rnd_field(r, "brokers.isfenced");
+		m->is_fenced = rnd_bool(r);
+	}
+}
+
+static void fill_describe_cluster_resp(struct sl_describe_cluster_resp *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_cluster_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	if (version >= 1) {
+		rnd_field(r, "endpointtype");
+		m->endpoint_type = (int8_t)rnd(r);
+	}
+	rnd_field(r, "clusterid");
+	m->cluster_id = rnd_str(r, arena, false);
+	rnd_field(r, "controllerid");
+	m->controller_id = (int32_t)rnd(r);
+	rnd_field(r, "brokers");
+	m->brokers_count = rnd_count(r, false);
+	m->brokers = rnd_array(arena, m->brokers_count, sizeof(*m->brokers));
+	for (int32_t i = 0; i < m->brokers_count; i++)
+		fill_describe_cluster_resp_broker(&m->brokers[i], r, arena, version);
+	rnd_field(r, "clusterauthorizedoperations");
+	m->cluster_authorized_operations = (int32_t)rnd(r);
+}
+
+static bool same_describe_cluster_resp_broker(const struct sl_describe_cluster_resp_broker *a,
+                                              const struct sl_describe_cluster_resp_broker *b)
+{
+	(void)a;
+	(void)b;
+	if (a->broker_id != b->broker_id)
+		return differs("broker_id");
+	if (!sl_str_eq(a->host, b->host))
+		return differs("host");
+	if (a->port != b->port)
+		return differs("port");
+	if (!sl_str_eq(a->rack, b->rack))
+		return differs("rack");
+	if (a->is_fenced != b->is_fenced)
+		return differs("is_fenced");
+	return true;
+}
+
+static bool same_describe_cluster_resp(const struct sl_describe_cluster_resp *a,
+                                       const struct sl_describe_cluster_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->endpoint_type != b->endpoint_type)
+		return differs("endpoint_type");
+	if (!sl_str_eq(a->cluster_id, b->cluster_id))
+		return differs("cluster_id");
+	if (a->controller_id != b->controller_id)
+		return differs("controller_id");
+	if (a->brokers_count != b->brokers_count)
+		return differs("brokers_count");
+	for (int32_t i = 0; i < a->brokers_count; i++) {
+		if (!same_describe_cluster_resp_broker(&a->brokers[i], &b->brokers[i]))
+			return differs("brokers");
+	}
+	if (a->cluster_authorized_operations != b->cluster_authorized_operations)
+		return differs("cluster_authorized_operations");
+	return true;
+}
+
+static void init_any_describe_cluster_resp(void *m)
+{
+	sl_describe_cluster_resp_init(m);
+}
+
+static void fill_any_describe_cluster_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
+{
+	fill_describe_cluster_resp(m, r, arena, version);
+}
+
+static bool same_any_describe_cluster_resp(const void *a, const void *b)
+{
+	return same_describe_cluster_resp(a, b);
+}
+
+static int decode_any_describe_cluster_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
+{
+	return sl_describe_cluster_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_cluster_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_cluster_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_cluster_resp = {
+	"describe_cluster_resp",
+	0,
+	2,
+	0,
+	sizeof(struct sl_describe_cluster_resp),
+	init_any_describe_cluster_resp,
+	fill_any_describe_cluster_resp,
+	same_any_describe_cluster_resp,
+	decode_any_describe_cluster_resp,
+	encode_any_describe_cluster_resp,
+};
+
+static void fill_describe_transactions_req(struct sl_describe_transactions_req *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_req_init(m);
+	rnd_field(r, "transactionalids");
+	m->transactional_ids_count = rnd_count(r, false);
+	m->transactional_ids = rnd_array(arena, m->transactional_ids_count,
+	                                 sizeof(*m->transactional_ids));
+	for (int32_t i = 0; i < m->transactional_ids_count; i++)
+		m->transactional_ids[i] = rnd_str(r, arena, false);
+}
+
+static bool same_describe_transactions_req(const struct sl_describe_transactions_req *a,
+                                           const struct sl_describe_transactions_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->transactional_ids_count != b->transactional_ids_count)
+		return differs("transactional_ids_count");
+	for (int32_t i = 0; i < a->transactional_ids_count; i++) {
+		if (!sl_str_eq(a->transactional_ids[i], b->transactional_ids[i]))
+			return differs("transactional_ids");
+	}
+	return true;
+}
+
+static void init_any_describe_transactions_req(void *m)
+{
+	sl_describe_transactions_req_init(m);
+}
+
+static void fill_any_describe_transactions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	fill_describe_transactions_req(m, r, arena, version);
+}
+
+static bool same_any_describe_transactions_req(const void *a, const void *b)
+{
+	return same_describe_transactions_req(a, b);
+}
+
+static int decode_any_describe_transactions_req(void *m, struct sl_cursor *c,
+                                                struct sl_arena *arena, int16_t version)
+{
+	return sl_describe_transactions_req_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_transactions_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_transactions_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_transactions_req = {
+	"describe_transactions_req",
+	0,
+	0,
+	0,
+	sizeof(struct sl_describe_transactions_req),
+	init_any_describe_transactions_req,
+	fill_any_describe_transactions_req,
+	same_any_describe_transactions_req,
+	decode_any_describe_transactions_req,
+	encode_any_describe_transactions_req,
+};
+
+static void fill_describe_transactions_resp_transaction_state_topic(
+	struct sl_describe_transactions_resp_transaction_state_topic *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_resp_transaction_state_topic_init(m);
+	rnd_field(r, "transactionstates.topics.topic");
+	m->topic = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_describe_transactions_resp_transaction_state(
+	struct sl_describe_transactions_resp_transaction_state *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_resp_transaction_state_init(m);
+	rnd_field(r, "transactionstates.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.transactionstate");
+	m->transaction_state = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.transactiontimeoutms");
+	m->transaction_timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionstarttimems");
+	m->transaction_start_time_ms = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	rnd_field(r, "transactionstates.topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_transactions_resp_transaction_state_topic(&m->topics[i], r, arena,
+		                                                        version);
+}
+
+static void fill_describe_transactions_resp(struct sl_describe_transactions_resp *m, struct rnd *r,
+                                            struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "transactionstates");
+	m->transaction_states_count = rnd_count(r, false);
+	m->transaction_states = rnd_array(arena, m->transaction_states_count,
+	                                  sizeof(*m->transaction_states));
+	for (int32_t i = 0; i < m->transaction_states_count; i++)
+		fill_describe_transactions_resp_transaction_state(&m->transaction_states[i], r,
+		                                                  arena, version);
+}
+
+static bool same_describe_transactions_resp_transaction_state_topic(
+	const struct sl_describe_transactions_resp_transaction_state_topic *a,
+	const struct sl_describe_transactions_resp_transaction_state_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->topic, b->topic))
+		return differs("topic");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_describe_transactions_resp_transaction_state(
+	const struct sl_describe_transactions_resp_transaction_state *a,
+	const struct sl_describe_transactions_resp_transaction_state *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (!sl_str_eq(a->transaction_state, b->transaction_state))
+		return differs("transaction_state");
+	if (a->transaction_timeout_ms != b->transaction_timeout_ms)
+		return differs("transaction_timeout_ms");
+	if (a->transaction_start_time_ms != b->transaction_start_time_ms)
+		return differs("transaction_start_time_ms");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_transactions_resp_transaction_state_topic(&a->topics[i],
+		                                                             &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static bool same_describe_transactions_resp(const struct sl_describe_transactions_resp *a,
+                                            const struct sl_describe_transactions_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->transaction_states_count != b->transaction_states_count)
+		return differs("transaction_states_count");
+	for (int32_t i = 0; i < a->transaction_states_count; i++) {
+		if (!same_describe_transactions_resp_transaction_state(&a->transaction_states[i],
+		                                                       &b->transaction_states[i]))
+			return differs("transaction_states");
+	}
+	return true;
+}
+
+static void init_any_describe_transactions_resp(void *m)
+{
+	sl_describe_transactions_resp_init(m);
+}
+
+static void fill_any_describe_transactions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
+{
+	fill_describe_transactions_resp(m, r, arena, version);
+}
+
+static bool same_any_describe_transactions_resp(const void *a, const void *b)
+{
+	return same_describe_transactions_resp(a, b);
+}
+
+static int decode_any_describe_transactions_resp(void *m, struct sl_cursor *c,
+                                                 struct sl_arena *arena, int16_t version)
+{
+	return sl_describe_transactions_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_transactions_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_transactions_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_transactions_resp = {
+	"describe_transactions_resp",
+	0,
+	0,
+	0,
+	sizeof(struct sl_describe_transactions_resp),
+	init_any_describe_transactions_resp,
+	fill_any_describe_transactions_resp,
+	same_any_describe_transactions_resp,
+	decode_any_describe_transactions_resp,
+	encode_any_describe_transactions_resp,
 };

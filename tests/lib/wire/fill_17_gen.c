@@ -4,226 +4,398 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/offset_commit_value_gen.h"
-#include "sluice/wire/request_header_gen.h"
-#include "sluice/wire/response_header_gen.h"
+#include "sluice/wire/list_config_resources_gen.h"
+#include "sluice/wire/list_transactions_gen.h"
 
-static void fill_offset_commit_value(struct sl_offset_commit_value *m, struct rnd *r,
-                                     struct sl_arena *arena, int16_t version)
+static void fill_list_transactions_req(struct sl_list_transactions_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_offset_commit_value_init(m);
-	rnd_field(r, "offset");
-	m->offset = (int64_t)rnd(r);
-	if (version >= 3) {
-		rnd_field(r, "leaderepoch");
-		m->leader_epoch = (int32_t)rnd(r);
+	sl_list_transactions_req_init(m);
+	rnd_field(r, "statefilters");
+	m->state_filters_count = rnd_count(r, false);
+	m->state_filters = rnd_array(arena, m->state_filters_count, sizeof(*m->state_filters));
+	for (int32_t i = 0; i < m->state_filters_count; i++)
+		m->state_filters[i] = rnd_str(r, arena, false);
+	rnd_field(r, "produceridfilters");
+	m->producer_id_filters_count = rnd_count(r, false);
+	m->producer_id_filters = rnd_array(arena, m->producer_id_filters_count,
+	                                   sizeof(*m->producer_id_filters));
+	for (int32_t i = 0; i < m->producer_id_filters_count; i++)
+		m->producer_id_filters[i] = (int64_t)rnd(r);
+	if (version >= 1) {
+		rnd_field(r, "durationfilter");
+		m->duration_filter = (int64_t)rnd(r);
 	}
-	rnd_field(r, "metadata");
-	m->metadata = rnd_str(r, arena, false);
-	rnd_field(r, "committimestamp");
-	m->commit_timestamp = (int64_t)rnd(r);
-	if (version >= 1 && version <= 1) {
-		rnd_field(r, "expiretimestamp");
-		m->expire_timestamp = (int64_t)rnd(r);
-	}
-	if (version >= 4) {
-		rnd_field(r, "topicid");
-		m->topic_id = rnd_uuid(r);
+	if (version >= 2) {
+		rnd_field(r, "transactionalidpattern");
+		m->transactional_id_pattern = rnd_str(r, arena, version >= 2);
 	}
 }
 
-static bool same_offset_commit_value(const struct sl_offset_commit_value *a,
-                                     const struct sl_offset_commit_value *b)
+static bool same_list_transactions_req(const struct sl_list_transactions_req *a,
+                                       const struct sl_list_transactions_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->offset != b->offset)
-		return differs("offset");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (!sl_str_eq(a->metadata, b->metadata))
-		return differs("metadata");
-	if (a->commit_timestamp != b->commit_timestamp)
-		return differs("commit_timestamp");
-	if (a->expire_timestamp != b->expire_timestamp)
-		return differs("expire_timestamp");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (a->state_filters_count != b->state_filters_count)
+		return differs("state_filters_count");
+	for (int32_t i = 0; i < a->state_filters_count; i++) {
+		if (!sl_str_eq(a->state_filters[i], b->state_filters[i]))
+			return differs("state_filters");
+	}
+	if (a->producer_id_filters_count != b->producer_id_filters_count)
+		return differs("producer_id_filters_count");
+	for (int32_t i = 0; i < a->producer_id_filters_count; i++) {
+		if (a->producer_id_filters[i] != b->producer_id_filters[i])
+			return differs("producer_id_filters");
+	}
+	if (a->duration_filter != b->duration_filter)
+		return differs("duration_filter");
+	if (!sl_str_eq(a->transactional_id_pattern, b->transactional_id_pattern))
+		return differs("transactional_id_pattern");
 	return true;
 }
 
-static void init_any_offset_commit_value(void *m)
+static void init_any_list_transactions_req(void *m)
 {
-	sl_offset_commit_value_init(m);
+	sl_list_transactions_req_init(m);
 }
 
-static void fill_any_offset_commit_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                         int16_t version)
+static void fill_any_list_transactions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
 {
-	fill_offset_commit_value(m, r, arena, version);
+	fill_list_transactions_req(m, r, arena, version);
 }
 
-static bool same_any_offset_commit_value(const void *a, const void *b)
+static bool same_any_list_transactions_req(const void *a, const void *b)
 {
-	return same_offset_commit_value(a, b);
+	return same_list_transactions_req(a, b);
 }
 
-static int decode_any_offset_commit_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                          int16_t version)
+static int decode_any_list_transactions_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
 {
-	return sl_offset_commit_value_decode(m, c, arena, version);
+	return sl_list_transactions_req_decode(m, c, arena, version);
 }
 
-static void encode_any_offset_commit_value(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_list_transactions_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_offset_commit_value_encode(m, b, version);
+	sl_list_transactions_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_offset_commit_value = {
-	"offset_commit_value",
+const struct fill_message fill_message_list_transactions_req = {
+	"list_transactions_req",
 	0,
-	4,
-	4,
-	sizeof(struct sl_offset_commit_value),
-	init_any_offset_commit_value,
-	fill_any_offset_commit_value,
-	same_any_offset_commit_value,
-	decode_any_offset_commit_value,
-	encode_any_offset_commit_value,
+	2,
+	0,
+	sizeof(struct sl_list_transactions_req),
+	init_any_list_transactions_req,
+	fill_any_list_transactions_req,
+	same_any_list_transactions_req,
+	decode_any_list_transactions_req,
+	encode_any_list_transactions_req,
 };
 
-static void fill_request_header(struct sl_request_header *m, struct rnd *r, struct sl_arena *arena,
-                                int16_t version)
+static void fill_list_transactions_resp_transaction_state(
+	struct sl_list_transactions_resp_transaction_state *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_request_header_init(m);
-	rnd_field(r, "requestapikey");
-	m->request_api_key = (int16_t)rnd(r);
-	rnd_field(r, "requestapiversion");
-	m->request_api_version = (int16_t)rnd(r);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
-	rnd_field(r, "clientid");
-	m->client_id = rnd_str(r, arena, true);
+	sl_list_transactions_resp_transaction_state_init(m);
+	rnd_field(r, "transactionstates.transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionstate");
+	m->transaction_state = rnd_str(r, arena, false);
 }
 
-static bool same_request_header(const struct sl_request_header *a,
-                                const struct sl_request_header *b)
+static void fill_list_transactions_resp(struct sl_list_transactions_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_list_transactions_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "unknownstatefilters");
+	m->unknown_state_filters_count = rnd_count(r, false);
+	m->unknown_state_filters = rnd_array(arena, m->unknown_state_filters_count,
+	                                     sizeof(*m->unknown_state_filters));
+	for (int32_t i = 0; i < m->unknown_state_filters_count; i++)
+		m->unknown_state_filters[i] = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates");
+	m->transaction_states_count = rnd_count(r, false);
+	m->transaction_states = rnd_array(arena, m->transaction_states_count,
+	                                  sizeof(*m->transaction_states));
+	for (int32_t i = 0; i < m->transaction_states_count; i++)
+		fill_list_transactions_resp_transaction_state(&m->transaction_states[i], r, arena,
+		                                              version);
+}
+
+static bool same_list_transactions_resp_transaction_state(
+	const struct sl_list_transactions_resp_transaction_state *a,
+	const struct sl_list_transactions_resp_transaction_state *b)
 {
 	(void)a;
 	(void)b;
-	if (a->request_api_key != b->request_api_key)
-		return differs("request_api_key");
-	if (a->request_api_version != b->request_api_version)
-		return differs("request_api_version");
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
-	if (!sl_str_eq(a->client_id, b->client_id))
-		return differs("client_id");
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (!sl_str_eq(a->transaction_state, b->transaction_state))
+		return differs("transaction_state");
 	return true;
 }
 
-static void init_any_request_header(void *m)
+static bool same_list_transactions_resp(const struct sl_list_transactions_resp *a,
+                                        const struct sl_list_transactions_resp *b)
 {
-	sl_request_header_init(m);
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->unknown_state_filters_count != b->unknown_state_filters_count)
+		return differs("unknown_state_filters_count");
+	for (int32_t i = 0; i < a->unknown_state_filters_count; i++) {
+		if (!sl_str_eq(a->unknown_state_filters[i], b->unknown_state_filters[i]))
+			return differs("unknown_state_filters");
+	}
+	if (a->transaction_states_count != b->transaction_states_count)
+		return differs("transaction_states_count");
+	for (int32_t i = 0; i < a->transaction_states_count; i++) {
+		if (!same_list_transactions_resp_transaction_state(&a->transaction_states[i],
+		                                                   &b->transaction_states[i]))
+			return differs("transaction_states");
+	}
+	return true;
 }
 
-static void fill_any_request_header(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static void init_any_list_transactions_resp(void *m)
 {
-	fill_request_header(m, r, arena, version);
+	sl_list_transactions_resp_init(m);
 }
 
-static bool same_any_request_header(const void *a, const void *b)
+static void fill_any_list_transactions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
 {
-	return same_request_header(a, b);
+	fill_list_transactions_resp(m, r, arena, version);
 }
 
-static int decode_any_request_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                     int16_t version)
+static bool same_any_list_transactions_resp(const void *a, const void *b)
 {
-	return sl_request_header_decode(m, c, arena, version);
+	return same_list_transactions_resp(a, b);
 }
 
-static void encode_any_request_header(const void *m, struct sl_buf *b, int16_t version)
+static int decode_any_list_transactions_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
 {
-	sl_request_header_encode(m, b, version);
+	return sl_list_transactions_resp_decode(m, c, arena, version);
 }
 
-const struct fill_message fill_message_request_header = {
-	"request_header",
-	1,
+static void encode_any_list_transactions_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_transactions_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_list_transactions_resp = {
+	"list_transactions_resp",
+	0,
 	2,
-	2,
-	sizeof(struct sl_request_header),
-	init_any_request_header,
-	fill_any_request_header,
-	same_any_request_header,
-	decode_any_request_header,
-	encode_any_request_header,
+	0,
+	sizeof(struct sl_list_transactions_resp),
+	init_any_list_transactions_resp,
+	fill_any_list_transactions_resp,
+	same_any_list_transactions_resp,
+	decode_any_list_transactions_resp,
+	encode_any_list_transactions_resp,
 };
 
-static void fill_response_header(struct sl_response_header *m, struct rnd *r,
-                                 struct sl_arena *arena, int16_t version)
+static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_response_header_init(m);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
+	sl_list_config_resources_req_init(m);
+	if (version >= 1) {
+		rnd_field(r, "resourcetypes");
+		m->resource_types_count = rnd_count(r, false);
+		m->resource_types = rnd_array(arena, m->resource_types_count,
+		                              sizeof(*m->resource_types));
+		for (int32_t i = 0; i < m->resource_types_count; i++)
+			m->resource_types[i] = (int8_t)rnd(r);
+	}
 }
 
-static bool same_response_header(const struct sl_response_header *a,
-                                 const struct sl_response_header *b)
+static bool same_list_config_resources_req(const struct sl_list_config_resources_req *a,
+                                           const struct sl_list_config_resources_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
+	if (a->resource_types_count != b->resource_types_count)
+		return differs("resource_types_count");
+	for (int32_t i = 0; i < a->resource_types_count; i++) {
+		if (a->resource_types[i] != b->resource_types[i])
+			return differs("resource_types");
+	}
 	return true;
 }
 
-static void init_any_response_header(void *m)
+static void init_any_list_config_resources_req(void *m)
 {
-	sl_response_header_init(m);
+	sl_list_config_resources_req_init(m);
 }
 
-static void fill_any_response_header(void *m, struct rnd *r, struct sl_arena *arena,
-                                     int16_t version)
+static void fill_any_list_config_resources_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
 {
-	fill_response_header(m, r, arena, version);
+	fill_list_config_resources_req(m, r, arena, version);
 }
 
-static bool same_any_response_header(const void *a, const void *b)
+static bool same_any_list_config_resources_req(const void *a, const void *b)
 {
-	return same_response_header(a, b);
+	return same_list_config_resources_req(a, b);
 }
 
-static int decode_any_response_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                      int16_t version)
+static int decode_any_list_config_resources_req(void *m, struct sl_cursor *c,
+                                                struct sl_arena *arena, int16_t version)
 {
-	return sl_response_header_decode(m, c, arena, version);
+	return sl_list_config_resources_req_decode(m, c, arena, version);
 }
 
-static void encode_any_response_header(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_list_config_resources_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_response_header_encode(m, b, version);
+	sl_list_config_resources_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_response_header = {
-	"response_header",
+const struct fill_message fill_message_list_config_resources_req = {
+	"list_config_resources_req",
 	0,
 	1,
+	0,
+	sizeof(struct sl_list_config_resources_req),
+	init_any_list_config_resources_req,
+	fill_any_list_config_resources_req,
+	same_any_list_config_resources_req,
+	decode_any_list_config_resources_req,
+	encode_any_list_config_resources_req,
+};
+
+static void fill_list_config_resources_resp_config_resource(
+	struct sl_list_config_resources_resp_config_resource *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_list_config_resources_resp_config_resource_init(m);
+	rnd_field(r, "configresources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	if (version >= 1) {
+		rnd_field(r, "configresources.resourcetype");
+		m->resource_type = (int8_t)rnd(r);
+	}
+}
+
+static void fill_list_config_resources_resp(struct sl_list_config_resources_resp *m, struct rnd *r,
+                                            struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_list_config_resources_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "configresources");
+	m->config_resources_count = rnd_count(r, false);
+	m->config_resources = rnd_array(arena, m->config_resources_count,
+	                                sizeof(*m->config_resources));
+	for (int32_t i = 0; i < m->config_resources_count; i++)
+		fill_list_config_resources_resp_config_resource(&m->config_resources[i], r, arena,
+		                                                version);
+}
+
+static bool same_list_config_resources_resp_config_resource(
+	const struct sl_list_config_resources_resp_config_resource *a,
+	const struct sl_list_config_resources_resp_config_resource *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	return true;
+}
+
+static bool same_list_config_resources_resp(const struct sl_list_config_resources_resp *a,
+                                            const struct sl_list_config_resources_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->config_resources_count != b->config_resources_count)
+		return differs("config_resources_count");
+	for (int32_t i = 0; i < a->config_resources_count; i++) {
+		if (!same_list_config_resources_resp_config_resource(&a->config_resources[i],
+		                                                     &b->config_resources[i]))
+			return differs("config_resources");
+	}
+	return true;
+}
+
+static void init_any_list_config_resources_resp(void *m)
+{
+	sl_list_config_resources_resp_init(m);
+}
+
+static void fill_any_list_config_resources_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
+{
+	fill_list_config_resources_resp(m, r, arena, version);
+}
+
+static bool same_any_list_config_resources_resp(const void *a, const void *b)
+{
+	return same_list_config_resources_resp(a, b);
+}
+
+static int decode_any_list_config_resources_resp(void *m, struct sl_cursor *c,
+                                                 struct sl_arena *arena, int16_t version)
+{
+	return sl_list_config_resources_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_list_config_resources_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_config_resources_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_list_config_resources_resp = {
+	"list_config_resources_resp",
+	0,
 	1,
-	sizeof(struct sl_response_header),
-	init_any_response_header,
-	fill_any_response_header,
-	same_any_response_header,
-	decode_any_response_header,
-	encode_any_response_header,
+	0,
+	sizeof(struct sl_list_config_resources_resp),
+	init_any_list_config_resources_resp,
+	fill_any_list_config_resources_resp,
+	same_any_list_config_resources_resp,
+	decode_any_list_config_resources_resp,
+	encode_any_list_config_resources_resp,
 };
