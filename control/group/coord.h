@@ -79,6 +79,7 @@ struct shard {
 	struct sl_list appends;        /* of struct append, as handed out */
 	struct sl_list deleted_topics; /* of struct deleted_topic, while loading */
 	struct sl_map txns;            /* of struct txn, by producer id */
+	uint32_t txn_offsets_count;
 	uint32_t deleted_topics_count;
 };
 
@@ -556,7 +557,7 @@ void append_begin(struct append_writer *w, struct group_coord *c, struct shard *
 void append_txn_offset(struct append_writer *w, struct group *g, struct offset *o,
                        struct committed *committed, int32_t result);
 /* One batch, @m's marker, that is told with GROUP_ACT_MARKED @handle.  Return: 0; -ENOMEM. */
-int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_marker *m,
+int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_end *m,
                   uint64_t handle) SL_MUST_CHECK;
 /* A failure shows up as the failure of the change.  @committed: taken; NULL a tombstone. */
 void append_offset(struct append_writer *w, struct group *g, struct offset *o,

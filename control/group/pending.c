@@ -79,6 +79,7 @@ int pending_add(struct group_coord *c, struct group *g, struct offset *o, int64_
 	*p = (struct txn_offset){.txn = t, .group = g, .offset = o, .committed = committed};
 	sl_list_push_back(&t->offsets, &p->link);
 	sl_list_push_back(&o->txn_offsets, &p->offset_link);
+	t->shard->txn_offsets_count++;
 	coord_count(c, COUNT_txn_offsets_pending);
 	return 0;
 }
@@ -88,6 +89,7 @@ static struct committed *take(struct txn_offset *p)
 {
 	struct committed *committed = p->committed;
 
+	p->txn->shard->txn_offsets_count--;
 	sl_list_del(&p->link);
 	sl_list_del(&p->offset_link);
 	free(p);

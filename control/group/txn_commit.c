@@ -148,6 +148,10 @@ static enum sl_kerr commit_one(struct commit *o, struct append_writer *w, struct
 
 	if (p->committed_metadata.len > o->c->opts.offset_metadata_bytes_max)
 		return SL_KERR_OFFSET_METADATA_TOO_LARGE;
+	if (g->shard->txn_offsets_count >= LIMIT_TXN_OFFSETS) {
+		coord_count(o->c, COUNT_refused_offsets_full);
+		return SL_KERR_POLICY_VIOLATION;
+	}
 	err = offsets_get(g, topic, p->partition_index, &offset);
 	if (err) {
 		coord_count(o->c,

@@ -10,7 +10,7 @@
 #define VALUE_VERSION 0
 #define VALUE_BYTES   6
 
-void sl_txn_marker_encode(const struct sl_txn_marker *m, struct sl_buf *buf, int64_t timestamp_ms)
+void sl_txn_end_encode(const struct sl_txn_end *m, struct sl_buf *buf, int64_t timestamp_ms)
 {
 	const struct sl_end_txn_marker value = {m->coordinator_epoch};
 	struct sl_batch_builder builder;
@@ -40,7 +40,7 @@ static struct sl_cursor cursor_over(struct sl_bytes b)
 	return sl_cursor_from(b.p, b.len > 0 ? (size_t)b.len : 0);
 }
 
-int sl_txn_marker_decode(struct sl_txn_marker *out, const void *p, const struct sl_batch_head *h)
+int sl_txn_end_decode(struct sl_txn_end *out, const void *p, const struct sl_batch_head *h)
 {
 	struct sl_record_iter it;
 	struct sl_record r;
@@ -62,7 +62,7 @@ int sl_txn_marker_decode(struct sl_txn_marker *out, const void *p, const struct 
 		return 0;
 	value = cursor_over(r.value);
 	(void)sl_cursor_i16(&value);
-	*out = (struct sl_txn_marker){
+	*out = (struct sl_txn_end){
 		.producer_id = h->producer_id,
 		.producer_epoch = h->producer_epoch,
 		.coordinator_epoch = sl_cursor_i32(&value),

@@ -82,7 +82,7 @@ struct msg {
 	enum sl_kerr kerr;
 	int16_t api_key;
 	int16_t version;
-	struct sl_txn_marker marker;
+	struct sl_txn_end marker;
 	/* PRODUCE, VERIFY, VERIFIED */
 	int64_t pid;
 	int16_t epoch;
@@ -415,7 +415,7 @@ static void note_decision(struct world *w, const void *p)
 }
 
 /* A marker goes to a partition: it must have been decided, and decided like this. */
-static void check_marker(struct world *w, const struct sl_txn_marker *m)
+static void check_marker(struct world *w, const struct sl_txn_end *m)
 {
 	int64_t wanted = m->is_commit ? 2 : 3;
 
@@ -458,7 +458,7 @@ static bool has_record(const struct data_part *part, uint32_t record)
 
 /* ---- Lanes ---- */
 
-static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct sl_txn_marker *m)
+static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct sl_txn_end *m)
 {
 	struct data_part *part = &w->data[partition];
 	struct producer_state *s = state_of(part, m->producer_id);
@@ -1545,7 +1545,7 @@ struct reader {
 	int64_t pending_place[PIDS_MAX];
 };
 
-static void read_marker(struct world *w, struct reader *r, const struct sl_txn_marker *m)
+static void read_marker(struct world *w, struct reader *r, const struct sl_txn_end *m)
 {
 	for (uint32_t i = 0; i < r->count;) {
 		int64_t partition = r->pending[i][1];
@@ -1591,7 +1591,7 @@ static void read_log(struct world *w, struct reader *r, const struct blob *b)
 	size_t pos = 0;
 
 	while (pos < b->len) {
-		struct sl_txn_marker marker;
+		struct sl_txn_end marker;
 		struct sl_record_iter it;
 		struct sl_batch_head h;
 		struct sl_record rec;
@@ -1599,7 +1599,7 @@ static void read_log(struct world *w, struct reader *r, const struct blob *b)
 		SL_ASSERT(sl_batch_peek(b->bytes + pos, b->len - pos, &h) == 0);
 		sl_arena_reset(&w->arena);
 		if (sl_batch_is_control(&h)) {
-			SL_ASSERT(sl_txn_marker_decode(&marker, b->bytes + pos, &h) == 1);
+			SL_ASSERT(sl_txn_end_decode(&marker, b->bytes + pos, &h) == 1);
 			read_marker(w, r, &marker);
 		} else {
 			SL_ASSERT(sl_record_iter_init(&it, b->bytes + pos, &h, NULL, NULL) == 0);

@@ -38,7 +38,8 @@ struct sl_slot {
 	_Atomic int32_t lane;
 	_Atomic uint32_t log_dir; /* index into log.dirs */
 	_Atomic int32_t leader_epoch;
-	uint8_t pad[48];
+	_Atomic int64_t last_stable; /* last stable offset */
+	uint8_t pad[40];
 };
 _Static_assert(sizeof(struct sl_slot) == 128, "a slot is two cache lines");
 
