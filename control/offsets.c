@@ -14,7 +14,7 @@
 #include "markers.h"
 #include "statelog.h"
 
-#define RANDOM_BYTES   512
+#define RANDOM_BYTES 512
 
 struct offsets {
 	struct control *c;
@@ -192,10 +192,8 @@ void offsets_cancel(struct offsets *o, uint64_t request_id)
 void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_end *marker,
                   uint64_t handle)
 {
-	struct group_event ev = {.type = GROUP_EV_MARK,
-	                         .partition = partition,
-	                         .marker = *marker,
-	                         .handle = handle};
+	struct group_event ev = {
+		.type = GROUP_EV_MARK, .partition = partition, .marker = *marker, .handle = handle};
 
 	step(o, &ev);
 }

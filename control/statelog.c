@@ -316,8 +316,7 @@ static int adopt_topic(struct statelog *s, const struct meta_topic *t)
 
 void statelog_changed(struct statelog *s, const struct meta_change *change)
 {
-	if (change->type == META_REC_TOPIC &&
-	    sl_str_eq_c(change->after->rec.name, s->ops->topic)) {
+	if (change->type == META_REC_TOPIC && sl_str_eq_c(change->after->rec.name, s->ops->topic)) {
 		int rc = adopt_topic(s, change->after);
 
 		SL_ASSERT(rc == 0);

@@ -14,9 +14,9 @@
 #include "offsets.h"
 #include "txn/txn.h"
 
-#define BLOCK_IDS            1000
+#define BLOCK_IDS             1000
 /* TxnOffsetCommit joins the transaction by itself from this version on (KIP-890). */
-#define COMMIT_VERSION_ADDS  5
+#define COMMIT_VERSION_ADDS   5
 /* ... and its clients know TRANSACTION_ABORTABLE from this one on. */
 #define COMMIT_VERSION_ABORTS 4
 
@@ -224,8 +224,8 @@ static void refuse_commit(struct request *r, enum sl_kerr kerr)
 		                               sizeof(*to->partitions));
 		for (int32_t k = 0; k < from->partitions_count; k++) {
 			to->partitions[k].partition_index = from->partitions[k].partition_index;
-			to->partitions[k].error_code =
-				(int16_t)commit_error(kerr, r->wire.api_version);
+			to->partitions[k].error_code = (int16_t)commit_error(kerr,
+			                                                     r->wire.api_version);
 		}
 	}
 	sl_txn_offset_commit_resp_encode(&resp, request_answer(r), r->wire.api_version);

@@ -24,7 +24,8 @@ void txns_destroy(struct txns *x);
 struct statelog *txns_log(const struct txns *x);
 void txns_changed(struct txns *x, const struct meta_change *change);
 
-/* Handler of InitProducerId with a transactional id, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn. */
+/* Handler of InitProducerId with a transactional id, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn.
+ */
 enum request_result txns_request(struct control *c, struct request *r);
 /* Handler of TxnOffsetCommit: asks whether the transaction may, then hands it to the groups. */
 enum request_result txns_offset_commit(struct control *c, struct request *r);

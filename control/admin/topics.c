@@ -87,8 +87,7 @@ static void add_state_configs(struct request *r, struct sl_meta_topic *out)
 	                                           sl_str_from("producer")};
 	configs[2] = (struct sl_meta_topic_config){
 		sl_str_from("segment.bytes"),
-		request_printf(r, "%lld",
-	                       (long long)sl_conf_int(r->c->conf, segment_bytes))};
+		request_printf(r, "%lld", (long long)sl_conf_int(r->c->conf, segment_bytes))};
 	out->configs = configs;
 	out->configs_count = 3;
 }

@@ -137,8 +137,7 @@ static void write_all(struct batch *b, const struct sl_write_txn_markers_req *re
 		for (int32_t k = 0; k < from->topics_count; k++) {
 			for (int32_t p = 0; p < from->topics[k].partition_indexes_count; p++) {
 				const struct markers_target to = {
-					from->topics[k].name,
-					from->topics[k].partition_indexes[p]};
+					from->topics[k].name, from->topics[k].partition_indexes[p]};
 
 				write_one(b, at++, from, &to);
 			}

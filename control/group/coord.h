@@ -162,7 +162,7 @@ struct pending {
 struct committed {
 	int64_t offset;
 	int64_t commit_ms;
-	int64_t expire_ms; /* -1: by the group's rules */
+	int64_t expire_ms;     /* -1: by the group's rules */
 	int64_t record_offset; /* on the log: the later commit wins, not the later marker */
 	int32_t leader_epoch;
 	int32_t metadata_len;
@@ -313,7 +313,7 @@ struct group_coord {
 	struct sl_map parked;
 	struct sl_map appends;
 	uint32_t marks_count; /* markers on their way to the log */
-	size_t held_bytes; /* of op.body */
+	size_t held_bytes;    /* of op.body */
 	uint64_t cookie_next;
 	uint64_t parked_next;
 	uint64_t id_next;

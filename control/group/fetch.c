@@ -170,7 +170,8 @@ static int one_group(struct group_coord *c, const struct sl_offset_fetch_req *m,
 }
 
 /* Version 1 has no error but those of partitions. */
-static int spread_error(struct group_coord *c, const struct wish *wish, const struct sl_offset_fetch_req_group *from,
+static int spread_error(struct group_coord *c, const struct wish *wish,
+                        const struct sl_offset_fetch_req_group *from,
                         struct sl_offset_fetch_resp_group *to)
 {
 	to->topics = sl_arena_alloc_array(&c->arena, (size_t)from->topics_count,
@@ -207,8 +208,8 @@ static int flatten_topic(struct group_coord *c, const struct sl_offset_fetch_res
 	return 0;
 }
 
-static int fetch_one(struct group_coord *c, const struct wish *wish, const struct sl_offset_fetch_req *m,
-                     struct sl_offset_fetch_resp *resp)
+static int fetch_one(struct group_coord *c, const struct wish *wish,
+                     const struct sl_offset_fetch_req *m, struct sl_offset_fetch_resp *resp)
 {
 	struct sl_offset_fetch_resp_group to;
 	struct sl_offset_fetch_req_group from;
@@ -231,8 +232,8 @@ static int fetch_one(struct group_coord *c, const struct wish *wish, const struc
 	return 0;
 }
 
-static int fetch_groups(struct group_coord *c, const struct wish *wish, const struct sl_offset_fetch_req *m,
-                        struct sl_offset_fetch_resp *resp)
+static int fetch_groups(struct group_coord *c, const struct wish *wish,
+                        const struct sl_offset_fetch_req *m, struct sl_offset_fetch_resp *resp)
 {
 	resp->groups = sl_arena_alloc_array(&c->arena, (size_t)m->groups_count,
 	                                    sizeof(*resp->groups));

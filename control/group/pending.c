@@ -4,8 +4,8 @@
  * producer is there too (KIP-98).  Until then OffsetFetch can tell that they are unstable, and
  * neither they nor their group expire.
  *
- * A later plain commit wins over an earlier transactional one, whichever comes into force last: what
- * counts is the place on the log, because compaction keeps the last record of a key.
+ * A later plain commit wins over an earlier transactional one, whichever comes into force last:
+ * what counts is the place on the log, because compaction keeps the last record of a key.
  */
 #include "coord.h"
 

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "group/group.h"
-#include "txn/txn.h"
 #include "sluice/base/log.h"
+#include "txn/txn.h"
 
 #include "busy.h"
 #include "control.h"

@@ -5,9 +5,9 @@
 #include "sluice/base/version.h"
 
 #include "group/group.h"
-#include "txn/txn.h"
 #include "methods.h"
 #include "publish.h"
+#include "txn/txn.h"
 #include "value.h"
 
 static uint64_t lanes_sum(const struct control *c, enum sl_stat stat)
@@ -131,6 +131,6 @@ void rpc_counters(struct rpc_call *call)
 		value_set(&group, name, json_integer((json_int_t)value));
 	for (uint32_t i = 0; txns && (name = txn_counter(txns, i, &value)); i++)
 		value_set(&txn, name, json_integer((json_int_t)value));
-	rpc_call_result(call, json_pack("{s:o, s:o, s:o}", "control", own, "group", group, "txn",
-	                                txn));
+	rpc_call_result(call,
+	                json_pack("{s:o, s:o, s:o}", "control", own, "group", group, "txn", txn));
 }

@@ -51,14 +51,13 @@ void rpc_txns_list(struct rpc_call *call)
 
 		if ((state && strcmp(state, v.state) != 0) || (older_ms >= 0 && age_ms <= older_ms))
 			continue;
-		value_append(&list,
-		             json_pack("{s:o, s:s, s:I, s:i, s:o, s:i, s:i, s:i}",
-		                       "transactional_id", value_str(v.transactional_id), "state",
-		                       v.state, "producer_id", (json_int_t)v.producer_id,
-		                       "producer_epoch", (int)v.producer_epoch, "age_ms",
-		                       value_offset(age_ms), "timeout_ms", v.timeout_ms,
-		                       "partitions", (int)v.parts, "coordinator_partition",
-		                       v.partition));
+		value_append(&list, json_pack("{s:o, s:s, s:I, s:i, s:o, s:i, s:i, s:i}",
+		                              "transactional_id", value_str(v.transactional_id),
+		                              "state", v.state, "producer_id",
+		                              (json_int_t)v.producer_id, "producer_epoch",
+		                              (int)v.producer_epoch, "age_ms", value_offset(age_ms),
+		                              "timeout_ms", v.timeout_ms, "partitions",
+		                              (int)v.parts, "coordinator_partition", v.partition));
 	}
 	rpc_call_result(call, json_pack("{s:o}", "transactions", list));
 }
@@ -94,14 +93,14 @@ static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_a
 		rpc_call_kerr(call, t->error_code, SL_STR_NULL);
 		return;
 	}
-	rpc_call_result(call, json_pack("{s:o, s:o, s:I, s:i, s:i, s:o, s:o}", "transactional_id",
-	                                value_str(t->transactional_id), "state",
-	                                value_str(t->transaction_state), "producer_id",
-	                                (json_int_t)t->producer_id, "producer_epoch",
-	                                (int)t->producer_epoch, "timeout_ms",
-	                                t->transaction_timeout_ms, "start_ms",
-	                                value_offset(t->transaction_start_time_ms), "topics",
-	                                topics_of(t)));
+	rpc_call_result(call,
+	                json_pack("{s:o, s:o, s:I, s:i, s:i, s:o, s:o}", "transactional_id",
+	                          value_str(t->transactional_id), "state",
+	                          value_str(t->transaction_state), "producer_id",
+	                          (json_int_t)t->producer_id, "producer_epoch",
+	                          (int)t->producer_epoch, "timeout_ms", t->transaction_timeout_ms,
+	                          "start_ms", value_offset(t->transaction_start_time_ms), "topics",
+	                          topics_of(t)));
 }
 
 void rpc_txns_describe(struct rpc_call *call)
@@ -162,7 +161,8 @@ void rpc_txns_abort(struct rpc_call *call)
 	int32_t number;
 
 	if (partition < 0 || partition > INT32_MAX || epoch < 0 || epoch > INT16_MAX) {
-		rpc_call_error(call, RPC_INVALID_PARAMS, "partition or producer_epoch out of range");
+		rpc_call_error(call, RPC_INVALID_PARAMS,
+		               "partition or producer_epoch out of range");
 		return;
 	}
 	number = (int32_t)partition;
@@ -272,22 +272,24 @@ static int search_next(struct control *c, struct search *s, struct link_read_opt
 			s->partition = -1;
 		}
 		while (++s->partition < t->rec.partitions_count) {
-			const struct sl_slot *slot = control_slot(c, &t->rec.topic_id, s->partition);
+			const struct sl_slot *slot = control_slot(c, &t->rec.topic_id,
+			                                          s->partition);
 			int lane = control_lane_of(c, t->rec.partitions[s->partition].leader_id);
 			int64_t stable;
 
 			if (!slot || lane < 0)
 				continue;
 			stable = atomic_load_explicit(&slot->last_stable, memory_order_relaxed);
-			if (stable >= atomic_load_explicit(&slot->high_watermark,
-			                                   memory_order_relaxed))
+			if (stable >=
+			    atomic_load_explicit(&slot->high_watermark, memory_order_relaxed))
 				continue;
 			*opts = (struct link_read_opts){
 				.lane = (uint32_t)lane,
 				.topic_id = t->rec.topic_id,
 				.partition = s->partition,
-				.offset = SL_MAX(stable, atomic_load_explicit(&slot->log_start,
-			                                                      memory_order_relaxed)),
+				.offset = SL_MAX(stable,
+			                         atomic_load_explicit(&slot->log_start,
+			                                              memory_order_relaxed)),
 				.bytes_max = READ_BYTES,
 			};
 			return lane;

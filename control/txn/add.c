@@ -17,8 +17,8 @@
 #define TOPIC_OFFSETS "__consumer_offsets"
 #define TOPIC_TXNS    "__transaction_state"
 /* transaction.version of a producer that names its partitions itself, and of one that does not. */
-#define VERSION_TOLD   0
-#define VERSION_ASKED  2
+#define VERSION_TOLD  0
+#define VERSION_ASKED 2
 
 static struct image *begin(struct txn_coord *c, struct txn *t, int16_t client_version)
 {
@@ -269,8 +269,7 @@ void add_run_held(struct txn_coord *c, struct txn *t)
  * is no reason to wait, the end of the transaction is one to refuse. */
 static bool is_ending(const struct txn *t)
 {
-	return table_is_preparing(t->now.state) ||
-	       (t->is_pending && t->next.state != TXN_ONGOING);
+	return table_is_preparing(t->now.state) || (t->is_pending && t->next.state != TXN_ONGOING);
 }
 
 static void answer_question(struct txn_coord *c, const struct txn_event *ev, enum sl_kerr kerr)

@@ -18,10 +18,10 @@
 #include "state.h"
 
 /* Room kept free for the answer of this step's request. */
-#define ACTIONS_SPARE 8u
+#define ACTIONS_SPARE         8u
 /* From this version on clients know PRODUCER_FENCED. */
-#define VERSION_FENCED_INIT 4
-#define VERSION_FENCED_REST 2
+#define VERSION_FENCED_INIT   4
+#define VERSION_FENCED_REST   2
 /* EndTxn tells which producer goes on. */
 #define VERSION_NEXT_PRODUCER 5
 
@@ -347,7 +347,8 @@ struct waiter *answer_hold(struct txn_coord *c, const struct request *rq)
 
 struct waiter *answer_hold_question(struct txn_coord *c, const struct txn_event *ev)
 {
-	struct waiter *w = make_waiter(c, (struct sl_bytes){ev->verify.topic.p, ev->verify.topic.len});
+	struct waiter *w = make_waiter(c,
+	                               (struct sl_bytes){ev->verify.topic.p, ev->verify.topic.len});
 
 	if (!w)
 		return NULL;

@@ -67,9 +67,8 @@ static bool fill_topics(struct txn_coord *c, const struct txn *t,
 		to->partition_ids_count++;
 	}
 	for (int32_t i = 0; list && is_ok && i < v->transaction_partitions_count; i++) {
-		list[i].partition_ids = sl_arena_alloc_array(&c->arena,
-		                                             (size_t)list[i].partition_ids_count,
-		                                             sizeof(int32_t));
+		list[i].partition_ids = sl_arena_alloc_array(
+			&c->arena, (size_t)list[i].partition_ids_count, sizeof(int32_t));
 		list[i].partition_ids_count = 0;
 		is_ok = list[i].partition_ids != NULL;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Markers: each partition of a prepared transaction gets one, repeated until it is written; then the
- * transaction is complete.  A partition that does not exist any more is dropped.
+ * Markers: each partition of a prepared transaction gets one, repeated until it is written; then
+ * the transaction is complete.  A partition that does not exist any more is dropped.
  *
  * A marker may be written twice, when its outcome was lost.  That is harmless as long as the
  * transaction is not complete: its producer cannot begin the next one before.

@@ -148,9 +148,9 @@ struct txn {
 	struct sl_str id; /* Owned. */
 	struct image now; /* as on the log */
 	struct image next;
-	bool is_pending;  /* @next is on its way to the log */
-	bool is_in_log;   /* some record of it is */
-	uint64_t cookie;  /* while pending */
+	bool is_pending; /* @next is on its way to the log */
+	bool is_in_log;  /* some record of it is */
+	uint64_t cookie; /* while pending */
 	struct sl_list parts;
 	struct sl_map parts_by_key;
 	struct sl_list waiters; /* to be answered by the outcome of @next */
@@ -160,19 +160,19 @@ struct txn {
 struct txn_coord {
 	struct txn_opts opts;
 	struct sl_map txns;
-	struct sl_list idle;      /* no transaction, longest unused first */
+	struct sl_list idle; /* no transaction, longest unused first */
 	struct sl_list ongoing;
 	struct sl_list preparing;
 	uint32_t ongoing_count;
 	uint32_t preparing_count;
-	struct shard *shards;     /* Owned, opts.partitions_count of them. */
-	struct sl_map appends;    /* of struct txn, by cookie */
-	struct sl_map markers;    /* of struct part, by cookie */
+	struct shard *shards;  /* Owned, opts.partitions_count of them. */
+	struct sl_map appends; /* of struct txn, by cookie */
+	struct sl_map markers; /* of struct part, by cookie */
 	struct sl_list to_mark;
 	struct sl_list to_retry;
-	uint32_t queued_count; /* in either of them */
-	struct sl_map requests;   /* of struct waiter, by handle */
-	struct sl_list want_ids;  /* of struct waiter: no producer id is left for them */
+	uint32_t queued_count;   /* in either of them */
+	struct sl_map requests;  /* of struct waiter, by handle */
+	struct sl_list want_ids; /* of struct waiter: no producer id is left for them */
 	struct sl_list holding;
 	uint32_t waiters_count;
 	size_t held_bytes;
@@ -180,7 +180,7 @@ struct txn_coord {
 	int64_t ids_next;
 	int64_t ids_end;
 	bool is_asking_ids;
-	int64_t abort_at_ms;  /* monotonic; -1: not due */
+	int64_t abort_at_ms; /* monotonic; -1: not due */
 	int64_t expire_at_ms;
 	int64_t retry_at_ms;
 	/* This step. */

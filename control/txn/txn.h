@@ -30,11 +30,11 @@ struct txn_opts {
 };
 
 enum txn_event_type {
-	TXN_EV_REQUEST = 0, /* answered by exactly one RESPOND or CLOSE, now or later */
-	TXN_EV_CANCEL,      /* the client of an unanswered request is gone */
-	TXN_EV_VERIFY,      /* answered by exactly one VERIFIED, now or later */
-	TXN_EV_APPENDED,    /* outcome of an APPEND action */
-	TXN_EV_MARKED,      /* outcome of a MARK action */
+	TXN_EV_REQUEST = 0,  /* answered by exactly one RESPOND or CLOSE, now or later */
+	TXN_EV_CANCEL,       /* the client of an unanswered request is gone */
+	TXN_EV_VERIFY,       /* answered by exactly one VERIFIED, now or later */
+	TXN_EV_APPENDED,     /* outcome of an APPEND action */
+	TXN_EV_MARKED,       /* outcome of a MARK action */
 	TXN_EV_PRODUCER_IDS, /* outcome of a PRODUCER_IDS action */
 	TXN_EV_TICK,
 	TXN_EV_LOAD_BEGIN,   /* this __transaction_state partition is being read */
@@ -62,8 +62,8 @@ struct txn_event {
 	int32_t partition;         /* LOAD_*, UNLOAD */
 	int32_t coordinator_epoch; /* LOAD_BEGIN: leader epoch of the partition */
 	/* REQUEST, CANCEL, VERIFY */
-	uint64_t handle;  /* the caller's name for it, unique while unanswered */
-	int16_t api_key;  /* 22, 24, 25, 26 */
+	uint64_t handle; /* the caller's name for it, unique while unanswered */
+	int16_t api_key; /* 22, 24, 25, 26 */
 	int16_t version;
 	int32_t correlation_id;
 	struct sl_bytes body; /* request body after the header */
@@ -150,8 +150,8 @@ bool txn_is_state(struct sl_str name);
 struct txn_gauges {
 	uint32_t ids;
 	uint32_t ongoing;
-	uint32_t preparing;         /* markers are being written */
-	uint32_t markers_queued;    /* not sent yet, or to be sent again */
+	uint32_t preparing;      /* markers are being written */
+	uint32_t markers_queued; /* not sent yet, or to be sent again */
 	uint32_t markers_in_flight;
 	uint32_t held; /* requests and questions that wait */
 };

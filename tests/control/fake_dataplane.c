@@ -23,13 +23,13 @@
 #include "sluice/wire/image_topic_gen.h"
 #include "sluice/wire/kerr.h"
 
-#define SLOTS      4096
-#define TOPICS_MAX 2048
-#define TICK_MS    2
+#define SLOTS       4096
+#define TOPICS_MAX  2048
+#define TICK_MS     2
 /* Appends whose order is kept. */
 #define APPENDS_MAX 4096
 /* Set in the number under which the answer to a question is kept. */
-#define VERIFIED   (UINT64_C(1) << 63)
+#define VERIFIED    (UINT64_C(1) << 63)
 
 /* A partition's log. */
 struct log {

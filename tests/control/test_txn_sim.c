@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Seeds of the world in txn_world.c: the coordinators that ship hold what they promise, and mistakes
- * that are planted are found.  SEEDS=n runs that many (make sim), SEED=n just that one.
+ * Seeds of the world in txn_world.c: the coordinators that ship hold what they promise, and
+ * mistakes that are planted are found.  SEEDS=n runs that many (make sim), SEED=n just that one.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -86,7 +86,7 @@ ParameterizedTest(int *bug, txn_sim, finds_a_planted_mistake)
 	char text[WORLD_TEXT_MAX];
 	uint64_t seed = 1;
 
-	while (seed <= SEEDS_BUG && world_run(seed, (enum world_bug)*bug, &stats, text))
+	while (seed <= SEEDS_BUG && world_run(seed, (enum world_bug) * bug, &stats, text))
 		seed++;
 	cr_assert_leq(seed, SEEDS_BUG, "mistake %d is not found", *bug);
 	printf("txn_sim: mistake %d found by seed %" PRIu64 ": %s\n", *bug, seed, text);

@@ -96,8 +96,8 @@ static struct producer producer(const char *id)
 
 static int16_t add(const char *id, struct producer p, int32_t partition)
 {
-	struct sl_add_partitions_to_txn_req_v3_and_below_topic topic = {sl_str_from("t"), &partition,
-	                                                                1};
+	struct sl_add_partitions_to_txn_req_v3_and_below_topic topic = {sl_str_from("t"),
+	                                                                &partition, 1};
 	struct sl_add_partitions_to_txn_req req;
 	struct sl_add_partitions_to_txn_resp resp;
 
@@ -440,7 +440,8 @@ Test(txns, resolves_pending_offsets_after_both_processes_were_lost)
 
 /* ---- Admin ---- */
 
-static int16_t write_marker(const char *topic, int32_t partition, struct producer p, int16_t version)
+static int16_t write_marker(const char *topic, int32_t partition, struct producer p,
+                            int16_t version)
 {
 	struct sl_write_txn_markers_req_marker_topic t = {sl_str_from(topic), &partition, 1};
 	struct sl_write_txn_markers_req_marker marker;

@@ -12,16 +12,16 @@
 /* Mistakes that are planted outside of the coordinators, as if they had made them. */
 enum world_bug {
 	WORLD_SOUND = 0,
-	WORLD_MARKER_NOT_WRITTEN,      /* a marker is said to be written and is not */
-	WORLD_MARKER_FLIPPED,          /* one partition gets the other marker after a restart */
-	WORLD_MARKER_EARLY,            /* a marker goes out before the decision is on the log */
-	WORLD_RECORD_NOT_WRITTEN,      /* a record of an id is said to be written and is not */
-	WORLD_RECORD_FORGOTTEN,        /* the last record is not read after a restart */
-	WORLD_EVERYTHING_VERIFIED,     /* any question is answered with yes */
-	WORLD_OFFSETS_MARKER_LOST,     /* the group coordinator does not hear of a marker */
-	WORLD_OFFSETS_MARKER_FLIPPED,  /* ... or hears of the other one */
-	WORLD_OFFSETS_OVERTAKEN,       /* a marker overtakes the offsets that it ends */
-	WORLD_EPOCHS_GO_BACK,          /* a producer is told an epoch that was given before */
+	WORLD_MARKER_NOT_WRITTEN,     /* a marker is said to be written and is not */
+	WORLD_MARKER_FLIPPED,         /* one partition gets the other marker after a restart */
+	WORLD_MARKER_EARLY,           /* a marker goes out before the decision is on the log */
+	WORLD_RECORD_NOT_WRITTEN,     /* a record of an id is said to be written and is not */
+	WORLD_RECORD_FORGOTTEN,       /* the last record is not read after a restart */
+	WORLD_EVERYTHING_VERIFIED,    /* any question is answered with yes */
+	WORLD_OFFSETS_MARKER_LOST,    /* the group coordinator does not hear of a marker */
+	WORLD_OFFSETS_MARKER_FLIPPED, /* ... or hears of the other one */
+	WORLD_OFFSETS_OVERTAKEN,      /* a marker overtakes the offsets that it ends */
+	WORLD_EPOCHS_GO_BACK,         /* a producer is told an epoch that was given before */
 	WORLD_BUG_NR
 };
 

@@ -27,6 +27,6 @@ void sl_txn_end_encode(const struct sl_txn_end *m, struct sl_buf *buf, int64_t t
  * Return: 1, and @out is filled; 0 a control record of another kind; -EBADMSG malformed.
  */
 int sl_txn_end_decode(struct sl_txn_end *out, const void *p,
-                         const struct sl_batch_head *h) SL_MUST_CHECK;
+                      const struct sl_batch_head *h) SL_MUST_CHECK;
 
 #endif

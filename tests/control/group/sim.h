@@ -79,7 +79,7 @@ struct sim {
 	uint32_t queue_count;
 	uint32_t queue_cap;
 	struct sim_log logs[SIM_PARTITIONS];
-	uint64_t appended; /* batches */
+	uint64_t appended;     /* batches */
 	int marked[SIM_MARKS]; /* what was told of each marker */
 	uint64_t marks_count;
 	bool is_topic_gone[SIM_TOPICS];

@@ -198,12 +198,14 @@ Test(group_txn_commit, checks_members_and_generations)
 	struct sim s;
 
 	sim_init(&s);
-	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_ILLEGAL_GENERATION);
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)),
+	             SL_KERR_ILLEGAL_GENERATION);
 	sim_make_single(&s, "g", &pair);
 	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_UNKNOWN_MEMBER_ID);
 	k.member = pair.a;
 	k.generation = pair.generation + 1;
-	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_ILLEGAL_GENERATION);
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)),
+	             SL_KERR_ILLEGAL_GENERATION);
 	k.generation = pair.generation;
 	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), 0);
 	/* Older versions name no member. */

@@ -37,8 +37,7 @@ static bool has_partition(void *ctx, struct sl_str topic, int32_t partition)
 		return partition >= 0 && partition < SIM_OFFSETS;
 	if (topic.len != 2 || topic.p[0] != 't' || topic.p[1] < '0' || topic.p[1] > '7')
 		return false;
-	return !s->is_topic_gone[topic.p[1] - '0'] && partition >= 0 &&
-	       partition < SIM_TOPIC_PARTS;
+	return !s->is_topic_gone[topic.p[1] - '0'] && partition >= 0 && partition < SIM_TOPIC_PARTS;
 }
 
 struct txn_opts sim_default_opts(struct sim *s)
@@ -105,7 +104,8 @@ static void take_append(struct sim *s, const struct txn_action *a)
 	cr_assert(sl_batch_check_crc(a->bytes.p, &h));
 	s->queue = grow(s->queue, s->queue_count, &s->queue_cap, sizeof(*s->queue));
 	b = &s->queue[s->queue_count++];
-	*b = (struct sim_batch){a->cookie, a->partition, malloc((size_t)a->bytes.len), a->bytes.len};
+	*b = (struct sim_batch){a->cookie, a->partition, malloc((size_t)a->bytes.len),
+	                        a->bytes.len};
 	memcpy(b->bytes, a->bytes.p, (size_t)a->bytes.len);
 }
 
@@ -205,9 +205,8 @@ void sim_flush(struct sim *s, enum sl_kerr kerr)
 
 void sim_mark_one(struct sim *s, uint32_t index, enum sl_kerr kerr)
 {
-	struct txn_event ev = {.type = TXN_EV_MARKED,
-	                       .cookie = s->marks[index].cookie,
-	                       .kerr = kerr};
+	struct txn_event ev = {
+		.type = TXN_EV_MARKED, .cookie = s->marks[index].cookie, .kerr = kerr};
 
 	s->marks[index].is_told = true;
 	sim_step(s, &ev);
@@ -239,7 +238,8 @@ void sim_give_ids(struct sim *s, enum sl_kerr kerr)
 
 void sim_partition(struct sim *s, enum txn_event_type type, int32_t partition)
 {
-	struct txn_event ev = {.type = type, .partition = partition, .coordinator_epoch = SIM_EPOCH};
+	struct txn_event ev = {
+		.type = type, .partition = partition, .coordinator_epoch = SIM_EPOCH};
 
 	ev.batches = (struct sl_bytes){s->logs[partition].bytes, (int32_t)s->logs[partition].len};
 	sim_step(s, &ev);
@@ -424,7 +424,8 @@ uint64_t sim_add_send(struct sim *s, int16_t version, const char *id, struct sim
                       int32_t topic, int32_t partition)
 {
 	char name[] = {'t', (char)('0' + topic), '\0'};
-	struct sl_add_partitions_to_txn_req_v3_and_below_topic t = {sl_str_from(name), &partition, 1};
+	struct sl_add_partitions_to_txn_req_v3_and_below_topic t = {sl_str_from(name), &partition,
+	                                                            1};
 	struct sl_add_partitions_to_txn_req req;
 
 	sl_add_partitions_to_txn_req_init(&req);
@@ -451,8 +452,8 @@ int16_t sim_add(struct sim *s, const char *id, struct sim_producer p, int32_t to
 	return sim_added(s, sim_add_send(s, 3, id, p, topic, partition));
 }
 
-uint64_t sim_add_offsets_send(struct sim *s, int16_t version, const char *id,
-                              struct sim_producer p, const char *group)
+uint64_t sim_add_offsets_send(struct sim *s, int16_t version, const char *id, struct sim_producer p,
+                              const char *group)
 {
 	struct sl_add_offsets_to_txn_req req = {sl_str_from(id), p.id, p.epoch, sl_str_from(group)};
 

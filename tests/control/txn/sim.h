@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A transaction coordinator with a virtual clock, a log in memory, a mailbox of answers and a list of
- * markers.  Requests are encoded and answers decoded with the real codec; what a caller may rely on
- * is checked on every action.
+ * A transaction coordinator with a virtual clock, a log in memory, a mailbox of answers and a list
+ * of markers.  Requests are encoded and answers decoded with the real codec; what a caller may rely
+ * on is checked on every action.
  */
 #ifndef TESTS_CONTROL_TXN_SIM_H
 #define TESTS_CONTROL_TXN_SIM_H
@@ -138,8 +138,8 @@ uint64_t sim_add_send(struct sim *s, int16_t version, const char *id, struct sim
 int16_t sim_added(struct sim *s, uint64_t handle);
 int16_t sim_add(struct sim *s, const char *id, struct sim_producer p, int32_t topic,
                 int32_t partition);
-uint64_t sim_add_offsets_send(struct sim *s, int16_t version, const char *id,
-                              struct sim_producer p, const char *group);
+uint64_t sim_add_offsets_send(struct sim *s, int16_t version, const char *id, struct sim_producer p,
+                              const char *group);
 int16_t sim_added_offsets(struct sim *s, uint64_t handle);
 uint64_t sim_end_send(struct sim *s, int16_t version, const char *id, struct sim_producer p,
                       bool is_commit);

@@ -76,12 +76,15 @@ Test(txn_add, attempts_nothing_when_one_partition_is_bad)
 	req.v3_and_below_topics = topics;
 	req.v3_and_below_topics_count = 3;
 	r = sim_answer(&s, sim_send(&s, SL_API_ADD_PARTITIONS_TO_TXN, 2, &req));
-	cr_assert_eq(r->results_by_topic_v3_and_below[0].results_by_partition[1].partition_error_code,
-	             SL_KERR_OPERATION_NOT_ATTEMPTED);
-	cr_assert_eq(r->results_by_topic_v3_and_below[1].results_by_partition[0].partition_error_code,
-	             SL_KERR_UNKNOWN_TOPIC_OR_PARTITION);
-	cr_assert_eq(r->results_by_topic_v3_and_below[2].results_by_partition[0].partition_error_code,
-	             SL_KERR_TOPIC_AUTHORIZATION_FAILED);
+	cr_assert_eq(
+		r->results_by_topic_v3_and_below[0].results_by_partition[1].partition_error_code,
+		SL_KERR_OPERATION_NOT_ATTEMPTED);
+	cr_assert_eq(
+		r->results_by_topic_v3_and_below[1].results_by_partition[0].partition_error_code,
+		SL_KERR_UNKNOWN_TOPIC_OR_PARTITION);
+	cr_assert_eq(
+		r->results_by_topic_v3_and_below[2].results_by_partition[0].partition_error_code,
+		SL_KERR_TOPIC_AUTHORIZATION_FAILED);
 	cr_assert_str_eq(sim_txn_state(&s, "tx"), "Empty");
 	cr_assert_eq(sim_counter(&s, "refused_partition"), 1);
 	sim_fini(&s);
@@ -139,7 +142,8 @@ Test(txn_add, lets_a_question_begin_a_transaction)
 	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, true)), 0);
 	cr_assert_str_eq(sim_txn_state(&s, "tx"), "Ongoing");
 	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, false)), 0);
-	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 2, false)), SL_KERR_TRANSACTION_ABORTABLE);
+	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 2, false)),
+	             SL_KERR_TRANSACTION_ABORTABLE);
 	sim_fini(&s);
 }
 
@@ -152,7 +156,8 @@ Test(txn_add, does_not_let_a_mere_question_begin_one)
 	sim_init(&s);
 	p = sim_producer(&s, "tx");
 	old = p;
-	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, false)), SL_KERR_TRANSACTION_ABORTABLE);
+	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, false)),
+	             SL_KERR_TRANSACTION_ABORTABLE);
 	p = sim_producer(&s, "tx");
 	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", old, 0, 1, true)), SL_KERR_PRODUCER_FENCED);
 	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", (struct sim_producer){5, 0}, 0, 1, true)),

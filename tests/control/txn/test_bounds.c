@@ -36,13 +36,15 @@ Test(txn_bounds, refuses_more_partitions_than_a_transaction_may_have)
 	req.v3_and_below_topics_count = 1;
 	topic.partitions_count = LIMIT_PARTS + 1;
 	r = sim_answer(&s, sim_send(&s, SL_API_ADD_PARTITIONS_TO_TXN, 3, &req));
-	cr_assert_eq(r->results_by_topic_v3_and_below[0].results_by_partition[7].partition_error_code,
-	             SL_KERR_POLICY_VIOLATION);
+	cr_assert_eq(
+		r->results_by_topic_v3_and_below[0].results_by_partition[7].partition_error_code,
+		SL_KERR_POLICY_VIOLATION);
 	cr_assert_eq(sim_parts(&s, "tx"), 0);
 	topic.partitions_count = LIMIT_PARTS;
 	r = sim_answer(&s, sim_send(&s, SL_API_ADD_PARTITIONS_TO_TXN, 3, &req));
-	cr_assert_eq(r->results_by_topic_v3_and_below[0].results_by_partition[7].partition_error_code,
-	             0);
+	cr_assert_eq(
+		r->results_by_topic_v3_and_below[0].results_by_partition[7].partition_error_code,
+		0);
 	cr_assert_eq(sim_parts(&s, "tx"), LIMIT_PARTS);
 	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, true)), SL_KERR_POLICY_VIOLATION);
 	cr_assert_eq(sim_counter(&s, "refused_parts_full"), 2);

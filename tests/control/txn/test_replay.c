@@ -115,7 +115,8 @@ Test(txn_replay, reads_version_0_of_the_value)
 Test(txn_replay, completes_what_another_coordinator_prepared)
 {
 	int32_t numbers[] = {3, 4};
-	struct sl_transaction_log_value_transaction_partition topic = {sl_str_from("t1"), numbers, 2};
+	struct sl_transaction_log_value_transaction_partition topic = {sl_str_from("t1"), numbers,
+	                                                               2};
 	struct sl_transaction_log_value v = sound();
 	struct sim s;
 

@@ -78,7 +78,8 @@ Test(txn_table, lists_what_is_visible)
 	s.is_holding = true;
 	(void)sim_init_send(&s, 4, "not yet", (struct sim_producer){-1, -1}, 1000);
 	while (txn_next(s.c, &pos, &v)) {
-		cr_assert_str_eq(v.state, sl_str_eq_c(v.transactional_id, "a") ? "Ongoing" : "Empty");
+		cr_assert_str_eq(v.state,
+		                 sl_str_eq_c(v.transactional_id, "a") ? "Ongoing" : "Empty");
 		cr_assert_eq(v.coordinator_epoch, SIM_EPOCH);
 		n++;
 	}
