@@ -14,9 +14,11 @@
 #include "sluice/base/log.h"
 #include "sluice/base/uuid.h"
 
+#include "markers.h"
 #include "offsets.h"
 #include "publish.h"
 #include "request.h"
+#include "txns.h"
 
 #define CLUSTER_ID_MAX 100
 
@@ -39,7 +41,8 @@ static void on_attached(void *arg)
 	for (uint32_t i = 0; i < c->log_dirs_count; i++)
 		c->log_dir_errors[i] = 0;
 	publish_attached(c->publish);
-	offsets_attached(c->offsets);
+	statelog_attached(offsets_log(c->offsets));
+	statelog_attached(txns_log(c->txns));
 }
 
 static void on_lost(void *arg)
@@ -47,7 +50,8 @@ static void on_lost(void *arg)
 	struct control *c = arg;
 
 	publish_lost(c->publish);
-	offsets_lost(c->offsets);
+	statelog_lost(offsets_log(c->offsets));
+	statelog_lost(txns_log(c->txns));
 }
 
 static void on_request(void *arg, uint32_t lane, const struct sl_ipc_request *head,
@@ -70,7 +74,8 @@ static void on_image_ack(void *arg, uint64_t revision)
 	struct control *c = arg;
 
 	publish_ack(c->publish, revision);
-	offsets_served(c->offsets);
+	statelog_served(offsets_log(c->offsets));
+	statelog_served(txns_log(c->txns));
 }
 
 static void on_partition(void *arg, const struct sl_ipc_partition *part)
@@ -79,7 +84,16 @@ static void on_partition(void *arg, const struct sl_ipc_partition *part)
 
 	publish_partition(c->publish, part);
 	/* A log that was long in opening comes after the acknowledgement of its image. */
-	offsets_opened(c->offsets, &part->topic_id);
+	statelog_opened(offsets_log(c->offsets), &part->topic_id);
+	statelog_opened(txns_log(c->txns), &part->topic_id);
+}
+
+static void on_verify(void *arg, uint32_t lane, const struct sl_ipc_txn_verify *head,
+                      struct sl_str transactional_id)
+{
+	struct control *c = arg;
+
+	txns_verify(c->txns, lane, head, transactional_id);
 }
 
 static void on_log_dir(void *arg, const struct sl_ipc_log_dir *d)
@@ -111,11 +125,13 @@ static void on_meta_changed(void *arg, const struct meta_change *change)
 {
 	struct control *c = arg;
 
-	/* Neither exists while the cluster id is written at the first start. */
+	/* None of them exists while the cluster id is written at the first start. */
 	if (c->publish)
 		publish_changed(c->publish, change);
 	if (c->offsets)
 		offsets_changed(c->offsets, change);
+	if (c->txns)
+		txns_changed(c->txns, change);
 }
 
 /* ---- Configuration ---- */
@@ -290,6 +306,7 @@ static int make_parts(struct control *c, char *error)
 	                   .cancel = on_cancel,
 	                   .image_ack = on_image_ack,
 	                   .partition = on_partition,
+	                   .verify = on_verify,
 	                   .log_dir = on_log_dir},
 	};
 	int rc;
@@ -299,7 +316,11 @@ static int make_parts(struct control *c, char *error)
 	if (rc == 0)
 		rc = request_table_create(&c->requests, c);
 	if (rc == 0)
+		rc = markers_create(&c->markers, c);
+	if (rc == 0)
 		rc = offsets_create(&c->offsets, c);
+	if (rc == 0)
+		rc = txns_create(&c->txns, c);
 	if (rc == 0)
 		rc = link_create(&c->link, &opts);
 	return rc < 0 ? fail(error, rc, "cannot start: %s", strerror(-rc)) : 0;
@@ -345,6 +366,8 @@ void control_destroy(struct control *c)
 	/* Ends the transactions of requests, so before the requests. */
 	meta_close(c->meta);
 	request_table_destroy(c->requests);
+	markers_destroy(c->markers);
+	txns_destroy(c->txns);
 	offsets_destroy(c->offsets);
 	publish_destroy(c->publish);
 	loop_work_cancel(&c->meta_work);
@@ -409,6 +432,11 @@ const struct sl_lane_stats *control_lane_stats(const struct control *c, uint32_t
 struct group_coord *control_groups(const struct control *c)
 {
 	return offsets_coordinator(c->offsets);
+}
+
+struct txn_coord *control_txns(const struct control *c)
+{
+	return txns_coordinator(c->txns);
 }
 
 uint32_t control_log_dirs(const struct control *c, char *const **out)

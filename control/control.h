@@ -19,10 +19,13 @@
 /* Kafka node id of lane @lane. */
 #define CONTROL_NODE_ID(server_id, lane) ((int32_t)((server_id)*100 + (int32_t)(lane)))
 
+struct markers;
 struct offsets;
 struct publish;
 struct request_table;
 struct group_coord;
+struct txn_coord;
+struct txns;
 
 struct control {
 	struct sl_conf *conf;  /* static configuration; Borrowed */
@@ -39,6 +42,8 @@ struct control {
 	struct publish *publish;        /* Owned: image sent to the data plane, partition slots */
 	struct request_table *requests; /* Owned: requests being answered */
 	struct offsets *offsets;        /* Owned: group coordinator on __consumer_offsets */
+	struct markers *markers;        /* Owned: ends of transactions on their way */
+	struct txns *txns;              /* Owned: transaction coordinator on __transaction_state */
 	struct loop_work meta_work;
 	int64_t started_wall_ms;
 	int64_t started_mono_ms;
@@ -84,6 +89,8 @@ const struct sl_slot *control_slot(const struct control *c, const struct sl_uuid
 const struct sl_lane_stats *control_lane_stats(const struct control *c, uint32_t lane);
 /* The group coordinator. */
 struct group_coord *control_groups(const struct control *c);
+/* The transaction coordinator. */
+struct txn_coord *control_txns(const struct control *c);
 /* Folders of partition logs.  Return: how many; *out is NULL-terminated and lives with @c. */
 uint32_t control_log_dirs(const struct control *c, char *const **out);
 /* 0, or the errno that took the folder offline. */

@@ -42,6 +42,13 @@ X(offsets_loads, "partitions of __consumer_offsets loaded") \
 X(offsets_load_errors, "reads of __consumer_offsets that failed and were repeated") \
 X(offsets_appends, "batches appended to __consumer_offsets") \
 X(offsets_append_errors, "appends to __consumer_offsets that failed") \
+X(txn_loads, "partitions of __transaction_state loaded") \
+X(txn_load_errors, "reads of __transaction_state that failed and were repeated") \
+X(txn_appends, "batches appended to __transaction_state") \
+X(txn_append_errors, "appends to __transaction_state that failed") \
+X(txn_markers, "ends of transactions sent to partitions") \
+X(txn_marker_errors, "ends of transactions that a partition refused or that were lost; they are repeated") \
+X(txn_questions, "questions of lanes whether a transaction may reach a partition") \
 X(rpc_connections, "connections to the control socket") \
 X(rpc_refused, "connections to the control socket refused: too many, or not the server's user") \
 X(rpc_calls, "calls on the control socket") \

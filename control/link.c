@@ -351,6 +351,16 @@ int link_respond(struct link *l, uint32_t lane, const struct sl_ipc_response *he
 	return transmit(l, 1 + lane, SL_IPC_RESPONSE, HEAD(*head), body);
 }
 
+int link_verified(struct link *l, uint32_t lane, uint64_t cookie, enum sl_kerr kerr)
+{
+	struct sl_ipc_txn_verify_done head = {.cookie = cookie, .kerr = kerr};
+
+	if (l->ipc && lane >= l->ipc->lanes_count)
+		return -ENOTCONN;
+	return transmit(l, 1 + lane, SL_IPC_TXN_VERIFY_DONE, HEAD(head),
+	                (struct sl_bytes){NULL, 0});
+}
+
 /* Sends a question; the operation waits under its cookie. */
 static void ask(struct link *l, struct op *op, uint32_t channel, uint32_t type,
                 struct sl_bytes head, struct sl_bytes body)
@@ -477,6 +487,8 @@ static size_t head_bytes(uint32_t channel, uint32_t type)
 		return is_host ? 0 : sizeof(struct sl_ipc_append_done);
 	case SL_IPC_READ_DONE:
 		return is_host ? 0 : sizeof(struct sl_ipc_read_done);
+	case SL_IPC_TXN_VERIFY:
+		return is_host ? 0 : sizeof(struct sl_ipc_txn_verify);
 	case SL_IPC_QUERY_DONE:
 		return sizeof(struct sl_ipc_query);
 	case SL_IPC_IMAGE_ACK:
@@ -495,6 +507,7 @@ union head {
 	struct sl_ipc_request request;
 	struct sl_ipc_append_done append_done;
 	struct sl_ipc_read_done read_done;
+	struct sl_ipc_txn_verify verify;
 	struct sl_ipc_query query;
 	struct sl_ipc_image image;
 	struct sl_ipc_partition partition;
@@ -532,6 +545,9 @@ static void handle(struct link *l, uint32_t channel, uint32_t type, const uint8_
 		break;
 	case SL_IPC_QUERY_DONE:
 		on_query_done(l, &h.query, body);
+		break;
+	case SL_IPC_TXN_VERIFY:
+		ev->verify(ev->arg, channel - 1, &h.verify, (struct sl_str){body.p, body.len});
 		break;
 	case SL_IPC_IMAGE_ACK:
 		ev->image_ack(ev->arg, h.image.revision);

@@ -29,6 +29,8 @@ struct link_events {
 	void (*cancel)(void *arg, uint32_t lane, const struct sl_ipc_request *head);
 	void (*image_ack)(void *arg, uint64_t revision);
 	void (*partition)(void *arg, const struct sl_ipc_partition *p);
+	void (*verify)(void *arg, uint32_t lane, const struct sl_ipc_txn_verify *head,
+	               struct sl_str transactional_id);
 	void (*log_dir)(void *arg, const struct sl_ipc_log_dir *d);
 };
 
@@ -69,6 +71,9 @@ int link_send_host(struct link *l, enum sl_ipc_type type, struct sl_bytes head,
 /* Answers a lane's request.  Same errors; with -EMSGSIZE nothing was sent. */
 int link_respond(struct link *l, uint32_t lane, const struct sl_ipc_response *head,
                  struct sl_bytes body) SL_MUST_CHECK;
+
+/* Answers a lane's question about a transaction.  Return: 0; -ENOTCONN. */
+int link_verified(struct link *l, uint32_t lane, uint64_t cookie, enum sl_kerr kerr) SL_MUST_CHECK;
 
 /* @kerr: COORDINATOR_NOT_AVAILABLE when the link was lost: the outcome is then unknown. */
 typedef void link_append_fn(void *arg, enum sl_kerr kerr, int64_t base_offset);

@@ -6,8 +6,11 @@
 #ifndef CONTROL_OFFSETS_H
 #define CONTROL_OFFSETS_H
 
+#include "sluice/wire/marker.h"
+
 #include "control.h"
 #include "request.h"
+#include "statelog.h"
 
 #define OFFSETS_TOPIC "__consumer_offsets"
 
@@ -17,17 +20,16 @@ struct offsets;
 int offsets_create(struct offsets **out, struct control *c) SL_MUST_CHECK;
 void offsets_destroy(struct offsets *o);
 
-/* Groups answer "loading" from here on. */
-void offsets_attached(struct offsets *o);
-/* The data plane serves an image: partitions that are not loaded can be. */
-void offsets_served(struct offsets *o);
-/* A partition of this topic has a slot now. */
-void offsets_opened(struct offsets *o, const struct sl_uuid *topic_id);
-void offsets_lost(struct offsets *o);
+/* For the events of the attachment. */
+struct statelog *offsets_log(const struct offsets *o);
 void offsets_changed(struct offsets *o, const struct meta_change *change);
 
 /* Handler of all group APIs. */
 enum request_result offsets_request(struct control *c, struct request *r);
+/* A transaction ends on a partition of __consumer_offsets; markers_told() hears of @handle, maybe
+ * before this returns. */
+void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_end *marker,
+                  uint64_t handle);
 /* The client of a request that the coordinator may hold is gone. */
 void offsets_cancel(struct offsets *o, uint64_t request_id);
 

@@ -16,8 +16,10 @@
 #include "sluice/base/log.h"
 #include "sluice/ipc/channel.h"
 
+#include "admin/admin.h"
 #include "dispatch.h"
 #include "offsets.h"
+#include "txns.h"
 
 /* Scratch of one request, touched as it is used; 7 MiB of a frame's arrays decode into less. */
 #define ARENA_BYTES  (UINT64_C(256) << 20)
@@ -426,7 +428,8 @@ void request_cancel(struct request_table *t, uint32_t lane, const struct sl_ipc_
 {
 	struct place place = place_of(t, lane, head);
 	struct request *r = sl_map_get(&t->by_place, &place, sizeof(place));
-	bool is_group;
+	request_handler *handler;
+	bool is_held;
 	uint64_t id;
 
 	if (!r || r->is_cancelled)
@@ -436,9 +439,14 @@ void request_cancel(struct request_table *t, uint32_t lane, const struct sl_ipc_
 	if (r->is_committing)
 		return; /* freed by the end of its transaction */
 	id = r->id;
-	is_group = !r->wait.is_waiting;
+	handler = r->handler;
+	is_held = !r->wait.is_waiting;
 	forget(r);
-	if (is_group)
+	/* A TxnOffsetCommit that is still being verified is dropped when it is not found any more;
+	 * the group coordinator counts it as one that it does not know. */
+	if (is_held && (handler == txns_request || handler == admin_init_producer_id))
+		txns_cancel(t->c->txns, id);
+	else if (is_held && handler != admin_write_txn_markers)
 		offsets_cancel(t->c->offsets, id);
 }
 

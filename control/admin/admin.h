@@ -18,6 +18,9 @@ request_handler admin_describe_topic_partitions;
 request_handler admin_describe_log_dirs;
 request_handler admin_list_config_resources;
 request_handler admin_init_producer_id;
+request_handler admin_write_txn_markers;
+request_handler admin_describe_transactions;
+request_handler admin_list_transactions;
 
 /* Resource types of the config APIs (reference 5.3). */
 enum admin_resource {

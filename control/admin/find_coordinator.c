@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FindCoordinator.  The coordinator of every group is this process, reached through any lane;
- * groups are spread over the lanes by their key.  The first question for a group creates
- * __consumer_offsets.
- *
- * Transactional ids get a node as well, though transactions are not served: clients repeat this
- * request until they have a node, and then learn from InitProducerId's answer that it is hopeless.
+ * FindCoordinator.  The coordinator of every group and transactional id is this process, reached
+ * through any lane; they are spread over the lanes by their key.  The first question of a kind
+ * creates the topic that the kind's state is kept on.
  */
 #include "sluice/wire/find_coordinator_gen.h"
 
@@ -33,7 +30,7 @@ static void find_one(struct control *c, int8_t key_type, enum sl_kerr failure,
 		                                         : "Unknown coordinator type");
 	} else if (failure != SL_KERR_NONE) {
 		out->error_code = (int16_t)failure;
-		out->error_message = sl_str_from("The offsets topic could not be created");
+		out->error_message = sl_str_from("The coordinator's topic could not be created");
 	} else {
 		out->node_id = control_node_id(c, lane);
 		out->host = sl_str_from(c->advertised_host);
@@ -79,19 +76,22 @@ enum request_result admin_find_coordinator(struct control *c, struct request *r)
 	struct sl_find_coordinator_req *req = request_alloc(r, 1, sizeof(*req));
 	struct sl_meta_topic rec;
 	struct meta_txn *txn;
+	struct sl_str topic;
 
 	if (!request_decode(r, req))
 		return REQUEST_CLOSE;
 	if (!request_has_room(r, (size_t)SL_MAX(req->coordinator_keys_count, 0) *
 	                                 sizeof(struct sl_find_coordinator_resp_coordinator)))
 		return REQUEST_CLOSE;
-	if (req->key_type != KEY_GROUP ||
-	    meta_topic_by_name(c->meta, sl_str_from(TOPICS_OFFSETS_NAME))) {
+	topic = sl_str_from(req->key_type == KEY_TRANSACTION ? TOPICS_TXNS_NAME
+	                                                     : TOPICS_OFFSETS_NAME);
+	if ((req->key_type != KEY_GROUP && req->key_type != KEY_TRANSACTION) ||
+	    meta_topic_by_name(c->meta, topic)) {
 		answer(c, r, req, SL_KERR_NONE);
 		return REQUEST_DONE;
 	}
 	r->state = req;
-	topics_make_offsets(r, &rec);
+	topics_make_state(r, &rec, topic);
 	txn = meta_txn_begin(c->meta);
 	meta_txn_put_topic(txn, &rec, 0);
 	return request_commit(r, txn, PUBLISH_WAIT_MS, finish);

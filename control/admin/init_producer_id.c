@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * InitProducerId for idempotent producers: a fresh id, epoch 0.  Ids come from blocks that are
- * taken from the metadata, so that a restart never gives one twice.
- *
- * A transactional id gets UNSUPPORTED_VERSION: there is no transaction coordinator.  Clients treat
- * the code as fatal and tell the application at once; every coordinator error would make them ask
- * again for ever.
+ * taken from the metadata, so that a restart never gives one twice.  One with a transactional id is
+ * the transaction coordinator's.
  */
 #include "sluice/wire/init_producer_id_gen.h"
 
 #include "admin.h"
+#include "txns.h"
 
 #define BLOCK_IDS 1000
 
@@ -44,10 +42,6 @@ static void finish(struct control *c, struct request *r, enum sl_kerr kerr)
 
 static enum sl_kerr check(const struct sl_init_producer_id_req *req)
 {
-	if (req->transactional_id.len == 0)
-		return SL_KERR_INVALID_REQUEST;
-	if (req->transactional_id.len > 0)
-		return SL_KERR_UNSUPPORTED_VERSION;
 	/* Both or neither: an id without its epoch cannot be continued. */
 	if ((req->producer_id == -1) != (req->producer_epoch == -1))
 		return SL_KERR_INVALID_REQUEST;
@@ -63,6 +57,8 @@ enum request_result admin_init_producer_id(struct control *c, struct request *r)
 
 	if (!request_decode(r, &req))
 		return REQUEST_CLOSE;
+	if (!sl_str_is_null(req.transactional_id))
+		return txns_request(c, r);
 	kerr = check(&req);
 	if (kerr != SL_KERR_NONE || c->producer_id_next < c->producer_id_end) {
 		answer(r, kerr);

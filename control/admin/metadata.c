@@ -172,8 +172,8 @@ static bool create_one(struct request *r, struct sl_str name, uint64_t *room, st
 	struct control *c = r->c;
 	struct sl_meta_topic rec;
 
-	if (sl_str_eq_c(name, TOPICS_OFFSETS_NAME))
-		topics_make_offsets(r, &rec);
+	if (topics_is_state(name))
+		topics_make_state(r, &rec, name);
 	else
 		topics_make(r, &rec, name, (int32_t)config_broker_int(c, SL_CK_num_partitions));
 	if ((uint64_t)rec.partitions_count > *room)

@@ -68,8 +68,16 @@ void topics_place(struct request *r, struct sl_meta_topic_partition *parts, int3
 		topics_place_on(r, &parts[i], control_node_id(r->c, (lane + (uint32_t)i) % lanes));
 }
 
-static void add_offsets_configs(struct request *r, struct sl_meta_topic *out)
+bool topics_is_state(struct sl_str name)
 {
+	return sl_str_eq_c(name, TOPICS_OFFSETS_NAME) || sl_str_eq_c(name, TOPICS_TXNS_NAME);
+}
+
+static void add_state_configs(struct request *r, struct sl_meta_topic *out)
+{
+	enum sl_conf_key segment_bytes = sl_str_eq_c(out->name, TOPICS_TXNS_NAME)
+	                                         ? SL_CK_transaction_state_log_segment_bytes
+	                                         : SL_CK_offsets_topic_segment_bytes;
 	struct sl_meta_topic_config *configs = request_alloc(r, 3, sizeof(*configs));
 
 	/* Reference 5.3, "internal topics". */
@@ -79,9 +87,7 @@ static void add_offsets_configs(struct request *r, struct sl_meta_topic *out)
 	                                           sl_str_from("producer")};
 	configs[2] = (struct sl_meta_topic_config){
 		sl_str_from("segment.bytes"),
-		request_printf(r, "%lld",
-	                       (long long)sl_conf_int(r->c->conf,
-	                                              SL_CK_offsets_topic_segment_bytes))};
+		request_printf(r, "%lld", (long long)sl_conf_int(r->c->conf, segment_bytes))};
 	out->configs = configs;
 	out->configs_count = 3;
 }
@@ -95,12 +101,15 @@ void topics_make(struct request *r, struct sl_meta_topic *out, struct sl_str nam
 	} while (meta_topic_by_id(r->c->meta, &out->topic_id));
 	out->partitions = request_alloc(r, (size_t)partitions, sizeof(*out->partitions));
 	topics_place(r, out->partitions, partitions);
-	if (sl_str_eq_c(name, TOPICS_OFFSETS_NAME))
-		add_offsets_configs(r, out);
+	if (topics_is_state(name))
+		add_state_configs(r, out);
 }
 
-void topics_make_offsets(struct request *r, struct sl_meta_topic *out)
+void topics_make_state(struct request *r, struct sl_meta_topic *out, struct sl_str name)
 {
-	topics_make(r, out, sl_str_from(TOPICS_OFFSETS_NAME),
-	            (int32_t)sl_conf_int(r->c->conf, SL_CK_offsets_topic_num_partitions));
+	enum sl_conf_key partitions = sl_str_eq_c(name, TOPICS_TXNS_NAME)
+	                                      ? SL_CK_transaction_state_log_num_partitions
+	                                      : SL_CK_offsets_topic_num_partitions;
+
+	topics_make(r, out, name, (int32_t)sl_conf_int(r->c->conf, partitions));
 }

@@ -11,6 +11,7 @@
  * takes 23 bytes for each. */
 #define TOPICS_PARTITIONS_MAX         200000
 #define TOPICS_OFFSETS_NAME           "__consumer_offsets"
+#define TOPICS_TXNS_NAME              "__transaction_state"
 
 /* Why a name is not allowed; NULL when it is.  Source: Kafka's Topic.java rules, reference 4.1. */
 const char *topics_name_error(struct sl_str name);
@@ -23,7 +24,9 @@ void topics_place_on(struct request *r, struct sl_meta_topic_partition *part, in
 /* A new topic with placed partitions and no configs; one of Kafka's internal topics gets theirs. */
 void topics_make(struct request *r, struct sl_meta_topic *out, struct sl_str name,
                  int32_t partitions);
-/* __consumer_offsets as configured. */
-void topics_make_offsets(struct request *r, struct sl_meta_topic *out);
+/* Whether @name is one of the topics that coordinators keep their state on. */
+bool topics_is_state(struct sl_str name);
+/* One of those as configured. */
+void topics_make_state(struct request *r, struct sl_meta_topic *out, struct sl_str name);
 
 #endif

@@ -97,6 +97,8 @@ static void answer(struct group_coord *c, struct op *op)
 	}
 	if (op->kind == OP_COMMIT)
 		commit_finish(c, op, m);
+	else if (op->kind == OP_TXN_COMMIT)
+		txn_commit_finish(c, op, m);
 	else if (op->kind == OP_LEAVE)
 		leave_finish(c, op, m);
 	else if (op->kind == OP_DELETE_GROUPS)
@@ -111,6 +113,7 @@ static void finish(struct group_coord *c, struct op *op)
 	case OP_PLAIN:
 		break;
 	case OP_COMMIT:
+	case OP_TXN_COMMIT:
 	case OP_OFFSET_DELETE:
 	case OP_DELETE_GROUPS:
 	case OP_LEAVE:
@@ -156,11 +159,29 @@ static void apply_offset(struct group_coord *c, struct change *ch, enum sl_kerr 
 		return;
 	}
 	ch->group->is_in_log = true;
-	if (ch->committed)
+	if (ch->committed) {
 		coord_count(c, COUNT_offsets_committed);
-	else if (ch->offset->committed)
-		coord_count(c, COUNT_offsets_deleted);
+	} else {
+		if (ch->offset->committed)
+			coord_count(c, COUNT_offsets_deleted);
+		pending_drop_offset(ch->offset);
+	}
 	offsets_set(ch->group, ch->offset, ch->committed);
+}
+
+static void apply_txn_offset(struct group_coord *c, struct change *ch, enum sl_kerr *kerr)
+{
+	ch->offset->in_flight--;
+	ch->group->is_in_log |= *kerr == SL_KERR_NONE;
+	if (*kerr == SL_KERR_NONE &&
+	    pending_add(c, ch->group, ch->offset, ch->producer_id, ch->committed)) {
+		/* The log has it: what is in memory is not what the log says any more. */
+		coord_count(c, COUNT_refused_no_memory);
+		*kerr = SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	}
+	if (*kerr != SL_KERR_NONE)
+		free(ch->committed);
+	offsets_drop_unused(ch->group, ch->offset);
 }
 
 /* The change is on the log, or never will be.  Takes what @ch owns. */
@@ -170,11 +191,16 @@ static void settle(struct group_coord *c, struct op *op, struct change *ch, enum
 
 	SL_ASSERT(g->in_flight > 0);
 	g->in_flight--;
+	if (ch->kind == CHANGE_TXN_OFFSET)
+		apply_txn_offset(c, ch, &kerr);
 	if (kerr != SL_KERR_NONE)
 		fail_result(op, ch->result, kerr);
 	switch (ch->kind) {
 	case CHANGE_OFFSET:
 		apply_offset(c, ch, kerr);
+		break;
+	case CHANGE_TXN_OFFSET:
+	case CHANGE_MARKER:
 		break;
 	case CHANGE_GROUP:
 		g->is_in_log |= kerr == SL_KERR_NONE;
@@ -217,6 +243,7 @@ static bool open_batch(struct append_writer *w)
 	if (!a)
 		return false;
 	a->op = w->op;
+	a->shard = w->shard;
 	a->cookie = c->cookie_next++;
 	if (sl_map_put(&c->appends, &a->cookie, sizeof(a->cookie), a)) {
 		free(a);
@@ -225,6 +252,11 @@ static bool open_batch(struct append_writer *w)
 	w->open = a;
 	w->pos = c->out.len;
 	sl_batch_head_init(&head);
+	if (w->op->kind == OP_TXN_COMMIT) {
+		head.attributes = SL_BATCH_TRANSACTIONAL;
+		head.producer_id = w->op->producer_id;
+		head.producer_epoch = w->op->producer_epoch;
+	}
 	sl_batch_begin(&w->builder, &c->out, &head);
 	return true;
 }
@@ -290,17 +322,73 @@ static void add(struct append_writer *w, struct change *ch, bool is_tombstone)
 	             value);
 }
 
+static void add_offset(struct append_writer *w, struct change *ch)
+{
+	struct group_coord *c = w->c;
+
+	sl_buf_reset(&c->key);
+	sl_buf_reset(&c->value);
+	records_offset_key(&c->key, ch->group->id, offsets_topic(ch->offset),
+	                   ch->offset->partition);
+	if (ch->committed)
+		records_offset_value(&c->value, ch->committed);
+	add(w, ch, !ch->committed);
+}
+
+void append_txn_offset(struct append_writer *w, struct group *g, struct offset *o,
+                       struct committed *committed, int32_t result)
+{
+	struct change ch = {.kind = CHANGE_TXN_OFFSET,
+	                    .result = result,
+	                    .group = g,
+	                    .offset = o,
+	                    .committed = committed,
+	                    .producer_id = w->op->producer_id};
+
+	SL_ASSERT(w->op->kind == OP_TXN_COMMIT && committed);
+	add_offset(w, &ch);
+}
+
+int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_end *m,
+                  uint64_t handle)
+{
+	struct append *a = calloc(1, sizeof(*a));
+	size_t pos = c->out.len;
+	const struct change ch = {.kind = CHANGE_MARKER,
+	                          .result = -1,
+	                          .producer_id = m->producer_id,
+	                          .is_commit = m->is_commit,
+	                          .handle = handle};
+
+	if (!a)
+		return -ENOMEM;
+	a->shard = shard;
+	a->cookie = c->cookie_next++;
+	sl_txn_end_encode(m, &c->out, c->wall_ms);
+	c->marks_count++;
+	if (!sl_buf_ok(&c->out) || !add_change(a, &ch) || !reply_has_room(c) ||
+	    sl_map_put(&c->appends, &a->cookie, sizeof(a->cookie), a)) {
+		c->out.failed = false;
+		c->out.len = pos;
+		c->marks_count--;
+		destroy(a);
+		return -ENOMEM;
+	}
+	sl_list_push_back(&shard->appends, &a->link);
+	reply_append(c, shard, a->cookie, pos);
+	return 0;
+}
+
 void append_offset(struct append_writer *w, struct group *g, struct offset *o,
                    struct committed *committed, int32_t result)
 {
-	struct change ch = {CHANGE_OFFSET, result, g, o, committed};
+	struct change ch = {.kind = CHANGE_OFFSET,
+	                    .result = result,
+	                    .group = g,
+	                    .offset = o,
+	                    .committed = committed};
 
-	sl_buf_reset(&w->c->key);
-	sl_buf_reset(&w->c->value);
-	records_offset_key(&w->c->key, g->id, offsets_topic(o), o->partition);
-	if (committed)
-		records_offset_value(&w->c->value, committed);
-	add(w, &ch, !committed);
+	add_offset(w, &ch);
 }
 
 void append_group(struct append_writer *w, struct group *g, enum records_form form)
@@ -326,7 +414,22 @@ void append_group_gone(struct append_writer *w, struct group *g, int32_t result)
 	add(w, &ch, true);
 }
 
-static void complete(struct group_coord *c, struct append *a, enum sl_kerr kerr)
+/* The end of a transaction is on the log, or was refused and will be asked for again. */
+static void complete_marker(struct group_coord *c, struct append *a, enum sl_kerr kerr)
+{
+	const struct change *ch = &a->changes[0];
+
+	if (kerr == SL_KERR_NONE)
+		pending_end(c, a->shard, ch->producer_id, ch->is_commit);
+	else
+		coord_count(c, COUNT_txn_markers_refused);
+	c->marks_count--;
+	reply_marked(c, ch->handle, kerr);
+	destroy(a);
+}
+
+static void complete(struct group_coord *c, struct append *a, enum sl_kerr kerr,
+                     int64_t base_offset)
 {
 	struct op *op = a->op;
 
@@ -334,8 +437,15 @@ static void complete(struct group_coord *c, struct append *a, enum sl_kerr kerr)
 	sl_list_del(&a->link);
 	if (kerr != SL_KERR_NONE)
 		coord_count(c, COUNT_appends_failed);
-	for (uint32_t i = 0; i < a->changes_count; i++)
+	if (!op) {
+		complete_marker(c, a, kerr);
+		return;
+	}
+	for (uint32_t i = 0; i < a->changes_count; i++) {
+		if (a->changes[i].committed)
+			a->changes[i].committed->record_offset = base_offset + i;
 		settle(c, op, &a->changes[i], kerr);
+	}
 	destroy(a);
 	append_op_release(c, op);
 }
@@ -344,7 +454,6 @@ void append_done(struct group_coord *c, const struct group_event *ev)
 {
 	struct append *a = sl_map_get(&c->appends, &ev->cookie, sizeof(ev->cookie));
 	struct sl_list *pending;
-	struct shard *shard;
 
 	if (!a || a->is_done) {
 		coord_count(c, COUNT_appends_unknown);
@@ -352,11 +461,11 @@ void append_done(struct group_coord *c, const struct group_event *ev)
 	}
 	a->is_done = true;
 	a->kerr = ev->kerr;
-	shard = a->changes[0].group->shard;
-	pending = &shard->appends;
+	a->base_offset = ev->base_offset;
+	pending = &a->shard->appends;
 	while ((a = sl_list_first(pending, struct append, link)) != NULL && a->is_done) {
 		sl_arena_reset(&c->arena);
-		complete(c, a, a->kerr);
+		complete(c, a, a->kerr, a->base_offset);
 	}
 }
 
@@ -370,8 +479,8 @@ void append_drop(struct group_coord *c, struct shard *shard)
 
 	while ((a = sl_list_first(&shard->appends, struct append, link)) != NULL) {
 		coord_count(c, COUNT_appends_dropped);
-		if (a->op->group && a->op->group->shard == shard)
+		if (a->op && a->op->group && a->op->group->shard == shard)
 			a->op->group = NULL;
-		complete(c, a, SL_KERR_NOT_COORDINATOR);
+		complete(c, a, SL_KERR_NOT_COORDINATOR, -1);
 	}
 }

@@ -18,6 +18,7 @@
 #include "sluice/wire/apis.h"
 #include "sluice/wire/batch.h"
 #include "sluice/wire/join_group_gen.h"
+#include "sluice/wire/marker.h"
 #include "sluice/wire/sync_group_gen.h"
 
 /* X(name, what it counts).  The names are those of group_counter(). */
@@ -34,8 +35,9 @@
 	X(static_replaced) X(static_fenced) X(static_reverted) \
 	X(offsets_committed) X(offsets_expired) X(offsets_deleted) X(groups_created) \
 	X(groups_deleted) X(groups_expired) X(load_records) X(load_skipped_version) \
-	X(load_skipped_transactional) X(load_skipped_control) X(load_skipped_misplaced) \
-	X(load_bad) X(load_failed_partitions)
+	X(load_transactional) X(load_markers) X(load_skipped_control) X(load_skipped_misplaced) \
+	X(load_bad) X(load_failed_partitions) X(txn_offsets_pending) X(txn_offsets_committed) \
+	X(txn_offsets_aborted) X(txn_offsets_superseded) X(txn_markers) X(txn_markers_refused)
 /* clang-format on */
 
 enum coord_counter {
@@ -76,6 +78,8 @@ struct shard {
 	struct sl_list groups;         /* of struct group */
 	struct sl_list appends;        /* of struct append, as handed out */
 	struct sl_list deleted_topics; /* of struct deleted_topic, while loading */
+	struct sl_map txns;            /* of struct txn, by producer id */
+	uint32_t txn_offsets_count;
 	uint32_t deleted_topics_count;
 };
 
@@ -158,7 +162,8 @@ struct pending {
 struct committed {
 	int64_t offset;
 	int64_t commit_ms;
-	int64_t expire_ms; /* -1: by the group's rules */
+	int64_t expire_ms;     /* -1: by the group's rules */
+	int64_t record_offset; /* on the log: the later commit wins, not the later marker */
 	int32_t leader_epoch;
 	int32_t metadata_len;
 	char metadata[];
@@ -169,9 +174,27 @@ struct offset {
 	struct committed *committed; /* Owned.  NULL: nothing yet, or not any more. */
 	uint32_t in_flight;
 	int32_t partition;
+	struct sl_list txn_offsets; /* of struct txn_offset: open transactions that commit it */
 	int32_t topic_len;
 	uint32_t key_len;
 	uint8_t key[]; /* partition (big-endian), then topic */
+};
+
+/* What one producer's open transaction has on the log of a shard. */
+struct txn {
+	int64_t producer_id;
+	struct shard *shard;
+	struct sl_list offsets; /* of struct txn_offset */
+};
+
+/* An offset that counts once the transaction's marker says so. */
+struct txn_offset {
+	struct sl_list link;        /* txn.offsets */
+	struct sl_list offset_link; /* offset.txn_offsets */
+	struct txn *txn;
+	struct group *group;
+	struct offset *offset;
+	struct committed *committed; /* Owned. */
 };
 
 struct group {
@@ -214,6 +237,8 @@ enum change_kind {
 	CHANGE_OFFSET = 0, /* set @committed, or remove when NULL */
 	CHANGE_GROUP,      /* the group's record */
 	CHANGE_GROUP_GONE, /* the group's tombstone */
+	CHANGE_TXN_OFFSET, /* @committed waits for the end of the producer's transaction */
+	CHANGE_MARKER,     /* the end of one; no group */
 };
 
 /* What a record does to the state once it is on the log. */
@@ -223,15 +248,20 @@ struct change {
 	struct group *group;
 	struct offset *offset;
 	struct committed *committed; /* Owned. */
+	int64_t producer_id;         /* TXN_OFFSET, MARKER */
+	bool is_commit;              /* MARKER */
+	uint64_t handle;             /* MARKER */
 };
 
 /* One batch that was handed out. */
 struct append {
 	struct sl_list link; /* shard.appends */
 	uint64_t cookie;
-	struct op *op;
+	struct op *op; /* NULL: a marker */
+	struct shard *shard;
 	bool is_done;
 	enum sl_kerr kerr;
+	int64_t base_offset;
 	struct change *changes; /* Owned. */
 	uint32_t changes_count;
 	uint32_t changes_cap;
@@ -240,6 +270,7 @@ struct append {
 enum op_kind {
 	OP_PLAIN = 0, /* nobody is answered */
 	OP_COMMIT,
+	OP_TXN_COMMIT,
 	OP_OFFSET_DELETE,
 	OP_DELETE_GROUPS,
 	OP_LEAVE,
@@ -259,6 +290,8 @@ struct op {
 	uint64_t join_seq;     /* NEW_GROUP, STATIC_JOIN: of the held join */
 	void *body;            /* Owned.  The request, to be answered item by item. */
 	int32_t body_len;
+	int64_t producer_id; /* TXN_COMMIT */
+	int16_t producer_epoch;
 	int16_t *errors; /* Owned.  One per item of the request, in its order. */
 	int32_t errors_count;
 	/* STATIC_JOIN: what is put back when the log refuses. */
@@ -279,7 +312,8 @@ struct group_coord {
 	struct deadline expiry;
 	struct sl_map parked;
 	struct sl_map appends;
-	size_t held_bytes; /* of op.body */
+	uint32_t marks_count; /* markers on their way to the log */
+	size_t held_bytes;    /* of op.body */
 	uint64_t cookie_next;
 	uint64_t parked_next;
 	uint64_t id_next;
@@ -329,6 +363,7 @@ void reply_sync_error(struct group_coord *c, const struct reply_to *to, enum sl_
 /* Room for one more action that is no answer.  False: no memory. */
 bool reply_has_room(struct group_coord *c);
 void reply_append(struct group_coord *c, const struct shard *shard, uint64_t cookie, size_t pos);
+void reply_marked(struct group_coord *c, uint64_t handle, enum sl_kerr kerr);
 
 /* ---- protocol.c ---- */
 /* Copies what a request offers, each name once. */
@@ -433,6 +468,8 @@ void leave_handle(struct group_coord *c, const struct request *rq, const void *m
 void leave_finish(struct group_coord *c, struct op *op, const void *m);
 void commit_handle(struct group_coord *c, const struct request *rq, const void *m);
 void commit_finish(struct group_coord *c, struct op *op, const void *m);
+void txn_commit_handle(struct group_coord *c, const struct request *rq, const void *m);
+void txn_commit_finish(struct group_coord *c, struct op *op, const void *m);
 void fetch_handle(struct group_coord *c, const struct request *rq, const void *m);
 void describe_handle(struct group_coord *c, const struct request *rq, const void *m);
 void describe_handle_list(struct group_coord *c, const struct request *rq, const void *m);
@@ -464,6 +501,21 @@ enum offsets_which {
 /* In order of topic and partition; the list is in the arena.  Return: 0; -ENOMEM. */
 int offsets_sorted(struct group_coord *c, const struct group *g, enum offsets_which which,
                    struct offset ***out, uint32_t *count) SL_MUST_CHECK;
+
+/* ---- pending.c: offsets of open transactions ---- */
+/* Takes @committed.  Return: 0; -ENOMEM, @committed not taken. */
+int pending_add(struct group_coord *c, struct group *g, struct offset *o, int64_t producer_id,
+                struct committed *committed) SL_MUST_CHECK;
+/* The end of the producer's transaction is on the log: its offsets count, or never happened. */
+void pending_end(struct group_coord *c, struct shard *shard, int64_t producer_id, bool is_commit);
+/* Open transactions do not commit this one any more. */
+void pending_drop_offset(struct offset *o);
+static inline bool pending_has_offset(const struct offset *o)
+{
+	return !sl_list_is_empty(&o->txn_offsets);
+}
+/* Writes a marker, in the order of the shard's batches. */
+void pending_mark(struct group_coord *c, const struct group_event *ev);
 
 /* ---- records.c: bytes of the records ---- */
 /* Which side of a group its record shows. */
@@ -501,6 +553,12 @@ void append_op_release(struct group_coord *c, struct op *op);
 void append_op_destroy(struct group_coord *c, struct op *op);
 void append_begin(struct append_writer *w, struct group_coord *c, struct shard *shard,
                   struct op *op);
+/* The commit of an OP_TXN_COMMIT; the same for the rest. */
+void append_txn_offset(struct append_writer *w, struct group *g, struct offset *o,
+                       struct committed *committed, int32_t result);
+/* One batch, @m's marker, that is told with GROUP_ACT_MARKED @handle.  Return: 0; -ENOMEM. */
+int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_end *m,
+                  uint64_t handle) SL_MUST_CHECK;
 /* A failure shows up as the failure of the change.  @committed: taken; NULL a tombstone. */
 void append_offset(struct append_writer *w, struct group *g, struct offset *o,
                    struct committed *committed, int32_t result);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OffsetFetch.  Offsets that are on the log are visible, others are not, whether or not the client
- * asks for stable ones: there are no transactional commits to wait for.
+ * OffsetFetch.  Offsets that are on the log are visible, others are not.  A client that asks for
+ * stable ones is told to come back for those that an open transaction may change (KIP-447).
  */
 #include "coord.h"
 
@@ -34,14 +34,31 @@ static void set_committed(struct sl_offset_fetch_resp_group_topic_partition *p, 
 	p->metadata = (struct sl_str){v->metadata, v->metadata_len};
 }
 
-static int fetch_topic(struct group_coord *c, const struct group *g, int16_t version,
+/* What is asked for. */
+struct wish {
+	int16_t version;
+	bool is_stable; /* not what a transaction may change */
+};
+
+static void fill_one(struct sl_offset_fetch_resp_group_topic_partition *p, int32_t index,
+                     const struct offset *o, const struct wish *wish)
+{
+	if (o && wish->is_stable && pending_has_offset(o))
+		set_absent(p, index, SL_KERR_UNSTABLE_OFFSET_COMMIT);
+	else if (o && o->committed)
+		set_committed(p, index, o->committed);
+	else
+		set_absent(p, index, SL_KERR_NONE);
+}
+
+static int fetch_topic(struct group_coord *c, const struct group *g, const struct wish *wish,
                        const struct sl_offset_fetch_req_group_topic *from,
                        struct sl_offset_fetch_resp_group_topic *to)
 {
 	enum sl_kerr kerr = SL_KERR_NONE;
 	struct sl_str name = from->name;
 
-	if (version >= VERSION_TOPIC_IDS &&
+	if (wish->version >= VERSION_TOPIC_IDS &&
 	    !c->opts.topic_name(c->opts.ctx, &from->topic_id, &name))
 		kerr = SL_KERR_UNKNOWN_TOPIC_ID;
 	*to = (struct sl_offset_fetch_resp_group_topic){.name = from->name,
@@ -56,10 +73,10 @@ static int fetch_topic(struct group_coord *c, const struct group *g, int16_t ver
 		const struct offset *o = g && kerr == SL_KERR_NONE ? offsets_find(g, name, index)
 		                                                   : NULL;
 
-		if (o && o->committed)
-			set_committed(&to->partitions[i], index, o->committed);
-		else
+		if (kerr != SL_KERR_NONE)
 			set_absent(&to->partitions[i], index, kerr);
+		else
+			fill_one(&to->partitions[i], index, o, wish);
 	}
 	return 0;
 }
@@ -72,7 +89,7 @@ static bool start_topic(struct group_coord *c, int16_t version, struct sl_str na
 	return version < VERSION_TOPIC_IDS || c->opts.topic_id(c->opts.ctx, name, &to->topic_id);
 }
 
-static int fetch_all(struct group_coord *c, const struct group *g, int16_t version,
+static int fetch_all(struct group_coord *c, const struct group *g, const struct wish *wish,
                      struct sl_offset_fetch_resp_group *to)
 {
 	struct sl_offset_fetch_resp_group_topic_partition *partitions;
@@ -95,17 +112,17 @@ static int fetch_all(struct group_coord *c, const struct group *g, int16_t versi
 
 		if (!topic || !sl_str_eq(topic->name, name)) {
 			topic = &to->topics[to->topics_count];
-			is_named = start_topic(c, version, name, topic);
+			is_named = start_topic(c, wish->version, name, topic);
 			topic->partitions = &partitions[i];
 			to->topics_count += is_named;
 		}
-		set_committed(&partitions[i], list[i]->partition, list[i]->committed);
+		fill_one(&partitions[i], list[i]->partition, list[i], wish);
 		topic->partitions_count++;
 	}
 	return 0;
 }
 
-static int fetch_group(struct group_coord *c, int16_t version,
+static int fetch_group(struct group_coord *c, const struct wish *wish,
                        const struct sl_offset_fetch_req_group *from,
                        struct sl_offset_fetch_resp_group *to)
 {
@@ -118,14 +135,14 @@ static int fetch_group(struct group_coord *c, int16_t version,
 	if (kerr != SL_KERR_NONE)
 		return 0;
 	if (from->topics_count < 0)
-		return fetch_all(c, g, version, to);
+		return fetch_all(c, g, wish, to);
 	to->topics = sl_arena_alloc_array(&c->arena, (size_t)from->topics_count,
 	                                  sizeof(*to->topics));
 	if (!to->topics)
 		return -ENOMEM;
 	to->topics_count = from->topics_count;
 	for (int32_t i = 0; i < from->topics_count; i++) {
-		if (fetch_topic(c, g, version, &from->topics[i], &to->topics[i]))
+		if (fetch_topic(c, g, wish, &from->topics[i], &to->topics[i]))
 			return -ENOMEM;
 	}
 	return 0;
@@ -153,7 +170,8 @@ static int one_group(struct group_coord *c, const struct sl_offset_fetch_req *m,
 }
 
 /* Version 1 has no error but those of partitions. */
-static int spread_error(struct group_coord *c, const struct sl_offset_fetch_req_group *from,
+static int spread_error(struct group_coord *c, const struct wish *wish,
+                        const struct sl_offset_fetch_req_group *from,
                         struct sl_offset_fetch_resp_group *to)
 {
 	to->topics = sl_arena_alloc_array(&c->arena, (size_t)from->topics_count,
@@ -162,7 +180,7 @@ static int spread_error(struct group_coord *c, const struct sl_offset_fetch_req_
 		return -ENOMEM;
 	to->topics_count = from->topics_count;
 	for (int32_t i = 0; i < from->topics_count; i++) {
-		if (fetch_topic(c, NULL, 1, &from->topics[i], &to->topics[i]))
+		if (fetch_topic(c, NULL, wish, &from->topics[i], &to->topics[i]))
 			return -ENOMEM;
 		for (int32_t k = 0; k < to->topics[i].partitions_count; k++)
 			to->topics[i].partitions[k].error_code = to->error_code;
@@ -190,16 +208,16 @@ static int flatten_topic(struct group_coord *c, const struct sl_offset_fetch_res
 	return 0;
 }
 
-static int fetch_one(struct group_coord *c, int16_t version, const struct sl_offset_fetch_req *m,
-                     struct sl_offset_fetch_resp *resp)
+static int fetch_one(struct group_coord *c, const struct wish *wish,
+                     const struct sl_offset_fetch_req *m, struct sl_offset_fetch_resp *resp)
 {
 	struct sl_offset_fetch_resp_group to;
 	struct sl_offset_fetch_req_group from;
 
-	if (one_group(c, m, &from) || fetch_group(c, version, &from, &to))
+	if (one_group(c, m, &from) || fetch_group(c, wish, &from, &to))
 		return -ENOMEM;
-	if (version < VERSION_TOP_LEVEL_ERROR && to.error_code != SL_KERR_NONE &&
-	    spread_error(c, &from, &to))
+	if (wish->version < VERSION_TOP_LEVEL_ERROR && to.error_code != SL_KERR_NONE &&
+	    spread_error(c, wish, &from, &to))
 		return -ENOMEM;
 	resp->error_code = to.error_code;
 	resp->topics = sl_arena_alloc_array(&c->arena, (size_t)to.topics_count,
@@ -214,8 +232,8 @@ static int fetch_one(struct group_coord *c, int16_t version, const struct sl_off
 	return 0;
 }
 
-static int fetch_groups(struct group_coord *c, int16_t version, const struct sl_offset_fetch_req *m,
-                        struct sl_offset_fetch_resp *resp)
+static int fetch_groups(struct group_coord *c, const struct wish *wish,
+                        const struct sl_offset_fetch_req *m, struct sl_offset_fetch_resp *resp)
 {
 	resp->groups = sl_arena_alloc_array(&c->arena, (size_t)m->groups_count,
 	                                    sizeof(*resp->groups));
@@ -223,7 +241,7 @@ static int fetch_groups(struct group_coord *c, int16_t version, const struct sl_
 		return -ENOMEM;
 	resp->groups_count = m->groups_count;
 	for (int32_t i = 0; i < m->groups_count; i++) {
-		if (fetch_group(c, version, &m->groups[i], &resp->groups[i]))
+		if (fetch_group(c, wish, &m->groups[i], &resp->groups[i]))
 			return -ENOMEM;
 	}
 	return 0;
@@ -231,15 +249,16 @@ static int fetch_groups(struct group_coord *c, int16_t version, const struct sl_
 
 void fetch_handle(struct group_coord *c, const struct request *rq, const void *msg)
 {
-	int16_t version = rq->to.version;
+	const struct sl_offset_fetch_req *m = msg;
+	const struct wish wish = {rq->to.version, m->require_stable};
 	struct sl_offset_fetch_resp resp;
 	int err;
 
 	sl_offset_fetch_resp_init(&resp);
-	if (version >= VERSION_GROUPS)
-		err = fetch_groups(c, version, msg, &resp);
+	if (wish.version >= VERSION_GROUPS)
+		err = fetch_groups(c, &wish, m, &resp);
 	else
-		err = fetch_one(c, version, msg, &resp);
+		err = fetch_one(c, &wish, m, &resp);
 	if (err)
 		reply_close(c, &rq->to, COUNT_closed_too_large);
 	else

@@ -23,6 +23,8 @@ static request_handler *find_handler(int16_t api_key)
 	switch (api_key) {
 	case SL_API_OFFSET_COMMIT:
 		return commit_handle;
+	case SL_API_TXN_OFFSET_COMMIT:
+		return txn_commit_handle;
 	case SL_API_OFFSET_FETCH:
 		return fetch_handle;
 	case SL_API_JOIN_GROUP:
@@ -113,8 +115,10 @@ static void drop_all(struct group_coord *c)
 {
 	c->actions_count = 0;
 	renew_arena(c);
-	for (int32_t i = 0; i < c->opts.partitions_count; i++)
+	for (int32_t i = 0; i < c->opts.partitions_count; i++) {
 		load_drop(c, &c->shards[i]);
+		sl_map_fini(&c->shards[i].txns);
+	}
 }
 
 void group_destroy(struct group_coord *c)
@@ -220,6 +224,9 @@ static void dispatch(struct group_coord *c, const struct group_event *ev)
 		break;
 	case GROUP_EV_TOPIC_DELETED:
 		remove_topic(c, ev->topic);
+		break;
+	case GROUP_EV_MARK:
+		pending_mark(c, ev);
 		break;
 	}
 }

@@ -13,6 +13,7 @@
 #include "sluice/base/base.h"
 #include "sluice/base/buf.h"
 #include "sluice/wire/kerr.h"
+#include "sluice/wire/marker.h"
 
 struct group_coord;
 
@@ -43,6 +44,8 @@ enum group_event_type {
 	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
 	GROUP_EV_UNLOAD, /* not served any more: drop its groups, fail their parked requests */
 	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
+	/* A transaction ends on a partition: its marker is to be written, and told with MARKED. */
+	GROUP_EV_MARK,
 };
 
 struct group_event {
@@ -50,10 +53,12 @@ struct group_event {
 	int64_t now_ms;    /* monotonic */
 	int64_t wall_ms;   /* wall clock, for commit timestamps */
 	uint64_t random;   /* fresh random bits, for member ids */
-	int32_t partition; /* LOAD_*, UNLOAD */
-	/* REQUEST, CANCEL */
+	int32_t partition; /* LOAD_*, UNLOAD, MARK */
+	/* REQUEST, CANCEL, MARK */
 	uint64_t handle; /* the caller's name for the request, unique while unanswered */
-	int16_t api_key; /* 8, 9, 11-16, 42, 47 */
+	/* 8, 9, 11-16, 28, 42, 47.  28, TxnOffsetCommit: the caller knows that the partition of the
+	 * offsets is in the producer's transaction. */
+	int16_t api_key;
 	int16_t version;
 	int32_t correlation_id;
 	struct sl_str client_id;
@@ -67,12 +72,14 @@ struct group_event {
 	struct sl_bytes batches;
 	/* TOPIC_DELETED */
 	struct sl_str topic;
+	struct sl_txn_end marker; /* MARK */
 };
 
 enum group_action_type {
 	GROUP_ACT_RESPOND = 0, /* send @bytes (response header and body) to @handle's client */
 	GROUP_ACT_CLOSE,       /* the request was malformed: close the connection of @handle */
 	GROUP_ACT_APPEND, /* append @bytes (one batch v2) to @partition, then EV_APPENDED @cookie */
+	GROUP_ACT_MARKED, /* the marker of EV_MARK @handle: @kerr NONE is on the log and counts */
 };
 
 struct group_action {
@@ -80,6 +87,7 @@ struct group_action {
 	uint64_t handle;
 	uint64_t cookie;
 	int32_t partition;
+	enum sl_kerr kerr;
 	struct sl_bytes bytes; /* valid until the next group_step() */
 };
 

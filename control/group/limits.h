@@ -19,6 +19,8 @@
 #define LIMIT_METADATA_BYTES     (64u << 20)
 /* Committed offsets of one group. */
 #define LIMIT_OFFSETS            1000000u
+/* Offsets of open transactions in one partition of __consumer_offsets. */
+#define LIMIT_TXN_OFFSETS        1000000u
 /* Requests whose answer is held back. */
 #define LIMIT_PARKED             65536u
 /* Bytes of requests that are kept for their answers. */

@@ -53,14 +53,18 @@ static int replay_offset_gone(struct group_coord *c, const struct sl_offset_comm
 	struct group *g = state_find(c, key->group);
 	struct offset *o = g ? offsets_find(g, key->topic, key->partition) : NULL;
 
-	if (o)
+	if (o) {
+		pending_drop_offset(o);
 		offsets_set(g, o, NULL);
+	}
 	return 0;
 }
 
-static int replay_offset(struct group_coord *c, const struct shard *shard, struct sl_cursor *cur,
-                         struct sl_bytes value)
+static int replay_offset(struct group_coord *c, const struct shard *shard,
+                         const struct sl_batch_head *h, struct sl_cursor *cur,
+                         const struct sl_record *r)
 {
+	struct sl_bytes value = r->value;
 	struct sl_cursor body = cursor_over(value);
 	struct sl_offset_commit_value v;
 	struct sl_offset_commit_key key;
@@ -82,6 +86,7 @@ static int replay_offset(struct group_coord *c, const struct shard *shard, struc
 	committed = offsets_make(&(const struct committed){.offset = v.offset,
 	                                                   .commit_ms = v.commit_timestamp,
 	                                                   .expire_ms = v.expire_timestamp,
+	                                                   .record_offset = r->offset,
 	                                                   .leader_epoch = v.leader_epoch},
 	                         v.metadata);
 	if (!committed)
@@ -89,12 +94,17 @@ static int replay_offset(struct group_coord *c, const struct shard *shard, struc
 	err = get_group(c, key.group, &g);
 	if (!err)
 		err = offsets_get(g, key.topic, key.partition, &o);
-	if (err) {
-		free(committed);
-		return err;
+	if (!err && sl_batch_is_transactional(h)) {
+		coord_count(c, COUNT_load_transactional);
+		err = pending_add(c, g, o, h->producer_id, committed);
+		if (err)
+			offsets_drop_unused(g, o);
+	} else if (!err) {
+		offsets_set(g, o, committed);
 	}
-	offsets_set(g, o, committed);
-	return 0;
+	if (err)
+		free(committed);
+	return err;
 }
 
 static int add_member(struct group_coord *c, struct group *g,
@@ -188,7 +198,8 @@ static int replay_group(struct group_coord *c, const struct shard *shard, struct
 	return err ? err : restore(c, g, &v);
 }
 
-static int replay(struct group_coord *c, const struct shard *shard, const struct sl_record *r)
+static int replay(struct group_coord *c, const struct shard *shard, const struct sl_batch_head *h,
+                  const struct sl_record *r)
 {
 	struct sl_cursor cur = cursor_over(r->key);
 	int16_t type = sl_cursor_i16(&cur);
@@ -197,14 +208,31 @@ static int replay(struct group_coord *c, const struct shard *shard, const struct
 	if (cur.failed)
 		return -EBADMSG;
 	if (type == SL_OFFSET_COMMIT_KEY_TYPE || type == KEY_TYPE_OFFSET_OLD)
-		return replay_offset(c, shard, &cur, r->value);
+		return replay_offset(c, shard, h, &cur, r);
 	if (type == SL_GROUP_METADATA_KEY_TYPE)
 		return replay_group(c, shard, &cur, r->value);
 	coord_count(c, COUNT_load_skipped_version);
 	return 0;
 }
 
-static int replay_batch(struct group_coord *c, const struct shard *shard, const uint8_t *p,
+static int replay_control(struct group_coord *c, struct shard *shard, const uint8_t *p,
+                          const struct sl_batch_head *h)
+{
+	struct sl_txn_end marker;
+	int rc = sl_txn_end_decode(&marker, p, h);
+
+	if (rc < 0)
+		return rc;
+	if (rc == 0) {
+		coord_count(c, COUNT_load_skipped_control);
+		return 0;
+	}
+	coord_count(c, COUNT_load_markers);
+	pending_end(c, shard, marker.producer_id, marker.is_commit);
+	return 0;
+}
+
+static int replay_batch(struct group_coord *c, struct shard *shard, const uint8_t *p,
                         const struct sl_batch_head *h)
 {
 	struct sl_record_iter it;
@@ -213,16 +241,8 @@ static int replay_batch(struct group_coord *c, const struct shard *shard, const 
 
 	if (!sl_batch_check_crc(p, h))
 		return -EBADMSG;
-	if (sl_batch_is_control(h)) {
-		coord_count(c, COUNT_load_skipped_control);
-		return 0;
-	}
-	/* Offsets inside transactions count from their marker on; nothing here reads markers yet.
-	 */
-	if (sl_batch_is_transactional(h)) {
-		coord_count(c, COUNT_load_skipped_transactional);
-		return 0;
-	}
+	if (sl_batch_is_control(h))
+		return replay_control(c, shard, p, h);
 	if (sl_batch_codec(h) != SL_CODEC_NONE && !c->codec) {
 		err = sl_codec_ctx_create(&c->codec, &(const struct sl_codec_opts){0});
 		if (err)
@@ -231,7 +251,7 @@ static int replay_batch(struct group_coord *c, const struct shard *shard, const 
 	sl_arena_reset(&c->arena);
 	err = sl_record_iter_init(&it, p, h, c->codec, &c->arena);
 	while (!err && (err = sl_record_iter_next(&it, &r)) > 0)
-		err = replay(c, shard, &r);
+		err = replay(c, shard, h, &r);
 	return err;
 }
 

@@ -49,6 +49,7 @@ int offsets_get(struct group *g, struct sl_str topic, int32_t partition, struct 
 	o->partition = partition;
 	o->topic_len = topic.len > 0 ? topic.len : 0;
 	o->key_len = make_key(o->key, topic, partition);
+	sl_list_init(&o->txn_offsets);
 	if (sl_map_put(&g->offsets, o->key, o->key_len, o)) {
 		free(o);
 		return -ENOMEM;
@@ -64,7 +65,7 @@ struct sl_str offsets_topic(const struct offset *o)
 
 void offsets_drop_unused(struct group *g, struct offset *o)
 {
-	if (o->committed || o->in_flight > 0)
+	if (o->committed || o->in_flight > 0 || pending_has_offset(o))
 		return;
 	sl_map_del(&g->offsets, o->key, o->key_len);
 	free(o);
@@ -84,6 +85,7 @@ void offsets_clear(struct group *g)
 
 	while ((o = sl_map_next(&g->offsets, &pos)) != NULL) {
 		sl_map_del(&g->offsets, o->key, o->key_len);
+		pending_drop_offset(o);
 		free(o->committed);
 		free(o);
 	}

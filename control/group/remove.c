@@ -401,9 +401,10 @@ static bool expire_offsets(struct group_coord *c, struct group *g, struct append
 	/* In no order: most scans find nothing.  What is committed stays while its tombstone is on
 	 * its way, so the map does not change under the scan. */
 	while ((o = sl_map_next(&g->offsets, &pos)) != NULL) {
-		/* What is on its way to the log is new, whatever is committed now. */
-		if (o->in_flight > 0 || protocol_is_subscribed(g, offsets_topic(o)) ||
-		    !is_expired(c, g, o)) {
+		/* What is on its way to the log is new, whatever is committed now; so is what a
+		 * transaction may commit. */
+		if (o->in_flight > 0 || pending_has_offset(o) ||
+		    protocol_is_subscribed(g, offsets_topic(o)) || !is_expired(c, g, o)) {
 			is_all = false;
 			continue;
 		}

@@ -3,8 +3,8 @@
  * Answers and the list of actions of a step.
  *
  * Relies on: at most one request arrives in a step, so the list needs room for one answer more than
- * there are held requests.  That room is made when a request is held, so that answering cannot fail
- * for want of it.
+ * there are held requests and markers on their way.  That room is made when a request is held, so
+ * that answering cannot fail for want of it.
  */
 #include "coord.h"
 
@@ -20,6 +20,7 @@
 #include "sluice/wire/offset_commit_gen.h"
 #include "sluice/wire/offset_delete_gen.h"
 #include "sluice/wire/offset_fetch_gen.h"
+#include "sluice/wire/txn_offset_commit_gen.h"
 
 /* Room kept free for the answer of this step's request. */
 #define ACTIONS_SPARE 8u
@@ -29,6 +30,9 @@ static void encode(struct sl_buf *b, const struct reply_to *to, const void *m)
 	switch (to->api_key) {
 	case SL_API_OFFSET_COMMIT:
 		sl_offset_commit_resp_encode(m, b, to->version);
+		break;
+	case SL_API_TXN_OFFSET_COMMIT:
+		sl_txn_offset_commit_resp_encode(m, b, to->version);
 		break;
 	case SL_API_OFFSET_FETCH:
 		sl_offset_fetch_resp_encode(m, b, to->version);
@@ -64,7 +68,7 @@ static void encode(struct sl_buf *b, const struct reply_to *to, const void *m)
 /* Room for @n more actions beside the answers that may come. */
 static bool make_room(struct group_coord *c, uint32_t n)
 {
-	uint32_t need = c->actions_count + c->parked.count + ACTIONS_SPARE + n;
+	uint32_t need = c->actions_count + c->parked.count + c->marks_count + ACTIONS_SPARE + n;
 	uint32_t cap = c->actions_cap ? c->actions_cap : 64;
 	struct group_action *actions;
 	size_t *pos;
@@ -108,6 +112,15 @@ void reply_append(struct group_coord *c, const struct shard *shard, uint64_t coo
 	a->partition = shard->partition;
 	a->cookie = cookie;
 	coord_count(c, COUNT_appends);
+}
+
+void reply_marked(struct group_coord *c, uint64_t handle, enum sl_kerr kerr)
+{
+	struct group_action *a = push(c, c->out.len);
+
+	a->type = GROUP_ACT_MARKED;
+	a->handle = handle;
+	a->kerr = kerr;
 }
 
 void reply_close(struct group_coord *c, const struct reply_to *to, enum coord_counter why)

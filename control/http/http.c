@@ -16,6 +16,7 @@
 
 #include "group/group.h"
 #include "sluice/base/log.h"
+#include "txn/txn.h"
 
 #include "busy.h"
 #include "control.h"
@@ -392,17 +393,32 @@ int http_print_markdown(FILE *file)
 	                          .has_partition = no_partition,
 	                          .topic_name = no_topic_name,
 	                          .topic_id = no_topic_id};
-	struct group_coord *coord;
+	struct txn_opts txn_opts = {.partitions_count = 1,
+	                            .offsets_partitions_count = 1,
+	                            .timeout_max_ms = 1,
+	                            .id_expiration_ms = 1,
+	                            .id_expiration_check_ms = 1,
+	                            .abort_check_ms = 1,
+	                            .has_partition = no_partition};
+	struct metric_coords coords;
+	struct group_coord *groups = NULL;
+	struct txn_coord *txns = NULL;
 	char name[METRIC_NAME_MAX];
 	struct metric m;
-	int rc = group_create(&coord, &opts);
+	int rc = group_create(&groups, &opts);
 
-	if (rc < 0)
+	if (rc == 0)
+		rc = txn_create(&txns, &txn_opts);
+	if (rc < 0) {
+		group_destroy(groups);
 		return rc;
+	}
+	coords = (struct metric_coords){groups, txns};
 	fputs(introduction, file);
-	for (unsigned i = 0; metrics_at(i, coord, &m, name); i++)
+	for (unsigned i = 0; metrics_at(i, &coords, &m, name); i++)
 		fprintf(file, "| `%s` | %s | %s | %s |\n", m.name,
 		        m.kind == 'C' ? "counter" : "gauge", labels_of(&m), m.text);
-	group_destroy(coord);
+	txn_destroy(txns);
+	group_destroy(groups);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "group/group.h"
+#include "txn/txn.h"
 
 /* clang-format off */
 static const struct metric table[] = {
@@ -58,7 +59,14 @@ static const struct metric table[] = {
 	{"kafka_consumergroup_current_offset_sum", 'G', METRIC_GROUP_TOPIC, metric_group_offset_sum, "Committed offsets, sum over the topic's partitions", 0},
 	{"kafka_consumergroup_lag", 'G', METRIC_GROUP_PARTITION, metric_group_lag, "Records between the committed offset and the high watermark", 0},
 	{"kafka_consumergroup_lag_sum", 'G', METRIC_GROUP_TOPIC, metric_group_lag_sum, "Lag, sum over the topic's partitions", 0},
+	{"kafka_coordinator_transaction_transactionmarkerchannelmanager_logappendretryqueuesize", 'G', METRIC_SERVER, metric_txn_retry_queue, "Ends of transactions that wait to be written, for the first time or again", 0},
+	{"kafka_server_transaction_coordinator_metrics_partition_load_time_max", 'G', METRIC_SERVER, metric_txn_load_max, "Longest time that reading a partition of __transaction_state took, in ms, since the start", 0},
+	{"kafka_server_transaction_coordinator_metrics_partition_load_time_avg", 'G', METRIC_SERVER, metric_txn_load_avg, "Mean of that time, in ms", 0},
 	/* Our own. */
+	{"sluice_transactional_ids", 'G', METRIC_SERVER, metric_txn_ids, "Transactional ids that the coordinator knows", 0},
+	{"sluice_transactions_ongoing", 'G', METRIC_SERVER, metric_txn_ongoing, "Transactions that are open", 0},
+	{"sluice_transactions_preparing", 'G', METRIC_SERVER, metric_txn_preparing, "Transactions that are decided and not yet ended on all of their partitions", 0},
+	{"sluice_transaction_requests_held", 'G', METRIC_SERVER, metric_txn_held, "Requests and questions that wait in the transaction coordinator", 0},
 	{"sluice_build_info", 'G', METRIC_SERVER, metric_server_info, "Always 1; version and cluster are labels", 0},
 	{"sluice_dataplane_attached", 'G', METRIC_SERVER, metric_server_attached, "1: the data plane is attached to the control process", 0},
 	{"sluice_dataplane_serving", 'G', METRIC_SERVER, metric_server_serving, "1: the data plane serves the metadata of this attachment", 0},
@@ -120,7 +128,35 @@ static bool group_row(unsigned i, const struct group_coord *coord, struct metric
 	return true;
 }
 
-bool metrics_at(unsigned number, const struct group_coord *coord, struct metric *out,
+static bool txn_row(unsigned i, const struct txn_coord *coord, struct metric *out,
+                    char name[METRIC_NAME_MAX])
+{
+	uint64_t value;
+	const char *counter = coord ? txn_counter(coord, i, &value) : NULL;
+
+	if (!counter)
+		return false;
+	snprintf(name, METRIC_NAME_MAX, "sluice_txn_%s_total", counter);
+	*out = (struct metric){name,
+	                       'C',
+	                       METRIC_SERVER,
+	                       metric_txn_counter,
+	                       "Counter of the transaction coordinator, by its name",
+	                       i};
+	return true;
+}
+
+static unsigned group_rows(const struct group_coord *coord)
+{
+	uint64_t value;
+	unsigned n = 0;
+
+	while (coord && group_counter(coord, n, &value))
+		n++;
+	return n;
+}
+
+bool metrics_at(unsigned number, const struct metric_coords *coords, struct metric *out,
                 char name[METRIC_NAME_MAX])
 {
 	if (number < ROWS) {
@@ -133,7 +169,10 @@ bool metrics_at(unsigned number, const struct group_coord *coord, struct metric 
 	number -= SL_STAT_NR;
 	if (number < COUNTER_NR)
 		return control_row(number, out, name);
-	return group_row(number - COUNTER_NR, coord, out, name);
+	number -= COUNTER_NR;
+	if (group_row(number, coords->groups, out, name))
+		return true;
+	return txn_row(number - group_rows(coords->groups), coords->txns, out, name);
 }
 
 void metrics_scrape_fini(struct metric_scrape *s)

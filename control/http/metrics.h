@@ -72,13 +72,19 @@ struct metric {
 	unsigned index;
 };
 
+/* The coordinators, whose counters have names of their own. */
+struct metric_coords {
+	const struct group_coord *groups;
+	const struct txn_coord *txns;
+};
+
 /**
  * metrics_at() - the metric with number @number
- * @coord: whose counters are listed; NULL: none of them
+ * @coords: whose counters are listed; NULL in it: none of them
  * @name: room for a name that is put together
  * Return: false: there are no more.
  */
-bool metrics_at(unsigned number, const struct group_coord *coord, struct metric *out,
+bool metrics_at(unsigned number, const struct metric_coords *coords, struct metric *out,
                 char name[METRIC_NAME_MAX]);
 void metrics_scrape_fini(struct metric_scrape *s);
 
@@ -91,6 +97,8 @@ metric_fn metric_server_info, metric_server_attached, metric_server_serving, met
 	metric_server_dataplane_resident, metric_server_disk_read, metric_server_disk_write,
 	metric_server_cpu, metric_server_resident, metric_server_virtual, metric_server_threads,
 	metric_server_fds, metric_server_fds_max;
+metric_fn metric_txn_retry_queue, metric_txn_load_max, metric_txn_load_avg, metric_txn_ids,
+	metric_txn_ongoing, metric_txn_preparing, metric_txn_held, metric_txn_counter;
 metric_fn metric_lane_stat, metric_lane_idle, metric_dir_online, metric_dir_free, metric_dir_size;
 metric_fn metric_topic_partitions;
 metric_fn metric_part_current, metric_part_oldest, metric_part_stable_lag, metric_part_log_end,

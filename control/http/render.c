@@ -246,7 +246,10 @@ static int begin_metric(struct render *r)
 	r->has_head = false;
 	r->i = 0;
 	r->j = 0;
-	r->has_metric = metrics_at(r->number++, control_groups(r->scrape.c), &r->metric, r->name);
+	const struct metric_coords coords = {control_groups(r->scrape.c),
+	                                     control_txns(r->scrape.c)};
+
+	r->has_metric = metrics_at(r->number++, &coords, &r->metric, r->name);
 	if (!r->has_metric)
 		return 0;
 	if (r->metric.scope >= METRIC_GROUP && !r->scrape.has_groups) {

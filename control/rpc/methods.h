@@ -24,6 +24,8 @@ rpc_handler rpc_configs_get, rpc_configs_set;
 rpc_handler rpc_partitions_list;
 /* groups.c */
 rpc_handler rpc_groups_list, rpc_groups_describe, rpc_groups_delete;
+/* txns.c */
+rpc_handler rpc_txns_list, rpc_txns_describe, rpc_txns_find_hanging, rpc_txns_abort;
 /* reset.c */
 rpc_handler rpc_reset_offsets;
 /* doctor.c */

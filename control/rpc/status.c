@@ -7,6 +7,7 @@
 #include "group/group.h"
 #include "methods.h"
 #include "publish.h"
+#include "txn/txn.h"
 #include "value.h"
 
 static uint64_t lanes_sum(const struct control *c, enum sl_stat stat)
@@ -119,7 +120,8 @@ void rpc_counters(struct rpc_call *call)
 {
 	struct control *c = call->c;
 	struct group_coord *coord = control_groups(c);
-	json_t *own = json_object(), *group = json_object();
+	struct txn_coord *txns = control_txns(c);
+	json_t *own = json_object(), *group = json_object(), *txn = json_object();
 	const char *name;
 	uint64_t value;
 
@@ -127,5 +129,8 @@ void rpc_counters(struct rpc_call *call)
 		value_set(&own, counter_defs[i].name, json_integer((json_int_t)c->counters[i]));
 	for (uint32_t i = 0; coord && (name = group_counter(coord, i, &value)); i++)
 		value_set(&group, name, json_integer((json_int_t)value));
-	rpc_call_result(call, json_pack("{s:o, s:o}", "control", own, "group", group));
+	for (uint32_t i = 0; txns && (name = txn_counter(txns, i, &value)); i++)
+		value_set(&txn, name, json_integer((json_int_t)value));
+	rpc_call_result(call,
+	                json_pack("{s:o, s:o, s:o}", "control", own, "group", group, "txn", txn));
 }

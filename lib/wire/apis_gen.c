@@ -4,6 +4,8 @@
 
 #include "sluice/wire/apis.h"
 
+#include "sluice/wire/add_offsets_to_txn_gen.h"
+#include "sluice/wire/add_partitions_to_txn_gen.h"
 #include "sluice/wire/alter_configs_gen.h"
 #include "sluice/wire/api_versions_gen.h"
 #include "sluice/wire/create_partitions_gen.h"
@@ -17,6 +19,8 @@
 #include "sluice/wire/describe_log_dirs_gen.h"
 #include "sluice/wire/describe_producers_gen.h"
 #include "sluice/wire/describe_topic_partitions_gen.h"
+#include "sluice/wire/describe_transactions_gen.h"
+#include "sluice/wire/end_txn_gen.h"
 #include "sluice/wire/fetch_gen.h"
 #include "sluice/wire/find_coordinator_gen.h"
 #include "sluice/wire/heartbeat_gen.h"
@@ -27,6 +31,7 @@
 #include "sluice/wire/list_config_resources_gen.h"
 #include "sluice/wire/list_groups_gen.h"
 #include "sluice/wire/list_offsets_gen.h"
+#include "sluice/wire/list_transactions_gen.h"
 #include "sluice/wire/metadata_gen.h"
 #include "sluice/wire/offset_commit_gen.h"
 #include "sluice/wire/offset_delete_gen.h"
@@ -34,6 +39,8 @@
 #include "sluice/wire/offset_for_leader_epoch_gen.h"
 #include "sluice/wire/produce_gen.h"
 #include "sluice/wire/sync_group_gen.h"
+#include "sluice/wire/txn_offset_commit_gen.h"
+#include "sluice/wire/write_txn_markers_gen.h"
 
 static int decode_produce(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
@@ -141,6 +148,35 @@ static int decode_offset_for_leader_epoch(void *m, struct sl_cursor *c, struct s
 	return sl_offset_for_leader_epoch_req_decode(m, c, arena, version);
 }
 
+static int decode_add_partitions_to_txn(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_add_partitions_to_txn_req_decode(m, c, arena, version);
+}
+
+static int decode_add_offsets_to_txn(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                     int16_t version)
+{
+	return sl_add_offsets_to_txn_req_decode(m, c, arena, version);
+}
+
+static int decode_end_txn(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
+{
+	return sl_end_txn_req_decode(m, c, arena, version);
+}
+
+static int decode_write_txn_markers(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                    int16_t version)
+{
+	return sl_write_txn_markers_req_decode(m, c, arena, version);
+}
+
+static int decode_txn_offset_commit(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                    int16_t version)
+{
+	return sl_txn_offset_commit_req_decode(m, c, arena, version);
+}
+
 static int decode_describe_configs(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                    int16_t version)
 {
@@ -193,6 +229,18 @@ static int decode_describe_producers(void *m, struct sl_cursor *c, struct sl_are
                                      int16_t version)
 {
 	return sl_describe_producers_req_decode(m, c, arena, version);
+}
+
+static int decode_describe_transactions(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_describe_transactions_req_decode(m, c, arena, version);
+}
+
+static int decode_list_transactions(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                    int16_t version)
+{
+	return sl_list_transactions_req_decode(m, c, arena, version);
 }
 
 static int decode_list_config_resources(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -360,6 +408,46 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_offset_for_leader_epoch_req),
          .req_decode = decode_offset_for_leader_epoch},
+	{.key = SL_API_ADD_PARTITIONS_TO_TXN,
+         .name = "AddPartitionsToTxn",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 3,
+         .flexible_from = 3,
+         .req_bytes = sizeof(struct sl_add_partitions_to_txn_req),
+         .req_decode = decode_add_partitions_to_txn},
+	{.key = SL_API_ADD_OFFSETS_TO_TXN,
+         .name = "AddOffsetsToTxn",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 4,
+         .flexible_from = 3,
+         .req_bytes = sizeof(struct sl_add_offsets_to_txn_req),
+         .req_decode = decode_add_offsets_to_txn},
+	{.key = SL_API_END_TXN,
+         .name = "EndTxn",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 5,
+         .flexible_from = 3,
+         .req_bytes = sizeof(struct sl_end_txn_req),
+         .req_decode = decode_end_txn},
+	{.key = SL_API_WRITE_TXN_MARKERS,
+         .name = "WriteTxnMarkers",
+         .listed_min = 1,
+         .min_version = 1,
+         .max_version = 2,
+         .flexible_from = 1,
+         .req_bytes = sizeof(struct sl_write_txn_markers_req),
+         .req_decode = decode_write_txn_markers},
+	{.key = SL_API_TXN_OFFSET_COMMIT,
+         .name = "TxnOffsetCommit",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 5,
+         .flexible_from = 3,
+         .req_bytes = sizeof(struct sl_txn_offset_commit_req),
+         .req_decode = decode_txn_offset_commit},
 	{.key = SL_API_DESCRIBE_CONFIGS,
          .name = "DescribeConfigs",
          .listed_min = 1,
@@ -432,6 +520,22 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_producers_req),
          .req_decode = decode_describe_producers},
+	{.key = SL_API_DESCRIBE_TRANSACTIONS,
+         .name = "DescribeTransactions",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 0,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_describe_transactions_req),
+         .req_decode = decode_describe_transactions},
+	{.key = SL_API_LIST_TRANSACTIONS,
+         .name = "ListTransactions",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 2,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_list_transactions_req),
+         .req_decode = decode_list_transactions},
 	{.key = SL_API_LIST_CONFIG_RESOURCES,
          .name = "ListConfigResources",
          .listed_min = 0,
@@ -471,15 +575,22 @@ const uint8_t sl_api_index[SL_API_KEY_MAX + 1] = {
 	[SL_API_DELETE_RECORDS] = 17,
 	[SL_API_INIT_PRODUCER_ID] = 18,
 	[SL_API_OFFSET_FOR_LEADER_EPOCH] = 19,
-	[SL_API_DESCRIBE_CONFIGS] = 20,
-	[SL_API_ALTER_CONFIGS] = 21,
-	[SL_API_DESCRIBE_LOG_DIRS] = 22,
-	[SL_API_CREATE_PARTITIONS] = 23,
-	[SL_API_DELETE_GROUPS] = 24,
-	[SL_API_INCREMENTAL_ALTER_CONFIGS] = 25,
-	[SL_API_OFFSET_DELETE] = 26,
-	[SL_API_DESCRIBE_CLUSTER] = 27,
-	[SL_API_DESCRIBE_PRODUCERS] = 28,
-	[SL_API_LIST_CONFIG_RESOURCES] = 29,
-	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 30,
+	[SL_API_ADD_PARTITIONS_TO_TXN] = 20,
+	[SL_API_ADD_OFFSETS_TO_TXN] = 21,
+	[SL_API_END_TXN] = 22,
+	[SL_API_WRITE_TXN_MARKERS] = 23,
+	[SL_API_TXN_OFFSET_COMMIT] = 24,
+	[SL_API_DESCRIBE_CONFIGS] = 25,
+	[SL_API_ALTER_CONFIGS] = 26,
+	[SL_API_DESCRIBE_LOG_DIRS] = 27,
+	[SL_API_CREATE_PARTITIONS] = 28,
+	[SL_API_DELETE_GROUPS] = 29,
+	[SL_API_INCREMENTAL_ALTER_CONFIGS] = 30,
+	[SL_API_OFFSET_DELETE] = 31,
+	[SL_API_DESCRIBE_CLUSTER] = 32,
+	[SL_API_DESCRIBE_PRODUCERS] = 33,
+	[SL_API_DESCRIBE_TRANSACTIONS] = 34,
+	[SL_API_LIST_TRANSACTIONS] = 35,
+	[SL_API_LIST_CONFIG_RESOURCES] = 36,
+	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 37,
 };

@@ -181,6 +181,15 @@ int32_t *sl_cursor_array_i32(struct sl_cursor *c, struct sl_arena *arena, int32_
 	return v;
 }
 
+int64_t *sl_cursor_array_i64(struct sl_cursor *c, struct sl_arena *arena, int32_t count)
+{
+	int64_t *v = sl_cursor_array(c, arena, count, sizeof(*v));
+
+	for (int32_t i = 0; v && i < count; i++)
+		v[i] = sl_cursor_i64(c);
+	return v;
+}
+
 struct sl_str *sl_cursor_array_str(struct sl_cursor *c, struct sl_arena *arena, int32_t count,
                                    bool flex)
 {
@@ -293,6 +302,12 @@ void sl_put_array_i32(struct sl_buf *b, const int32_t *v, int32_t count)
 {
 	for (int32_t i = 0; i < count; i++)
 		sl_buf_put_be32(b, (uint32_t)v[i]);
+}
+
+void sl_put_array_i64(struct sl_buf *b, const int64_t *v, int32_t count)
+{
+	for (int32_t i = 0; i < count; i++)
+		sl_buf_put_be64(b, (uint64_t)v[i]);
 }
 
 void sl_put_array_str(struct sl_buf *b, const struct sl_str *v, int32_t count, bool flex)

@@ -23,9 +23,13 @@
 #include "sluice/wire/image_topic_gen.h"
 #include "sluice/wire/kerr.h"
 
-#define SLOTS      4096
-#define TOPICS_MAX 2048
-#define TICK_MS    2
+#define SLOTS       4096
+#define TOPICS_MAX  2048
+#define TICK_MS     2
+/* Appends whose order is kept. */
+#define APPENDS_MAX 4096
+/* Set in the number under which the answer to a question is kept. */
+#define VERIFIED    (UINT64_C(1) << 63)
 
 /* A partition's log. */
 struct log {
@@ -71,6 +75,10 @@ struct fake {
 	uint32_t offered_count;
 	uint64_t offered[SL_SHM_LANES_MAX];
 	int32_t append_kerr;
+	char fail_topic[256];
+	int32_t fail_kerr;
+	struct sl_uuid appends[APPENDS_MAX]; /* topic of each that worked */
+	uint32_t appends_count;
 	struct sl_list orders;
 	struct sl_list answers;
 	struct sl_list logs;
@@ -320,6 +328,15 @@ static void handle_host(struct fake *f, uint32_t type, const void *p, size_t len
 
 /* ---- Lanes ---- */
 
+static const char *topic_name_of(const struct fake *f, const struct sl_uuid *id)
+{
+	for (uint32_t i = 0; i < f->topics_count; i++) {
+		if (sl_uuid_eq(&f->topics[i].id, id))
+			return f->topics[i].name;
+	}
+	return "";
+}
+
 static void do_append(struct fake *f, uint32_t lane, const void *p, size_t len)
 {
 	struct sl_ipc_append_done done = {.base_offset = -1};
@@ -333,7 +350,12 @@ static void do_append(struct fake *f, uint32_t lane, const void *p, size_t len)
 	log = find_log(f, &head.topic_id, head.partition);
 	if (f->append_kerr || !log) {
 		done.kerr = f->append_kerr ? f->append_kerr : SL_KERR_NOT_LEADER_OR_FOLLOWER;
+	} else if (f->fail_topic[0] &&
+	           strcmp(f->fail_topic, topic_name_of(f, &head.topic_id)) == 0) {
+		done.kerr = f->fail_kerr;
 	} else {
+		if (f->appends_count < APPENDS_MAX)
+			f->appends[f->appends_count++] = head.topic_id;
 		b = sl_buf_take(&log->bytes, len);
 		memcpy(b, (const uint8_t *)p + sizeof(head), len);
 		sl_store_be64(b, (uint64_t)log->end);
@@ -397,6 +419,19 @@ static void take_response(struct fake *f, const void *p, size_t len)
 	sl_list_push_back(&f->answers, &a->link);
 }
 
+static void take_verified(struct fake *f, const void *p)
+{
+	struct answer *a = calloc(1, sizeof(*a));
+	struct sl_ipc_txn_verify_done head;
+
+	memcpy(&head, p, sizeof(head));
+	a->seq = head.cookie | VERIFIED;
+	a->answer.len = sizeof(head.kerr);
+	a->answer.p = malloc(sizeof(head.kerr));
+	memcpy(a->answer.p, &head.kerr, sizeof(head.kerr));
+	sl_list_push_back(&f->answers, &a->link);
+}
+
 static void handle_lane(struct fake *f, uint32_t lane, uint32_t type, const void *p, size_t len)
 {
 	struct sl_ipc_query q;
@@ -410,6 +445,9 @@ static void handle_lane(struct fake *f, uint32_t lane, uint32_t type, const void
 		break;
 	case SL_IPC_READ:
 		do_read(f, lane, p);
+		break;
+	case SL_IPC_TXN_VERIFY_DONE:
+		take_verified(f, p);
 		break;
 	case SL_IPC_QUERY:
 		memcpy(&q, p, sizeof(q));
@@ -737,6 +775,84 @@ void fake_send_raw(struct fake *f, uint32_t channel, uint32_t type, const void *
 	o->len = len;
 	memcpy(o->data, p, len);
 	LOCKED(f, sl_list_push_back(&f->orders, &o->link));
+}
+
+void fake_fail_topic(struct fake *f, const char *topic, int32_t kerr)
+{
+	LOCKED(f, snprintf(f->fail_topic, sizeof(f->fail_topic), "%s", topic ? topic : "");
+	       f->fail_kerr = kerr);
+}
+
+void fake_verify(struct fake *f, uint32_t lane, const struct sl_ipc_txn_verify *head,
+                 const char *transactional_id)
+{
+	size_t len = strlen(transactional_id);
+	uint8_t *p = malloc(sizeof(*head) + len);
+
+	memcpy(p, head, sizeof(*head));
+	memcpy(p + sizeof(*head), transactional_id, len);
+	fake_send_raw(f, 1 + lane, SL_IPC_TXN_VERIFY, p, sizeof(*head) + len);
+	free(p);
+}
+
+bool fake_take_verified(struct fake *f, uint64_t cookie, int32_t *kerr)
+{
+	struct fake_answer a;
+
+	if (!fake_take_answer(f, cookie | VERIFIED, &a))
+		return false;
+	memcpy(kerr, a.p, sizeof(*kerr));
+	free(a.p);
+	return true;
+}
+
+static const struct fake_topic *topic_named(const struct fake *f, const char *name)
+{
+	for (uint32_t i = 0; i < f->topics_count; i++) {
+		if (strcmp(f->topics[i].name, name) == 0)
+			return &f->topics[i];
+	}
+	return NULL;
+}
+
+bool fake_batch(struct fake *f, const char *topic, int32_t partition, uint32_t index,
+                struct sl_batch_head *out)
+{
+	const struct fake_topic *t;
+	const struct log *log;
+	bool is_there = false;
+	size_t pos = 0;
+
+	pthread_mutex_lock(&f->lock);
+	t = topic_named(f, topic);
+	log = t ? find_log(f, &t->id, partition) : NULL;
+	while (log && !is_there && pos < log->bytes.len) {
+		if (sl_batch_peek(log->bytes.p + pos, log->bytes.len - pos, out))
+			break;
+		is_there = index-- == 0;
+		pos += sl_batch_bytes(out);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return is_there;
+}
+
+uint32_t fake_appends_count(struct fake *f)
+{
+	uint32_t n;
+
+	LOCKED(f, n = f->appends_count);
+	return n;
+}
+
+const char *fake_append_topic(struct fake *f, uint32_t index)
+{
+	const char *name = "";
+
+	pthread_mutex_lock(&f->lock);
+	if (index < f->appends_count)
+		name = topic_name_of(f, &f->appends[index]);
+	pthread_mutex_unlock(&f->lock);
+	return name;
 }
 
 static struct sl_ipc_request request_head(uint64_t seq)

@@ -10,6 +10,7 @@
 #include "sluice/base/base.h"
 #include "sluice/ipc/msg.h"
 #include "sluice/ipc/stats.h"
+#include "sluice/wire/batch.h"
 
 struct fake;
 
@@ -48,6 +49,8 @@ void fake_hold_acks(struct fake *f, bool hold);
 void fake_late_slots(struct fake *f, bool late);
 void fake_stop_reading(struct fake *f, bool stop);
 void fake_fail_appends(struct fake *f, int32_t kerr); /* 0: appends work */
+/* Only appends to this topic fail; NULL: to none. */
+void fake_fail_topic(struct fake *f, const char *topic, int32_t kerr);
 /* Puts any message into the ring of a channel. */
 void fake_send_raw(struct fake *f, uint32_t channel, uint32_t type, const void *p, size_t len);
 /* Hears control processes and does not answer them, as while it saves what they hold. */
@@ -66,6 +69,12 @@ void fake_cancel(struct fake *f, uint32_t lane, uint64_t seq);
 /* Return: whether it was answered; the answer is handed over. */
 bool fake_take_answer(struct fake *f, uint64_t seq, struct fake_answer *out);
 
+/* A lane's question about a transaction; @cookie is the caller's, not 0. */
+void fake_verify(struct fake *f, uint32_t lane, const struct sl_ipc_txn_verify *head,
+                 const char *transactional_id);
+/* Return: whether it was answered. */
+bool fake_take_verified(struct fake *f, uint64_t cookie, int32_t *kerr);
+
 /* How many control processes were heard; what the last one held: their numbers, their count. */
 uint32_t fake_offers(struct fake *f);
 uint32_t fake_offered(struct fake *f, uint64_t words[SL_SHM_LANES_MAX]);
@@ -80,5 +89,11 @@ uint32_t fake_logs_count(struct fake *f); /* partitions with a log, deleted ones
 int32_t fake_controller_id(struct fake *f);
 /* Batches appended to all partitions of a topic. */
 uint32_t fake_batches(struct fake *f, const char *topic);
+/* Header of a partition's batch number @index, from 0.  Return: false there is none. */
+bool fake_batch(struct fake *f, const char *topic, int32_t partition, uint32_t index,
+                struct sl_batch_head *out);
+/* The order of all appends that worked: the topic of number @index, "" at the end. */
+const char *fake_append_topic(struct fake *f, uint32_t index);
+uint32_t fake_appends_count(struct fake *f);
 
 #endif

@@ -212,11 +212,28 @@ Test(cluster, tells_what_coordinators_there_are_not)
 {
 	struct sl_str key = sl_str_from("x");
 
-	cr_assert_eq(find(&key, 1, 1, 3).error_code, 0, "InitProducerId tells the rest");
 	cr_assert_eq(find(&key, 1, 2, 6).coordinators[0].error_code, SL_KERR_INVALID_REQUEST);
 	cr_assert_eq(find(&key, 1, 9, 3).error_code, SL_KERR_INVALID_REQUEST);
 	cr_assert_eq(find(&key, 1, 9, 3).node_id, -1);
-	cr_assert_eq(meta_topics_count(h.control->meta), 0, "only groups need the topic");
+	cr_assert_eq(meta_topics_count(h.control->meta), 0, "nobody needs a topic");
+}
+
+Test(cluster, creates_the_topic_of_transactions_with_the_first_question)
+{
+	struct sl_str key = sl_str_from("tx");
+	struct sl_find_coordinator_resp resp = find(&key, 1, 1, 3);
+	struct fake_topic topic;
+
+	cr_assert_eq(resp.error_code, 0);
+	cr_assert(resp.node_id >= 100 && resp.node_id < 103);
+	cr_assert(fake_topic(h.fake, "__transaction_state", &topic));
+	cr_assert_eq(topic.partitions_count, 50);
+	cr_assert(topic.is_internal);
+	free(topic.configs);
+	cr_assert_str_eq(harness_image_config(&h, "__transaction_state", "cleanup.policy"),
+	                 "compact");
+	cr_assert_eq(find(&key, 1, 1, 4).coordinators[0].node_id, resp.node_id);
+	cr_assert_eq(meta_topics_count(h.control->meta), 1);
 }
 
 /* ---- InitProducerId ---- */
@@ -231,6 +248,7 @@ static struct sl_init_producer_id_resp init_producer(struct sl_str transactional
 	req.transactional_id = transactional_id;
 	req.producer_id = id;
 	req.producer_epoch = epoch;
+	req.transaction_timeout_ms = 60000;
 	CALL(&h, init_producer_id, INIT_PRODUCER_ID, version, &req, &resp);
 	return resp;
 }
@@ -254,10 +272,10 @@ Test(cluster, never_gives_a_producer_id_twice)
 	cr_assert_gt(init_producer(SL_STR_NULL, -1, -1, 4).producer_id, last, "after a restart");
 }
 
-Test(cluster, refuses_transactions_for_good)
+Test(cluster, refuses_transactional_ids_before_their_topic_exists)
 {
 	cr_assert_eq(init_producer(sl_str_from("txn"), -1, -1, 4).error_code,
-	             SL_KERR_UNSUPPORTED_VERSION);
+	             SL_KERR_NOT_COORDINATOR);
 	cr_assert_eq(init_producer(sl_str_from("txn"), -1, -1, 4).producer_id, -1);
 	cr_assert_eq(init_producer((struct sl_str){"", 0}, -1, -1, 4).error_code,
 	             SL_KERR_INVALID_REQUEST);

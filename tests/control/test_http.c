@@ -373,15 +373,22 @@ Test(http, has_the_names_of_dashboards)
 		"kafka_consumergroup_lag",
 		"kafka_consumergroup_lag_sum",
 		"kafka_consumergroup_members",
+		"kafka_coordinator_transaction_transactionmarkerchannelmanager_"
+		"logappendretryqueuesize",
+		"kafka_server_transaction_coordinator_metrics_partition_load_time_max",
+		"sluice_transactions_ongoing",
+		"sluice_group_requests_total",
+		"sluice_txn_requests_total",
+		"sluice_txn_load_completions_total",
 	};
-	const struct group_coord *coord = control_groups(h.control);
+	const struct metric_coords coords = {control_groups(h.control), control_txns(h.control)};
 
 	for (unsigned i = 0; i < SL_ARRAY_SIZE(names); i++) {
 		char name[METRIC_NAME_MAX];
 		struct metric m = {0};
 		bool found = false;
 
-		for (unsigned n = 0; !found && metrics_at(n, coord, &m, name); n++)
+		for (unsigned n = 0; !found && metrics_at(n, &coords, &m, name); n++)
 			found = strcmp(m.name, names[i]) == 0;
 		cr_assert(found, "no %s", names[i]);
 	}

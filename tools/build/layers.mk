@@ -7,7 +7,7 @@
 #   LDLIBS-x plain -l flags  STATIC-x archives that are linked whole, ahead of the shared PKG-x
 #   PURE-x  1: step-function archive, checked by tools/check/purity.sh
 
-COMPONENTS := base wire store ipc kern group dataplane control launcher ctl dumplog load bench
+COMPONENTS := base wire store ipc kern group txn dataplane control launcher ctl dumplog load bench
 
 DIR-base       := lib/base
 USES-base      :=
@@ -31,6 +31,10 @@ DIR-group      := control/group
 USES-group     := wire base
 PURE-group     := 1
 
+DIR-txn        := control/txn
+USES-txn       := wire base
+PURE-txn       := 1
+
 DIR-dataplane  := dataplane
 USES-dataplane := store ipc kern wire base
 PKG-dataplane  := libdpdk numa jansson liburing
@@ -40,7 +44,7 @@ STATIC-dataplane := rte_ring rte_eal rte_telemetry rte_kvargs
 PROG-dataplane := sluice-dataplane
 
 DIR-control    := control
-USES-control   := group ipc wire base
+USES-control   := group txn ipc wire base
 PKG-control    := jansson libmicrohttpd
 PROG-control   := sluice-control
 
@@ -76,5 +80,5 @@ PROGRAMS := $(foreach c,$(COMPONENTS),$(PROG-$(c)))
 # headers of the top folder that every folder of x may include.
 ORDER-dataplane := . session request partition reply net
 LEAF-dataplane  := ctx.h image.h
-ORDER-control   := . http,rpc admin,txn,share,replica meta
-LEAF-control    := control.h request.h publish.h config.h link.h loop.h counters.h offsets.h
+ORDER-control   := . http,rpc admin,share,replica meta
+LEAF-control    := control.h request.h publish.h config.h link.h loop.h counters.h offsets.h markers.h statelog.h txns.h

@@ -46,6 +46,11 @@ tests: $(ALL_TESTS)
 unit: $(if $(T),$(O)/tests/$(T)-test,$(ALL_TESTS))
 	$(Q)$(RUN_TESTS) $(if $(T),--verbose) --unit $^
 
+#: sim            random worlds around the coordinators; SEEDS=10000, SEED=n just that one
+.PHONY: sim
+sim: $(O)/tests/control-test
+	$(Q)SEEDS="$(or $(SEEDS),10000)" $(O)/tests/control-test --filter 'txn_sim/*'
+
 #: check          setup, all, unit tests, fuzz corpus, scripts of tests/{tools,kernel,interop,cluster}
 #:                (with SAN= only unit tests and corpus); ends with a line that counts the tests
 .PHONY: check

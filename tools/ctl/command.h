@@ -13,7 +13,7 @@
 
 #include "client.h"
 
-#define COMMAND_ARGS_MAX    2
+#define COMMAND_ARGS_MAX    4
 #define COMMAND_OPTIONS_MAX 5
 
 enum command_exit {
@@ -103,6 +103,8 @@ command_show show_status, show_doctor, show_topics, show_topic, show_topic_creat
 	show_levels, show_count_sites, show_done;
 /* show_groups.c */
 command_show show_groups, show_group, show_group_deleted, show_reset;
+/* show_txns.c */
+command_show show_txns, show_txn, show_hanging, show_txn_aborted;
 /* show_lanes.c */
 command_show show_counters;
 /* Two answers of `lanes`; what happened between them. */

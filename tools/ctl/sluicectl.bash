@@ -34,6 +34,10 @@ _sluicectl_table() {
 	"groups describe") echo "@groups;||" ;;
 	"groups delete") echo "@groups;||" ;;
 	"groups reset-offsets") echo "@groups;|--topic --to --shift --dry-run|--topic=@topics;--to=earliest latest;--shift=;" ;;
+	"txns list") echo "|--state --older-than-ms|--state=Empty Ongoing PrepareCommit PrepareAbort CompleteCommit CompleteAbort;--older-than-ms=;" ;;
+	"txns describe") echo ";||" ;;
+	"txns find-hanging") echo "|--topic --older-than-ms|--topic=@topics;--older-than-ms=;" ;;
+	"txns abort") echo "@topics;;;;||" ;;
 	"connections") echo "|--lane --limit|--lane=;--limit=;" ;;
 	"steer") echo "||" ;;
 	"steer ban") echo ";||" ;;
@@ -96,5 +100,5 @@ _sluicectl() {
 }
 
 complete -F _sluicectl sluicectl
-_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups delete;groups reset-offsets;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
+_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups delete;groups reset-offsets;txns list;txns describe;txns find-hanging;txns abort;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
 _sluicectl_flags="--json --help --version --validate-only --validate-only --dry-run --markdown"

@@ -64,7 +64,7 @@ def kafka_fields(fields, structs, valid, outer):
     """Kafka's fields as (name, facts, members), without those that no valid version has."""
     out = []
     for f in fields:
-        versions = schema.within(full_range(f["versions"], valid), outer)
+        versions = schema.within(full_range(f.get("versions", f.get("taggedVersions")), valid), outer)
         if versions is None:
             continue
         array = f["type"].startswith("[]")

@@ -29,7 +29,7 @@ PRIMITIVES = {
     "uuid": ("struct sl_uuid", 16), "string": ("struct sl_str", 0), "bytes": ("struct sl_bytes", 0),
     "records": ("struct sl_records", 0),
 }
-ARRAY_ELEMENTS = {"int8", "int32", "string"}
+ARRAY_ELEMENTS = {"int8", "int32", "int64", "string"}
 NULLABLE = {"string", "bytes", "records", "struct"}
 
 

@@ -114,7 +114,7 @@ def guarded(condition, lines):
 SCALAR = {"bool": "bool", "int8": "i8", "int16": "i16", "uint16": "u16", "int32": "i32",
           "int64": "i64", "float64": "f64", "uuid": "uuid"}
 LENGTHED = {"string": "str", "bytes": "bytes", "records": "records"}
-ELEMENT = {"int8": "i8", "int32": "i32", "string": "str"}
+ELEMENT = {"int8": "i8", "int32": "i32", "int64": "i64", "string": "str"}
 
 
 def call(verb, shape, first, cursor):

@@ -48,6 +48,12 @@ X(group_min_session_timeout_ms, "group.min.session.timeout.ms", STATIC, INT, "60
 X(group_max_session_timeout_ms, "group.max.session.timeout.ms", STATIC, INT, "1800000", 1, 86400000, "", "Largest session.timeout.ms a member may ask for") \
 X(group_max_size, "group.max.size", STATIC, INT, "2147483647", 1, 2147483647, "", "Members one group may have") \
 X(producer_id_expiration_ms, "producer.id.expiration.ms", STATIC, INT, "86400000", 1, 9223372036854775807, "", "Idempotent state of a silent producer is forgotten after this long") \
+X(transaction_state_log_num_partitions, "transaction.state.log.num.partitions", STATIC, INT, "50", 1, 1000, "", "Partitions of __transaction_state, fixed at its creation") \
+X(transaction_state_log_segment_bytes, "transaction.state.log.segment.bytes", STATIC, INT, "104857600", 1048576, 2147483647, "", "Segment size of __transaction_state") \
+X(transaction_max_timeout_ms, "transaction.max.timeout.ms", STATIC, INT, "900000", 1, 2147483647, "", "Longest transaction.timeout.ms a producer may ask for") \
+X(transactional_id_expiration_ms, "transactional.id.expiration.ms", STATIC, INT, "604800000", 1, 9223372036854775807, "", "A transactional id without a transaction is forgotten after this long") \
+X(transaction_abort_check_ms, "transaction.abort.timed.out.transaction.cleanup.interval.ms", STATIC, INT, "10000", 1, 86400000, "", "How often transactions past their time-out are looked for") \
+X(transaction_expiry_check_ms, "transaction.remove.expired.transaction.cleanup.interval.ms", STATIC, INT, "3600000", 1, 86400000, "", "How often expired transactional ids are looked for") \
 X(log_retention_check_interval_ms, "log.retention.check.interval.ms", STATIC, INT, "300000", 1, 9223372036854775807, "", "How often segments are checked for deletion") \
 X(log_cleaner_enable, "log.cleaner.enable", STATIC, BOOL, "true", 0, 0, "", "Topics with cleanup.policy=compact are compacted; false: they only grow") \
 X(log_cleaner_threads, "log.cleaner.threads", STATIC, INT, "1", 1, 1, "", "Threads that compact; there is one for all lanes") \

@@ -169,6 +169,7 @@ void *sl_cursor_array(struct sl_cursor *c, struct sl_arena *arena, int32_t count
 /* The @count elements of an array of a primitive type. */
 int8_t *sl_cursor_array_i8(struct sl_cursor *c, struct sl_arena *arena, int32_t count);
 int32_t *sl_cursor_array_i32(struct sl_cursor *c, struct sl_arena *arena, int32_t count);
+int64_t *sl_cursor_array_i64(struct sl_cursor *c, struct sl_arena *arena, int32_t count);
 struct sl_str *sl_cursor_array_str(struct sl_cursor *c, struct sl_arena *arena, int32_t count,
                                    bool flex);
 
@@ -240,6 +241,7 @@ void sl_put_count(struct sl_buf *b, int32_t count, bool flex);
 void sl_put_count_nn(struct sl_buf *b, int32_t count, bool flex);
 void sl_put_array_i8(struct sl_buf *b, const int8_t *v, int32_t count);
 void sl_put_array_i32(struct sl_buf *b, const int32_t *v, int32_t count);
+void sl_put_array_i64(struct sl_buf *b, const int64_t *v, int32_t count);
 void sl_put_array_str(struct sl_buf *b, const struct sl_str *v, int32_t count, bool flex);
 
 /*

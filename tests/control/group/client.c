@@ -225,6 +225,86 @@ int64_t sim_offset(struct sim *s, const char *group, int32_t topic, int32_t part
 	return r->topics[0].partitions[0].committed_offset;
 }
 
+int64_t sim_stable_offset(struct sim *s, const char *group, int32_t topic, int32_t partition)
+{
+	const struct sl_offset_fetch_resp *r;
+	struct sl_offset_fetch_req_topic t;
+	struct sl_offset_fetch_req m;
+	char name[16];
+
+	snprintf(name, sizeof(name), "t%d", topic);
+	sl_offset_fetch_req_init(&m);
+	sl_offset_fetch_req_topic_init(&t);
+	m.group_id = or_empty(group);
+	m.require_stable = true;
+	m.topics = &t;
+	m.topics_count = 1;
+	t.name = sl_str_from(name);
+	t.partition_indexes = &partition;
+	t.partition_indexes_count = 1;
+	r = sim_answer(s, sim_send(s, SL_API_OFFSET_FETCH, 7, &m));
+	cr_assert_eq(r->error_code, 0);
+	if (r->topics[0].partitions[0].error_code != 0) {
+		cr_assert_eq(r->topics[0].partitions[0].committed_offset, -1);
+		return -1000 - r->topics[0].partitions[0].error_code;
+	}
+	return r->topics[0].partitions[0].committed_offset;
+}
+
+uint64_t sim_txn_commit(struct sim *s, int16_t version, int64_t producer_id, struct sim_commit k)
+{
+	struct sl_txn_offset_commit_req_topic_partition p;
+	struct sl_txn_offset_commit_req_topic t;
+	struct sl_txn_offset_commit_req m;
+	char name[16];
+
+	snprintf(name, sizeof(name), "t%d", k.topic);
+	sl_txn_offset_commit_req_init(&m);
+	sl_txn_offset_commit_req_topic_init(&t);
+	sl_txn_offset_commit_req_topic_partition_init(&p);
+	m.transactional_id = sl_str_from("tx");
+	m.group_id = or_empty(k.group);
+	m.producer_id = producer_id;
+	m.producer_epoch = 3;
+	m.member_id = or_empty(k.member);
+	m.group_instance_id = sl_str_from(k.instance);
+	m.generation_id_or_member_epoch = k.generation;
+	m.topics = &t;
+	m.topics_count = 1;
+	t.name = sl_str_from(name);
+	t.partitions = &p;
+	t.partitions_count = 1;
+	p.partition_index = k.partition;
+	p.committed_offset = k.offset;
+	p.committed_leader_epoch = 3;
+	p.committed_metadata = sl_str_from(k.metadata);
+	return sim_send(s, SL_API_TXN_OFFSET_COMMIT, version, &m);
+}
+
+int16_t sim_txn_committed(struct sim *s, uint64_t handle)
+{
+	const struct sl_txn_offset_commit_resp *r = sim_answer(s, handle);
+
+	cr_assert_eq(r->topics_count, 1);
+	cr_assert_eq(r->topics[0].partitions_count, 1);
+	return r->topics[0].partitions[0].error_code;
+}
+
+uint64_t sim_end_txn(struct sim *s, const char *group, int64_t producer_id, bool is_commit)
+{
+	struct group_event ev = {
+		.type = GROUP_EV_MARK,
+		.partition = group_partition(s->c, sl_str_from(group)),
+		.handle = s->marks_count++,
+		.marker = {producer_id, 3, 5, is_commit},
+	};
+
+	cr_assert_lt(ev.handle, SIM_MARKS);
+	s->marked[ev.handle] = SIM_NOT_MARKED;
+	sim_step(s, &ev);
+	return ev.handle;
+}
+
 int16_t sim_delete_group(struct sim *s, const char *group)
 {
 	const struct sl_delete_groups_resp *r;

@@ -158,6 +158,13 @@ static void take_batch(struct sim *s, const struct group_action *a)
 		a->cookie, a->partition, copy(a->bytes.p, a->bytes.len), a->bytes.len};
 }
 
+static void take_marked(struct sim *s, const struct group_action *a)
+{
+	cr_assert_lt(a->handle, SIM_MARKS);
+	cr_assert_eq(s->marked[a->handle], SIM_NOT_MARKED, "told twice");
+	s->marked[a->handle] = (int)a->kerr;
+}
+
 void sim_step(struct sim *s, struct group_event *ev)
 {
 	struct group_actions out;
@@ -170,6 +177,8 @@ void sim_step(struct sim *s, struct group_event *ev)
 	for (uint32_t i = 0; i < out.count; i++) {
 		if (out.list[i].type == GROUP_ACT_APPEND)
 			take_batch(s, &out.list[i]);
+		else if (out.list[i].type == GROUP_ACT_MARKED)
+			take_marked(s, &out.list[i]);
 		else
 			take_answer(s, &out.list[i]);
 	}
@@ -295,6 +304,9 @@ uint64_t sim_counter(const struct sim *s, const char *name)
 static void encode(int16_t api_key, const void *req, struct sl_buf *b, int16_t version)
 {
 	switch (api_key) {
+	case SL_API_TXN_OFFSET_COMMIT:
+		sl_txn_offset_commit_req_encode(req, b, version);
+		break;
 	case SL_API_OFFSET_COMMIT:
 		sl_offset_commit_req_encode(req, b, version);
 		break;
@@ -380,6 +392,8 @@ static int decode(struct sim *s, const struct sim_mail *mail, struct sl_cursor *
 	int16_t v = mail->version;
 
 	switch (mail->api_key) {
+	case SL_API_TXN_OFFSET_COMMIT:
+		return sl_txn_offset_commit_resp_decode(m, c, &s->arena, v);
 	case SL_API_OFFSET_COMMIT:
 		return sl_offset_commit_resp_decode(m, c, &s->arena, v);
 	case SL_API_OFFSET_FETCH:

@@ -22,6 +22,7 @@
 #include "sluice/wire/offset_delete_gen.h"
 #include "sluice/wire/offset_fetch_gen.h"
 #include "sluice/wire/sync_group_gen.h"
+#include "sluice/wire/txn_offset_commit_gen.h"
 
 #define SIM_PARTITIONS   4
 #define SIM_TOPICS       8  /* "t0".."t7" */
@@ -31,6 +32,8 @@
 #define SIM_DELAY_MS     3000
 #define SIM_RETENTION_MS INT64_C(604800000)
 #define SIM_CHECK_MS     600000
+#define SIM_MARKS        64
+#define SIM_NOT_MARKED   (-1000)
 #define SIM_WALL_BASE    INT64_C(1700000000000)
 
 enum sim_mail_state {
@@ -76,7 +79,9 @@ struct sim {
 	uint32_t queue_count;
 	uint32_t queue_cap;
 	struct sim_log logs[SIM_PARTITIONS];
-	uint64_t appended; /* batches */
+	uint64_t appended;     /* batches */
+	int marked[SIM_MARKS]; /* what was told of each marker */
+	uint64_t marks_count;
 	bool is_topic_gone[SIM_TOPICS];
 	struct sl_arena arena; /* of decoded answers */
 	char client_id[32];
@@ -153,6 +158,14 @@ uint64_t sim_commit(struct sim *s, int16_t version, struct sim_commit k);
 int16_t sim_committed(struct sim *s, uint64_t handle);
 /* Fetched offset of one partition; checks that there is no error. */
 int64_t sim_offset(struct sim *s, const char *group, int32_t topic, int32_t partition);
+/* Error of the partition, or its offset, when stable ones are asked for. */
+int64_t sim_stable_offset(struct sim *s, const char *group, int32_t topic, int32_t partition);
+/* Inside a transaction; member, instance, generation, topic, partition, offset, metadata of @k. */
+uint64_t sim_txn_commit(struct sim *s, int16_t version, int64_t producer_id, struct sim_commit k);
+/* Error of the only partition. */
+int16_t sim_txn_committed(struct sim *s, uint64_t handle);
+/* Ends a transaction on the group's partition; returns the marker's number in s->marked. */
+uint64_t sim_end_txn(struct sim *s, const char *group, int64_t producer_id, bool is_commit);
 int16_t sim_delete_group(struct sim *s, const char *group);
 /* The described group, version 5. */
 const struct sl_describe_groups_resp_group *sim_describe(struct sim *s, const char *group);

@@ -4,573 +4,678 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/alter_configs_gen.h"
-#include "sluice/wire/describe_configs_gen.h"
+#include "sluice/wire/add_offsets_to_txn_gen.h"
+#include "sluice/wire/add_partitions_to_txn_gen.h"
 
-static void fill_describe_configs_req_resource(struct sl_describe_configs_req_resource *m,
-                                               struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_configs_req_resource_init(m);
-	rnd_field(r, "resources.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "resources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	rnd_field(r, "resources.configurationkeys");
-	m->configuration_keys_count = rnd_count(r, true);
-	m->configuration_keys = rnd_array(arena, m->configuration_keys_count,
-	                                  sizeof(*m->configuration_keys));
-	for (int32_t i = 0; i < m->configuration_keys_count; i++)
-		m->configuration_keys[i] = rnd_str(r, arena, false);
-}
-
-static void fill_describe_configs_req(struct sl_describe_configs_req *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_configs_req_init(m);
-	rnd_field(r, "resources");
-	m->resources_count = rnd_count(r, false);
-	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
-	for (int32_t i = 0; i < m->resources_count; i++)
-		fill_describe_configs_req_resource(&m->resources[i], r, arena, version);
-	rnd_field(r, "includesynonyms");
-	m->include_synonyms = rnd_bool(r);
-	if (version >= 3) {
-		rnd_field(r, "includedocumentation");
-		m->include_documentation = rnd_bool(r);
-	}
-}
-
-static bool same_describe_configs_req_resource(const struct sl_describe_configs_req_resource *a,
-                                               const struct sl_describe_configs_req_resource *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	if (a->configuration_keys_count != b->configuration_keys_count)
-		return differs("configuration_keys_count");
-	for (int32_t i = 0; i < a->configuration_keys_count; i++) {
-		if (!sl_str_eq(a->configuration_keys[i], b->configuration_keys[i]))
-			return differs("configuration_keys");
-	}
-	return true;
-}
-
-static bool same_describe_configs_req(const struct sl_describe_configs_req *a,
-                                      const struct sl_describe_configs_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resources_count != b->resources_count)
-		return differs("resources_count");
-	for (int32_t i = 0; i < a->resources_count; i++) {
-		if (!same_describe_configs_req_resource(&a->resources[i], &b->resources[i]))
-			return differs("resources");
-	}
-	if (a->include_synonyms != b->include_synonyms)
-		return differs("include_synonyms");
-	if (a->include_documentation != b->include_documentation)
-		return differs("include_documentation");
-	return true;
-}
-
-static void init_any_describe_configs_req(void *m)
-{
-	sl_describe_configs_req_init(m);
-}
-
-static void fill_any_describe_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                          int16_t version)
-{
-	fill_describe_configs_req(m, r, arena, version);
-}
-
-static bool same_any_describe_configs_req(const void *a, const void *b)
-{
-	return same_describe_configs_req(a, b);
-}
-
-static int decode_any_describe_configs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                           int16_t version)
-{
-	return sl_describe_configs_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_configs_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_describe_configs_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_configs_req = {
-	"describe_configs_req",
-	1,
-	4,
-	4,
-	sizeof(struct sl_describe_configs_req),
-	init_any_describe_configs_req,
-	fill_any_describe_configs_req,
-	same_any_describe_configs_req,
-	decode_any_describe_configs_req,
-	encode_any_describe_configs_req,
-};
-
-static void fill_describe_configs_resp_result_config_synonym(
-	struct sl_describe_configs_resp_result_config_synonym *m, struct rnd *r,
+static void fill_add_partitions_to_txn_req_transaction_topic(
+	struct sl_add_partitions_to_txn_req_transaction_topic *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_configs_resp_result_config_synonym_init(m);
-	rnd_field(r, "results.configs.synonyms.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "results.configs.synonyms.value");
-	m->value = rnd_str(r, arena, true);
-	rnd_field(r, "results.configs.synonyms.source");
-	m->source = (int8_t)rnd(r);
+	sl_add_partitions_to_txn_req_transaction_topic_init(m);
+	if (version >= 4) {
+		rnd_field(r, "transactions.topics.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version >= 4) {
+		rnd_field(r, "transactions.topics.partitions");
+		m->partitions_count = rnd_count(r, false);
+		m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+		for (int32_t i = 0; i < m->partitions_count; i++)
+			m->partitions[i] = (int32_t)rnd(r);
+	}
 }
 
-static void fill_describe_configs_resp_result_config(
-	struct sl_describe_configs_resp_result_config *m, struct rnd *r, struct sl_arena *arena,
+static void fill_add_partitions_to_txn_req_transaction(
+	struct sl_add_partitions_to_txn_req_transaction *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_configs_resp_result_config_init(m);
-	rnd_field(r, "results.configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "results.configs.value");
-	m->value = rnd_str(r, arena, true);
-	rnd_field(r, "results.configs.readonly");
-	m->read_only = rnd_bool(r);
-	rnd_field(r, "results.configs.configsource");
-	m->config_source = (int8_t)rnd(r);
-	rnd_field(r, "results.configs.issensitive");
-	m->is_sensitive = rnd_bool(r);
-	rnd_field(r, "results.configs.synonyms");
-	m->synonyms_count = rnd_count(r, false);
-	m->synonyms = rnd_array(arena, m->synonyms_count, sizeof(*m->synonyms));
-	for (int32_t i = 0; i < m->synonyms_count; i++)
-		fill_describe_configs_resp_result_config_synonym(&m->synonyms[i], r, arena,
-		                                                 version);
-	if (version >= 3) {
-		rnd_field(r, "results.configs.configtype");
-		m->config_type = (int8_t)rnd(r);
+	sl_add_partitions_to_txn_req_transaction_init(m);
+	if (version >= 4) {
+		rnd_field(r, "transactions.transactionalid");
+		m->transactional_id = rnd_str(r, arena, false);
 	}
-	if (version >= 3) {
-		rnd_field(r, "results.configs.documentation");
-		m->documentation = rnd_str(r, arena, version >= 3);
+	if (version >= 4) {
+		rnd_field(r, "transactions.producerid");
+		m->producer_id = (int64_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "transactions.producerepoch");
+		m->producer_epoch = (int16_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "transactions.verifyonly");
+		m->verify_only = rnd_bool(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "transactions.topics");
+		m->topics_count = rnd_count(r, false);
+		m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+		for (int32_t i = 0; i < m->topics_count; i++)
+			fill_add_partitions_to_txn_req_transaction_topic(&m->topics[i], r, arena,
+			                                                 version);
 	}
 }
 
-static void fill_describe_configs_resp_result(struct sl_describe_configs_resp_result *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
+static void fill_add_partitions_to_txn_req_v3_and_below_topic(
+	struct sl_add_partitions_to_txn_req_v3_and_below_topic *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_configs_resp_result_init(m);
-	rnd_field(r, "results.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "results.errormessage");
-	m->error_message = rnd_str(r, arena, true);
-	rnd_field(r, "results.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "results.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	rnd_field(r, "results.configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_describe_configs_resp_result_config(&m->configs[i], r, arena, version);
+	sl_add_partitions_to_txn_req_v3_and_below_topic_init(m);
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowtopics.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowtopics.partitions");
+		m->partitions_count = rnd_count(r, false);
+		m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+		for (int32_t i = 0; i < m->partitions_count; i++)
+			m->partitions[i] = (int32_t)rnd(r);
+	}
 }
 
-static void fill_describe_configs_resp(struct sl_describe_configs_resp *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
+static void fill_add_partitions_to_txn_req(struct sl_add_partitions_to_txn_req *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_configs_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "results");
-	m->results_count = rnd_count(r, false);
-	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
-	for (int32_t i = 0; i < m->results_count; i++)
-		fill_describe_configs_resp_result(&m->results[i], r, arena, version);
+	sl_add_partitions_to_txn_req_init(m);
+	if (version >= 4) {
+		rnd_field(r, "transactions");
+		m->transactions_count = rnd_count(r, false);
+		m->transactions = rnd_array(arena, m->transactions_count, sizeof(*m->transactions));
+		for (int32_t i = 0; i < m->transactions_count; i++)
+			fill_add_partitions_to_txn_req_transaction(&m->transactions[i], r, arena,
+			                                           version);
+	}
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowtransactionalid");
+		m->v3_and_below_transactional_id = rnd_str(r, arena, false);
+	}
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowproducerid");
+		m->v3_and_below_producer_id = (int64_t)rnd(r);
+	}
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowproducerepoch");
+		m->v3_and_below_producer_epoch = (int16_t)rnd(r);
+	}
+	if (version <= 3) {
+		rnd_field(r, "v3andbelowtopics");
+		m->v3_and_below_topics_count = rnd_count(r, false);
+		m->v3_and_below_topics = rnd_array(arena, m->v3_and_below_topics_count,
+		                                   sizeof(*m->v3_and_below_topics));
+		for (int32_t i = 0; i < m->v3_and_below_topics_count; i++)
+			fill_add_partitions_to_txn_req_v3_and_below_topic(
+				&m->v3_and_below_topics[i], r, arena, version);
+	}
 }
 
-static bool same_describe_configs_resp_result_config_synonym(
-	const struct sl_describe_configs_resp_result_config_synonym *a,
-	const struct sl_describe_configs_resp_result_config_synonym *b)
+static bool same_add_partitions_to_txn_req_transaction_topic(
+	const struct sl_add_partitions_to_txn_req_transaction_topic *a,
+	const struct sl_add_partitions_to_txn_req_transaction_topic *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	if (a->source != b->source)
-		return differs("source");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
 	return true;
 }
 
-static bool same_describe_configs_resp_result_config(
-	const struct sl_describe_configs_resp_result_config *a,
-	const struct sl_describe_configs_resp_result_config *b)
+static bool same_add_partitions_to_txn_req_transaction(
+	const struct sl_add_partitions_to_txn_req_transaction *a,
+	const struct sl_add_partitions_to_txn_req_transaction *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->verify_only != b->verify_only)
+		return differs("verify_only");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_add_partitions_to_txn_req_transaction_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static bool same_add_partitions_to_txn_req_v3_and_below_topic(
+	const struct sl_add_partitions_to_txn_req_v3_and_below_topic *a,
+	const struct sl_add_partitions_to_txn_req_v3_and_below_topic *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	if (a->read_only != b->read_only)
-		return differs("read_only");
-	if (a->config_source != b->config_source)
-		return differs("config_source");
-	if (a->is_sensitive != b->is_sensitive)
-		return differs("is_sensitive");
-	if (a->synonyms_count != b->synonyms_count)
-		return differs("synonyms_count");
-	for (int32_t i = 0; i < a->synonyms_count; i++) {
-		if (!same_describe_configs_resp_result_config_synonym(&a->synonyms[i],
-		                                                      &b->synonyms[i]))
-			return differs("synonyms");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
 	}
-	if (a->config_type != b->config_type)
-		return differs("config_type");
-	if (!sl_str_eq(a->documentation, b->documentation))
-		return differs("documentation");
 	return true;
 }
 
-static bool same_describe_configs_resp_result(const struct sl_describe_configs_resp_result *a,
-                                              const struct sl_describe_configs_resp_result *b)
+static bool same_add_partitions_to_txn_req(const struct sl_add_partitions_to_txn_req *a,
+                                           const struct sl_add_partitions_to_txn_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_describe_configs_resp_result_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	if (a->transactions_count != b->transactions_count)
+		return differs("transactions_count");
+	for (int32_t i = 0; i < a->transactions_count; i++) {
+		if (!same_add_partitions_to_txn_req_transaction(&a->transactions[i],
+		                                                &b->transactions[i]))
+			return differs("transactions");
+	}
+	if (!sl_str_eq(a->v3_and_below_transactional_id, b->v3_and_below_transactional_id))
+		return differs("v3_and_below_transactional_id");
+	if (a->v3_and_below_producer_id != b->v3_and_below_producer_id)
+		return differs("v3_and_below_producer_id");
+	if (a->v3_and_below_producer_epoch != b->v3_and_below_producer_epoch)
+		return differs("v3_and_below_producer_epoch");
+	if (a->v3_and_below_topics_count != b->v3_and_below_topics_count)
+		return differs("v3_and_below_topics_count");
+	for (int32_t i = 0; i < a->v3_and_below_topics_count; i++) {
+		if (!same_add_partitions_to_txn_req_v3_and_below_topic(&a->v3_and_below_topics[i],
+		                                                       &b->v3_and_below_topics[i]))
+			return differs("v3_and_below_topics");
 	}
 	return true;
 }
 
-static bool same_describe_configs_resp(const struct sl_describe_configs_resp *a,
-                                       const struct sl_describe_configs_resp *b)
+static void init_any_add_partitions_to_txn_req(void *m)
 {
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->results_count != b->results_count)
-		return differs("results_count");
-	for (int32_t i = 0; i < a->results_count; i++) {
-		if (!same_describe_configs_resp_result(&a->results[i], &b->results[i]))
-			return differs("results");
-	}
-	return true;
+	sl_add_partitions_to_txn_req_init(m);
 }
 
-static void init_any_describe_configs_resp(void *m)
+static void fill_any_add_partitions_to_txn_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
 {
-	sl_describe_configs_resp_init(m);
+	fill_add_partitions_to_txn_req(m, r, arena, version);
 }
 
-static void fill_any_describe_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
+static bool same_any_add_partitions_to_txn_req(const void *a, const void *b)
 {
-	fill_describe_configs_resp(m, r, arena, version);
+	return same_add_partitions_to_txn_req(a, b);
 }
 
-static bool same_any_describe_configs_resp(const void *a, const void *b)
+static int decode_any_add_partitions_to_txn_req(void *m, struct sl_cursor *c,
+                                                struct sl_arena *arena, int16_t version)
 {
-	return same_describe_configs_resp(a, b);
+	return sl_add_partitions_to_txn_req_decode(m, c, arena, version);
 }
 
-static int decode_any_describe_configs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
+static void encode_any_add_partitions_to_txn_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	return sl_describe_configs_resp_decode(m, c, arena, version);
+	sl_add_partitions_to_txn_req_encode(m, b, version);
 }
 
-static void encode_any_describe_configs_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_describe_configs_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_configs_resp = {
-	"describe_configs_resp",
-	1,
-	4,
-	4,
-	sizeof(struct sl_describe_configs_resp),
-	init_any_describe_configs_resp,
-	fill_any_describe_configs_resp,
-	same_any_describe_configs_resp,
-	decode_any_describe_configs_resp,
-	encode_any_describe_configs_resp,
+const struct fill_message fill_message_add_partitions_to_txn_req = {
+	"add_partitions_to_txn_req",
+	0,
+	5,
+	3,
+	sizeof(struct sl_add_partitions_to_txn_req),
+	init_any_add_partitions_to_txn_req,
+	fill_any_add_partitions_to_txn_req,
+	same_any_add_partitions_to_txn_req,
+	decode_any_add_partitions_to_txn_req,
+	encode_any_add_partitions_to_txn_req,
 };
 
-static void fill_alter_configs_req_resource_config(struct sl_alter_configs_req_resource_config *m,
-                                                   struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
+static void
+fill_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition(
+	struct
+	sl_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_alter_configs_req_resource_config_init(m);
-	rnd_field(r, "resources.configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "resources.configs.value");
-	m->value = rnd_str(r, arena, true);
+	sl_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition_init(
+		m);
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction.topicresults.resultsbypartition.partitionindex");
+		m->partition_index = (int32_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(
+			r,
+			"resultsbytransaction.topicresults.resultsbypartition.partitionerrorcode");
+		m->partition_error_code = (int16_t)rnd(r);
+	}
 }
 
-static void fill_alter_configs_req_resource(struct sl_alter_configs_req_resource *m, struct rnd *r,
+static void fill_add_partitions_to_txn_resp_results_by_transaction_topic_result(
+	struct sl_add_partitions_to_txn_resp_results_by_transaction_topic_result *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_partitions_to_txn_resp_results_by_transaction_topic_result_init(m);
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction.topicresults.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction.topicresults.resultsbypartition");
+		m->results_by_partition_count = rnd_count(r, false);
+		m->results_by_partition = rnd_array(arena, m->results_by_partition_count,
+		                                    sizeof(*m->results_by_partition));
+		for (int32_t i = 0; i < m->results_by_partition_count; i++)
+			fill_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition(
+				&m->results_by_partition[i], r, arena, version);
+	}
+}
+
+static void fill_add_partitions_to_txn_resp_results_by_transaction(
+	struct sl_add_partitions_to_txn_resp_results_by_transaction *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_partitions_to_txn_resp_results_by_transaction_init(m);
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction.transactionalid");
+		m->transactional_id = rnd_str(r, arena, false);
+	}
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction.topicresults");
+		m->topic_results_count = rnd_count(r, false);
+		m->topic_results = rnd_array(arena, m->topic_results_count,
+		                             sizeof(*m->topic_results));
+		for (int32_t i = 0; i < m->topic_results_count; i++)
+			fill_add_partitions_to_txn_resp_results_by_transaction_topic_result(
+				&m->topic_results[i], r, arena, version);
+	}
+}
+
+static void fill_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition(
+	struct sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition_init(m);
+	if (version <= 3) {
+		rnd_field(r, "resultsbytopicv3andbelow.resultsbypartition.partitionindex");
+		m->partition_index = (int32_t)rnd(r);
+	}
+	if (version <= 3) {
+		rnd_field(r, "resultsbytopicv3andbelow.resultsbypartition.partitionerrorcode");
+		m->partition_error_code = (int16_t)rnd(r);
+	}
+}
+
+static void fill_add_partitions_to_txn_resp_results_by_topic_v3_and_below(
+	struct sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below_init(m);
+	if (version <= 3) {
+		rnd_field(r, "resultsbytopicv3andbelow.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version <= 3) {
+		rnd_field(r, "resultsbytopicv3andbelow.resultsbypartition");
+		m->results_by_partition_count = rnd_count(r, false);
+		m->results_by_partition = rnd_array(arena, m->results_by_partition_count,
+		                                    sizeof(*m->results_by_partition));
+		for (int32_t i = 0; i < m->results_by_partition_count; i++)
+			fill_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition(
+				&m->results_by_partition[i], r, arena, version);
+	}
+}
+
+static void fill_add_partitions_to_txn_resp(struct sl_add_partitions_to_txn_resp *m, struct rnd *r,
                                             struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_alter_configs_req_resource_init(m);
-	rnd_field(r, "resources.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "resources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	rnd_field(r, "resources.configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_alter_configs_req_resource_config(&m->configs[i], r, arena, version);
+	sl_add_partitions_to_txn_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	if (version >= 4) {
+		rnd_field(r, "errorcode");
+		m->error_code = (int16_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "resultsbytransaction");
+		m->results_by_transaction_count = rnd_count(r, false);
+		m->results_by_transaction = rnd_array(arena, m->results_by_transaction_count,
+		                                      sizeof(*m->results_by_transaction));
+		for (int32_t i = 0; i < m->results_by_transaction_count; i++)
+			fill_add_partitions_to_txn_resp_results_by_transaction(
+				&m->results_by_transaction[i], r, arena, version);
+	}
+	if (version <= 3) {
+		rnd_field(r, "resultsbytopicv3andbelow");
+		m->results_by_topic_v3_and_below_count = rnd_count(r, false);
+		m->results_by_topic_v3_and_below =
+			rnd_array(arena, m->results_by_topic_v3_and_below_count,
+		                  sizeof(*m->results_by_topic_v3_and_below));
+		for (int32_t i = 0; i < m->results_by_topic_v3_and_below_count; i++)
+			fill_add_partitions_to_txn_resp_results_by_topic_v3_and_below(
+				&m->results_by_topic_v3_and_below[i], r, arena, version);
+	}
 }
 
-static void fill_alter_configs_req(struct sl_alter_configs_req *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
+static bool
+same_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition(
+	const struct
+	sl_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition *a,
+	const struct
+	sl_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition *b)
 {
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_alter_configs_req_init(m);
-	rnd_field(r, "resources");
-	m->resources_count = rnd_count(r, false);
-	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
-	for (int32_t i = 0; i < m->resources_count; i++)
-		fill_alter_configs_req_resource(&m->resources[i], r, arena, version);
-	rnd_field(r, "validateonly");
-	m->validate_only = rnd_bool(r);
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->partition_error_code != b->partition_error_code)
+		return differs("partition_error_code");
+	return true;
 }
 
-static bool same_alter_configs_req_resource_config(
-	const struct sl_alter_configs_req_resource_config *a,
-	const struct sl_alter_configs_req_resource_config *b)
+static bool same_add_partitions_to_txn_resp_results_by_transaction_topic_result(
+	const struct sl_add_partitions_to_txn_resp_results_by_transaction_topic_result *a,
+	const struct sl_add_partitions_to_txn_resp_results_by_transaction_topic_result *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_alter_configs_req_resource(const struct sl_alter_configs_req_resource *a,
-                                            const struct sl_alter_configs_req_resource *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_alter_configs_req_resource_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	if (a->results_by_partition_count != b->results_by_partition_count)
+		return differs("results_by_partition_count");
+	for (int32_t i = 0; i < a->results_by_partition_count; i++) {
+		if (!same_add_partitions_to_txn_resp_results_by_transaction_topic_result_results_by_partition(
+			    &a->results_by_partition[i], &b->results_by_partition[i]))
+			return differs("results_by_partition");
 	}
 	return true;
 }
 
-static bool same_alter_configs_req(const struct sl_alter_configs_req *a,
-                                   const struct sl_alter_configs_req *b)
+static bool same_add_partitions_to_txn_resp_results_by_transaction(
+	const struct sl_add_partitions_to_txn_resp_results_by_transaction *a,
+	const struct sl_add_partitions_to_txn_resp_results_by_transaction *b)
 {
 	(void)a;
 	(void)b;
-	if (a->resources_count != b->resources_count)
-		return differs("resources_count");
-	for (int32_t i = 0; i < a->resources_count; i++) {
-		if (!same_alter_configs_req_resource(&a->resources[i], &b->resources[i]))
-			return differs("resources");
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->topic_results_count != b->topic_results_count)
+		return differs("topic_results_count");
+	for (int32_t i = 0; i < a->topic_results_count; i++) {
+		if (!same_add_partitions_to_txn_resp_results_by_transaction_topic_result(
+			    &a->topic_results[i], &b->topic_results[i]))
+			return differs("topic_results");
 	}
-	if (a->validate_only != b->validate_only)
-		return differs("validate_only");
 	return true;
 }
 
-static void init_any_alter_configs_req(void *m)
-{
-	sl_alter_configs_req_init(m);
-}
-
-static void fill_any_alter_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_alter_configs_req(m, r, arena, version);
-}
-
-static bool same_any_alter_configs_req(const void *a, const void *b)
-{
-	return same_alter_configs_req(a, b);
-}
-
-static int decode_any_alter_configs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_alter_configs_req_decode(m, c, arena, version);
-}
-
-static void encode_any_alter_configs_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_alter_configs_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_alter_configs_req = {
-	"alter_configs_req",
-	0,
-	2,
-	2,
-	sizeof(struct sl_alter_configs_req),
-	init_any_alter_configs_req,
-	fill_any_alter_configs_req,
-	same_any_alter_configs_req,
-	decode_any_alter_configs_req,
-	encode_any_alter_configs_req,
-};
-
-static void fill_alter_configs_resp_response(struct sl_alter_configs_resp_response *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_alter_configs_resp_response_init(m);
-	rnd_field(r, "responses.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "responses.errormessage");
-	m->error_message = rnd_str(r, arena, true);
-	rnd_field(r, "responses.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "responses.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-}
-
-static void fill_alter_configs_resp(struct sl_alter_configs_resp *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_alter_configs_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "responses");
-	m->responses_count = rnd_count(r, false);
-	m->responses = rnd_array(arena, m->responses_count, sizeof(*m->responses));
-	for (int32_t i = 0; i < m->responses_count; i++)
-		fill_alter_configs_resp_response(&m->responses[i], r, arena, version);
-}
-
-static bool same_alter_configs_resp_response(const struct sl_alter_configs_resp_response *a,
-                                             const struct sl_alter_configs_resp_response *b)
+static bool same_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition(
+	const struct
+	sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition *a,
+	const struct
+	sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition *b)
 {
 	(void)a;
 	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->partition_error_code != b->partition_error_code)
+		return differs("partition_error_code");
 	return true;
 }
 
-static bool same_alter_configs_resp(const struct sl_alter_configs_resp *a,
-                                    const struct sl_alter_configs_resp *b)
+static bool same_add_partitions_to_txn_resp_results_by_topic_v3_and_below(
+	const struct sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below *a,
+	const struct sl_add_partitions_to_txn_resp_results_by_topic_v3_and_below *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->results_by_partition_count != b->results_by_partition_count)
+		return differs("results_by_partition_count");
+	for (int32_t i = 0; i < a->results_by_partition_count; i++) {
+		if (!same_add_partitions_to_txn_resp_results_by_topic_v3_and_below_results_by_partition(
+			    &a->results_by_partition[i], &b->results_by_partition[i]))
+			return differs("results_by_partition");
+	}
+	return true;
+}
+
+static bool same_add_partitions_to_txn_resp(const struct sl_add_partitions_to_txn_resp *a,
+                                            const struct sl_add_partitions_to_txn_resp *b)
 {
 	(void)a;
 	(void)b;
 	if (a->throttle_time_ms != b->throttle_time_ms)
 		return differs("throttle_time_ms");
-	if (a->responses_count != b->responses_count)
-		return differs("responses_count");
-	for (int32_t i = 0; i < a->responses_count; i++) {
-		if (!same_alter_configs_resp_response(&a->responses[i], &b->responses[i]))
-			return differs("responses");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->results_by_transaction_count != b->results_by_transaction_count)
+		return differs("results_by_transaction_count");
+	for (int32_t i = 0; i < a->results_by_transaction_count; i++) {
+		if (!same_add_partitions_to_txn_resp_results_by_transaction(
+			    &a->results_by_transaction[i], &b->results_by_transaction[i]))
+			return differs("results_by_transaction");
+	}
+	if (a->results_by_topic_v3_and_below_count != b->results_by_topic_v3_and_below_count)
+		return differs("results_by_topic_v3_and_below_count");
+	for (int32_t i = 0; i < a->results_by_topic_v3_and_below_count; i++) {
+		if (!same_add_partitions_to_txn_resp_results_by_topic_v3_and_below(
+			    &a->results_by_topic_v3_and_below[i],
+			    &b->results_by_topic_v3_and_below[i]))
+			return differs("results_by_topic_v3_and_below");
 	}
 	return true;
 }
 
-static void init_any_alter_configs_resp(void *m)
+static void init_any_add_partitions_to_txn_resp(void *m)
 {
-	sl_alter_configs_resp_init(m);
+	sl_add_partitions_to_txn_resp_init(m);
 }
 
-static void fill_any_alter_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
+static void fill_any_add_partitions_to_txn_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
 {
-	fill_alter_configs_resp(m, r, arena, version);
+	fill_add_partitions_to_txn_resp(m, r, arena, version);
 }
 
-static bool same_any_alter_configs_resp(const void *a, const void *b)
+static bool same_any_add_partitions_to_txn_resp(const void *a, const void *b)
 {
-	return same_alter_configs_resp(a, b);
+	return same_add_partitions_to_txn_resp(a, b);
 }
 
-static int decode_any_alter_configs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
+static int decode_any_add_partitions_to_txn_resp(void *m, struct sl_cursor *c,
+                                                 struct sl_arena *arena, int16_t version)
 {
-	return sl_alter_configs_resp_decode(m, c, arena, version);
+	return sl_add_partitions_to_txn_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_alter_configs_resp(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_add_partitions_to_txn_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_alter_configs_resp_encode(m, b, version);
+	sl_add_partitions_to_txn_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_alter_configs_resp = {
-	"alter_configs_resp",
+const struct fill_message fill_message_add_partitions_to_txn_resp = {
+	"add_partitions_to_txn_resp",
 	0,
-	2,
-	2,
-	sizeof(struct sl_alter_configs_resp),
-	init_any_alter_configs_resp,
-	fill_any_alter_configs_resp,
-	same_any_alter_configs_resp,
-	decode_any_alter_configs_resp,
-	encode_any_alter_configs_resp,
+	5,
+	3,
+	sizeof(struct sl_add_partitions_to_txn_resp),
+	init_any_add_partitions_to_txn_resp,
+	fill_any_add_partitions_to_txn_resp,
+	same_any_add_partitions_to_txn_resp,
+	decode_any_add_partitions_to_txn_resp,
+	encode_any_add_partitions_to_txn_resp,
+};
+
+static void fill_add_offsets_to_txn_req(struct sl_add_offsets_to_txn_req *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_offsets_to_txn_req_init(m);
+	rnd_field(r, "transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+}
+
+static bool same_add_offsets_to_txn_req(const struct sl_add_offsets_to_txn_req *a,
+                                        const struct sl_add_offsets_to_txn_req *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	return true;
+}
+
+static void init_any_add_offsets_to_txn_req(void *m)
+{
+	sl_add_offsets_to_txn_req_init(m);
+}
+
+static void fill_any_add_offsets_to_txn_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
+{
+	fill_add_offsets_to_txn_req(m, r, arena, version);
+}
+
+static bool same_any_add_offsets_to_txn_req(const void *a, const void *b)
+{
+	return same_add_offsets_to_txn_req(a, b);
+}
+
+static int decode_any_add_offsets_to_txn_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
+{
+	return sl_add_offsets_to_txn_req_decode(m, c, arena, version);
+}
+
+static void encode_any_add_offsets_to_txn_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_add_offsets_to_txn_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_add_offsets_to_txn_req = {
+	"add_offsets_to_txn_req",
+	0,
+	4,
+	3,
+	sizeof(struct sl_add_offsets_to_txn_req),
+	init_any_add_offsets_to_txn_req,
+	fill_any_add_offsets_to_txn_req,
+	same_any_add_offsets_to_txn_req,
+	decode_any_add_offsets_to_txn_req,
+	encode_any_add_offsets_to_txn_req,
+};
+
+static void fill_add_offsets_to_txn_resp(struct sl_add_offsets_to_txn_resp *m, struct rnd *r,
+                                         struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_add_offsets_to_txn_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+}
+
+static bool same_add_offsets_to_txn_resp(const struct sl_add_offsets_to_txn_resp *a,
+                                         const struct sl_add_offsets_to_txn_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	return true;
+}
+
+static void init_any_add_offsets_to_txn_resp(void *m)
+{
+	sl_add_offsets_to_txn_resp_init(m);
+}
+
+static void fill_any_add_offsets_to_txn_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                             int16_t version)
+{
+	fill_add_offsets_to_txn_resp(m, r, arena, version);
+}
+
+static bool same_any_add_offsets_to_txn_resp(const void *a, const void *b)
+{
+	return same_add_offsets_to_txn_resp(a, b);
+}
+
+static int decode_any_add_offsets_to_txn_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                              int16_t version)
+{
+	return sl_add_offsets_to_txn_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_add_offsets_to_txn_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_add_offsets_to_txn_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_add_offsets_to_txn_resp = {
+	"add_offsets_to_txn_resp",
+	0,
+	4,
+	3,
+	sizeof(struct sl_add_offsets_to_txn_resp),
+	init_any_add_offsets_to_txn_resp,
+	fill_any_add_offsets_to_txn_resp,
+	same_any_add_offsets_to_txn_resp,
+	decode_any_add_offsets_to_txn_resp,
+	encode_any_add_offsets_to_txn_resp,
 };

@@ -4,217 +4,388 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/create_partitions_gen.h"
-#include "sluice/wire/delete_groups_gen.h"
-#include "sluice/wire/describe_log_dirs_gen.h"
+#include "sluice/wire/end_txn_gen.h"
+#include "sluice/wire/write_txn_markers_gen.h"
 
-static void fill_describe_log_dirs_req_topic(struct sl_describe_log_dirs_req_topic *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_end_txn_req(struct sl_end_txn_req *m, struct rnd *r, struct sl_arena *arena,
+                             int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_req_topic_init(m);
-	rnd_field(r, "topics.topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		m->partitions[i] = (int32_t)rnd(r);
+	sl_end_txn_req_init(m);
+	rnd_field(r, "transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	rnd_field(r, "committed");
+	m->committed = rnd_bool(r);
 }
 
-static void fill_describe_log_dirs_req(struct sl_describe_log_dirs_req *m, struct rnd *r,
+static bool same_end_txn_req(const struct sl_end_txn_req *a, const struct sl_end_txn_req *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->committed != b->committed)
+		return differs("committed");
+	return true;
+}
+
+static void init_any_end_txn_req(void *m)
+{
+	sl_end_txn_req_init(m);
+}
+
+static void fill_any_end_txn_req(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_end_txn_req(m, r, arena, version);
+}
+
+static bool same_any_end_txn_req(const void *a, const void *b)
+{
+	return same_end_txn_req(a, b);
+}
+
+static int decode_any_end_txn_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                  int16_t version)
+{
+	return sl_end_txn_req_decode(m, c, arena, version);
+}
+
+static void encode_any_end_txn_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_end_txn_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_end_txn_req = {
+	"end_txn_req",
+	0,
+	5,
+	3,
+	sizeof(struct sl_end_txn_req),
+	init_any_end_txn_req,
+	fill_any_end_txn_req,
+	same_any_end_txn_req,
+	decode_any_end_txn_req,
+	encode_any_end_txn_req,
+};
+
+static void fill_end_txn_resp(struct sl_end_txn_resp *m, struct rnd *r, struct sl_arena *arena,
+                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_end_txn_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	if (version >= 5) {
+		rnd_field(r, "producerid");
+		m->producer_id = (int64_t)rnd(r);
+	}
+	if (version >= 5) {
+		rnd_field(r, "producerepoch");
+		m->producer_epoch = (int16_t)rnd(r);
+	}
+}
+
+static bool same_end_txn_resp(const struct sl_end_txn_resp *a, const struct sl_end_txn_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	return true;
+}
+
+static void init_any_end_txn_resp(void *m)
+{
+	sl_end_txn_resp_init(m);
+}
+
+static void fill_any_end_txn_resp(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_end_txn_resp(m, r, arena, version);
+}
+
+static bool same_any_end_txn_resp(const void *a, const void *b)
+{
+	return same_end_txn_resp(a, b);
+}
+
+static int decode_any_end_txn_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                   int16_t version)
+{
+	return sl_end_txn_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_end_txn_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_end_txn_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_end_txn_resp = {
+	"end_txn_resp",
+	0,
+	5,
+	3,
+	sizeof(struct sl_end_txn_resp),
+	init_any_end_txn_resp,
+	fill_any_end_txn_resp,
+	same_any_end_txn_resp,
+	decode_any_end_txn_resp,
+	encode_any_end_txn_resp,
+};
+
+static void fill_write_txn_markers_req_marker_topic(struct sl_write_txn_markers_req_marker_topic *m,
+                                                    struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_write_txn_markers_req_marker_topic_init(m);
+	rnd_field(r, "markers.topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "markers.topics.partitionindexes");
+	m->partition_indexes_count = rnd_count(r, false);
+	m->partition_indexes = rnd_array(arena, m->partition_indexes_count,
+	                                 sizeof(*m->partition_indexes));
+	for (int32_t i = 0; i < m->partition_indexes_count; i++)
+		m->partition_indexes[i] = (int32_t)rnd(r);
+}
+
+static void fill_write_txn_markers_req_marker(struct sl_write_txn_markers_req_marker *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_write_txn_markers_req_marker_init(m);
+	rnd_field(r, "markers.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "markers.producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	rnd_field(r, "markers.transactionresult");
+	m->transaction_result = rnd_bool(r);
+	rnd_field(r, "markers.topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_write_txn_markers_req_marker_topic(&m->topics[i], r, arena, version);
+	rnd_field(r, "markers.coordinatorepoch");
+	m->coordinator_epoch = (int32_t)rnd(r);
+	if (version >= 2) {
+		rnd_field(r, "markers.transactionversion");
+		m->transaction_version = (int8_t)rnd(r);
+	}
+}
+
+static void fill_write_txn_markers_req(struct sl_write_txn_markers_req *m, struct rnd *r,
                                        struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, true);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_log_dirs_req_topic(&m->topics[i], r, arena, version);
+	sl_write_txn_markers_req_init(m);
+	rnd_field(r, "markers");
+	m->markers_count = rnd_count(r, false);
+	m->markers = rnd_array(arena, m->markers_count, sizeof(*m->markers));
+	for (int32_t i = 0; i < m->markers_count; i++)
+		fill_write_txn_markers_req_marker(&m->markers[i], r, arena, version);
 }
 
-static bool same_describe_log_dirs_req_topic(const struct sl_describe_log_dirs_req_topic *a,
-                                             const struct sl_describe_log_dirs_req_topic *b)
+static bool same_write_txn_markers_req_marker_topic(
+	const struct sl_write_txn_markers_req_marker_topic *a,
+	const struct sl_write_txn_markers_req_marker_topic *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (a->partitions[i] != b->partitions[i])
-			return differs("partitions");
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->partition_indexes_count != b->partition_indexes_count)
+		return differs("partition_indexes_count");
+	for (int32_t i = 0; i < a->partition_indexes_count; i++) {
+		if (a->partition_indexes[i] != b->partition_indexes[i])
+			return differs("partition_indexes");
 	}
 	return true;
 }
 
-static bool same_describe_log_dirs_req(const struct sl_describe_log_dirs_req *a,
-                                       const struct sl_describe_log_dirs_req *b)
+static bool same_write_txn_markers_req_marker(const struct sl_write_txn_markers_req_marker *a,
+                                              const struct sl_write_txn_markers_req_marker *b)
 {
 	(void)a;
 	(void)b;
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->transaction_result != b->transaction_result)
+		return differs("transaction_result");
 	if (a->topics_count != b->topics_count)
 		return differs("topics_count");
 	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_log_dirs_req_topic(&a->topics[i], &b->topics[i]))
+		if (!same_write_txn_markers_req_marker_topic(&a->topics[i], &b->topics[i]))
 			return differs("topics");
+	}
+	if (a->coordinator_epoch != b->coordinator_epoch)
+		return differs("coordinator_epoch");
+	if (a->transaction_version != b->transaction_version)
+		return differs("transaction_version");
+	return true;
+}
+
+static bool same_write_txn_markers_req(const struct sl_write_txn_markers_req *a,
+                                       const struct sl_write_txn_markers_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->markers_count != b->markers_count)
+		return differs("markers_count");
+	for (int32_t i = 0; i < a->markers_count; i++) {
+		if (!same_write_txn_markers_req_marker(&a->markers[i], &b->markers[i]))
+			return differs("markers");
 	}
 	return true;
 }
 
-static void init_any_describe_log_dirs_req(void *m)
+static void init_any_write_txn_markers_req(void *m)
 {
-	sl_describe_log_dirs_req_init(m);
+	sl_write_txn_markers_req_init(m);
 }
 
-static void fill_any_describe_log_dirs_req(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_write_txn_markers_req(void *m, struct rnd *r, struct sl_arena *arena,
                                            int16_t version)
 {
-	fill_describe_log_dirs_req(m, r, arena, version);
+	fill_write_txn_markers_req(m, r, arena, version);
 }
 
-static bool same_any_describe_log_dirs_req(const void *a, const void *b)
+static bool same_any_write_txn_markers_req(const void *a, const void *b)
 {
-	return same_describe_log_dirs_req(a, b);
+	return same_write_txn_markers_req(a, b);
 }
 
-static int decode_any_describe_log_dirs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static int decode_any_write_txn_markers_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                             int16_t version)
 {
-	return sl_describe_log_dirs_req_decode(m, c, arena, version);
+	return sl_write_txn_markers_req_decode(m, c, arena, version);
 }
 
-static void encode_any_describe_log_dirs_req(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_write_txn_markers_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_describe_log_dirs_req_encode(m, b, version);
+	sl_write_txn_markers_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_describe_log_dirs_req = {
-	"describe_log_dirs_req",
+const struct fill_message fill_message_write_txn_markers_req = {
+	"write_txn_markers_req",
 	1,
-	5,
 	2,
-	sizeof(struct sl_describe_log_dirs_req),
-	init_any_describe_log_dirs_req,
-	fill_any_describe_log_dirs_req,
-	same_any_describe_log_dirs_req,
-	decode_any_describe_log_dirs_req,
-	encode_any_describe_log_dirs_req,
+	1,
+	sizeof(struct sl_write_txn_markers_req),
+	init_any_write_txn_markers_req,
+	fill_any_write_txn_markers_req,
+	same_any_write_txn_markers_req,
+	decode_any_write_txn_markers_req,
+	encode_any_write_txn_markers_req,
 };
 
-static void fill_describe_log_dirs_resp_result_topic_partition(
-	struct sl_describe_log_dirs_resp_result_topic_partition *m, struct rnd *r,
+static void fill_write_txn_markers_resp_marker_topic_partition(
+	struct sl_write_txn_markers_resp_marker_topic_partition *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_resp_result_topic_partition_init(m);
-	rnd_field(r, "results.topics.partitions.partitionindex");
+	sl_write_txn_markers_resp_marker_topic_partition_init(m);
+	rnd_field(r, "markers.topics.partitions.partitionindex");
 	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "results.topics.partitions.partitionsize");
-	m->partition_size = (int64_t)rnd(r);
-	rnd_field(r, "results.topics.partitions.offsetlag");
-	m->offset_lag = (int64_t)rnd(r);
-	rnd_field(r, "results.topics.partitions.isfuturekey");
-	m->is_future_key = rnd_bool(r);
+	rnd_field(r, "markers.topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
 }
 
-static void fill_describe_log_dirs_resp_result_topic(
-	struct sl_describe_log_dirs_resp_result_topic *m, struct rnd *r, struct sl_arena *arena,
+static void fill_write_txn_markers_resp_marker_topic(
+	struct sl_write_txn_markers_resp_marker_topic *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_resp_result_topic_init(m);
-	rnd_field(r, "results.topics.name");
+	sl_write_txn_markers_resp_marker_topic_init(m);
+	rnd_field(r, "markers.topics.name");
 	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "results.topics.partitions");
+	rnd_field(r, "markers.topics.partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_log_dirs_resp_result_topic_partition(&m->partitions[i], r, arena,
+		fill_write_txn_markers_resp_marker_topic_partition(&m->partitions[i], r, arena,
 		                                                   version);
 }
 
-static void fill_describe_log_dirs_resp_result(struct sl_describe_log_dirs_resp_result *m,
+static void fill_write_txn_markers_resp_marker(struct sl_write_txn_markers_resp_marker *m,
                                                struct rnd *r, struct sl_arena *arena,
                                                int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_resp_result_init(m);
-	rnd_field(r, "results.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "results.logdir");
-	m->log_dir = rnd_str(r, arena, false);
-	rnd_field(r, "results.topics");
+	sl_write_txn_markers_resp_marker_init(m);
+	rnd_field(r, "markers.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "markers.topics");
 	m->topics_count = rnd_count(r, false);
 	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
 	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_log_dirs_resp_result_topic(&m->topics[i], r, arena, version);
-	if (version >= 4) {
-		rnd_field(r, "results.totalbytes");
-		m->total_bytes = (int64_t)rnd(r);
-	}
-	if (version >= 4) {
-		rnd_field(r, "results.usablebytes");
-		m->usable_bytes = (int64_t)rnd(r);
-	}
-	if (version >= 5) {
-		rnd_field(r, "results.iscordoned");
-		m->is_cordoned = rnd_bool(r);
-	}
+		fill_write_txn_markers_resp_marker_topic(&m->topics[i], r, arena, version);
 }
 
-static void fill_describe_log_dirs_resp(struct sl_describe_log_dirs_resp *m, struct rnd *r,
+static void fill_write_txn_markers_resp(struct sl_write_txn_markers_resp *m, struct rnd *r,
                                         struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_log_dirs_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	if (version >= 3) {
-		rnd_field(r, "errorcode");
-		m->error_code = (int16_t)rnd(r);
-	}
-	rnd_field(r, "results");
-	m->results_count = rnd_count(r, false);
-	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
-	for (int32_t i = 0; i < m->results_count; i++)
-		fill_describe_log_dirs_resp_result(&m->results[i], r, arena, version);
+	sl_write_txn_markers_resp_init(m);
+	rnd_field(r, "markers");
+	m->markers_count = rnd_count(r, false);
+	m->markers = rnd_array(arena, m->markers_count, sizeof(*m->markers));
+	for (int32_t i = 0; i < m->markers_count; i++)
+		fill_write_txn_markers_resp_marker(&m->markers[i], r, arena, version);
 }
 
-static bool same_describe_log_dirs_resp_result_topic_partition(
-	const struct sl_describe_log_dirs_resp_result_topic_partition *a,
-	const struct sl_describe_log_dirs_resp_result_topic_partition *b)
+static bool same_write_txn_markers_resp_marker_topic_partition(
+	const struct sl_write_txn_markers_resp_marker_topic_partition *a,
+	const struct sl_write_txn_markers_resp_marker_topic_partition *b)
 {
 	(void)a;
 	(void)b;
 	if (a->partition_index != b->partition_index)
 		return differs("partition_index");
-	if (a->partition_size != b->partition_size)
-		return differs("partition_size");
-	if (a->offset_lag != b->offset_lag)
-		return differs("offset_lag");
-	if (a->is_future_key != b->is_future_key)
-		return differs("is_future_key");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
 	return true;
 }
 
-static bool same_describe_log_dirs_resp_result_topic(
-	const struct sl_describe_log_dirs_resp_result_topic *a,
-	const struct sl_describe_log_dirs_resp_result_topic *b)
+static bool same_write_txn_markers_resp_marker_topic(
+	const struct sl_write_txn_markers_resp_marker_topic *a,
+	const struct sl_write_txn_markers_resp_marker_topic *b)
 {
 	(void)a;
 	(void)b;
@@ -223,507 +394,79 @@ static bool same_describe_log_dirs_resp_result_topic(
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_log_dirs_resp_result_topic_partition(&a->partitions[i],
+		if (!same_write_txn_markers_resp_marker_topic_partition(&a->partitions[i],
 		                                                        &b->partitions[i]))
 			return differs("partitions");
 	}
 	return true;
 }
 
-static bool same_describe_log_dirs_resp_result(const struct sl_describe_log_dirs_resp_result *a,
-                                               const struct sl_describe_log_dirs_resp_result *b)
+static bool same_write_txn_markers_resp_marker(const struct sl_write_txn_markers_resp_marker *a,
+                                               const struct sl_write_txn_markers_resp_marker *b)
 {
 	(void)a;
 	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->log_dir, b->log_dir))
-		return differs("log_dir");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
 	if (a->topics_count != b->topics_count)
 		return differs("topics_count");
 	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_log_dirs_resp_result_topic(&a->topics[i], &b->topics[i]))
+		if (!same_write_txn_markers_resp_marker_topic(&a->topics[i], &b->topics[i]))
 			return differs("topics");
 	}
-	if (a->total_bytes != b->total_bytes)
-		return differs("total_bytes");
-	if (a->usable_bytes != b->usable_bytes)
-		return differs("usable_bytes");
-	if (a->is_cordoned != b->is_cordoned)
-		return differs("is_cordoned");
 	return true;
 }
 
-static bool same_describe_log_dirs_resp(const struct sl_describe_log_dirs_resp *a,
-                                        const struct sl_describe_log_dirs_resp *b)
+static bool same_write_txn_markers_resp(const struct sl_write_txn_markers_resp *a,
+                                        const struct sl_write_txn_markers_resp *b)
 {
 	(void)a;
 	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->results_count != b->results_count)
-		return differs("results_count");
-	for (int32_t i = 0; i < a->results_count; i++) {
-		if (!same_describe_log_dirs_resp_result(&a->results[i], &b->results[i]))
-			return differs("results");
+	if (a->markers_count != b->markers_count)
+		return differs("markers_count");
+	for (int32_t i = 0; i < a->markers_count; i++) {
+		if (!same_write_txn_markers_resp_marker(&a->markers[i], &b->markers[i]))
+			return differs("markers");
 	}
 	return true;
 }
 
-static void init_any_describe_log_dirs_resp(void *m)
+static void init_any_write_txn_markers_resp(void *m)
 {
-	sl_describe_log_dirs_resp_init(m);
+	sl_write_txn_markers_resp_init(m);
 }
 
-static void fill_any_describe_log_dirs_resp(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_write_txn_markers_resp(void *m, struct rnd *r, struct sl_arena *arena,
                                             int16_t version)
 {
-	fill_describe_log_dirs_resp(m, r, arena, version);
+	fill_write_txn_markers_resp(m, r, arena, version);
 }
 
-static bool same_any_describe_log_dirs_resp(const void *a, const void *b)
+static bool same_any_write_txn_markers_resp(const void *a, const void *b)
 {
-	return same_describe_log_dirs_resp(a, b);
+	return same_write_txn_markers_resp(a, b);
 }
 
-static int decode_any_describe_log_dirs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static int decode_any_write_txn_markers_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                              int16_t version)
 {
-	return sl_describe_log_dirs_resp_decode(m, c, arena, version);
+	return sl_write_txn_markers_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_describe_log_dirs_resp(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_write_txn_markers_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_describe_log_dirs_resp_encode(m, b, version);
+	sl_write_txn_markers_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_describe_log_dirs_resp = {
-	"describe_log_dirs_resp",
+const struct fill_message fill_message_write_txn_markers_resp = {
+	"write_txn_markers_resp",
 	1,
-	5,
 	2,
-	sizeof(struct sl_describe_log_dirs_resp),
-	init_any_describe_log_dirs_resp,
-	fill_any_describe_log_dirs_resp,
-	same_any_describe_log_dirs_resp,
-	decode_any_describe_log_dirs_resp,
-	encode_any_describe_log_dirs_resp,
-};
-
-static void fill_create_partitions_req_topic_assignment(
-	struct sl_create_partitions_req_topic_assignment *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_create_partitions_req_topic_assignment_init(m);
-	rnd_field(r, "topics.assignments.brokerids");
-	m->broker_ids_count = rnd_count(r, false);
-	m->broker_ids = rnd_array(arena, m->broker_ids_count, sizeof(*m->broker_ids));
-	for (int32_t i = 0; i < m->broker_ids_count; i++)
-		m->broker_ids[i] = (int32_t)rnd(r);
-}
-
-static void fill_create_partitions_req_topic(struct sl_create_partitions_req_topic *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_create_partitions_req_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "topics.count");
-	m->count = (int32_t)rnd(r);
-	rnd_field(r, "topics.assignments");
-	m->assignments_count = rnd_count(r, true);
-	m->assignments = rnd_array(arena, m->assignments_count, sizeof(*m->assignments));
-	for (int32_t i = 0; i < m->assignments_count; i++)
-		fill_create_partitions_req_topic_assignment(&m->assignments[i], r, arena, version);
-}
-
-static void fill_create_partitions_req(struct sl_create_partitions_req *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_create_partitions_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_create_partitions_req_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "timeoutms");
-	m->timeout_ms = (int32_t)rnd(r);
-	rnd_field(r, "validateonly");
-	m->validate_only = rnd_bool(r);
-}
-
-static bool same_create_partitions_req_topic_assignment(
-	const struct sl_create_partitions_req_topic_assignment *a,
-	const struct sl_create_partitions_req_topic_assignment *b)
-{
-	(void)a;
-	(void)b;
-	if (a->broker_ids_count != b->broker_ids_count)
-		return differs("broker_ids_count");
-	for (int32_t i = 0; i < a->broker_ids_count; i++) {
-		if (a->broker_ids[i] != b->broker_ids[i])
-			return differs("broker_ids");
-	}
-	return true;
-}
-
-static bool same_create_partitions_req_topic(const struct sl_create_partitions_req_topic *a,
-                                             const struct sl_create_partitions_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->count != b->count)
-		return differs("count");
-	if (a->assignments_count != b->assignments_count)
-		return differs("assignments_count");
-	for (int32_t i = 0; i < a->assignments_count; i++) {
-		if (!same_create_partitions_req_topic_assignment(&a->assignments[i],
-		                                                 &b->assignments[i]))
-			return differs("assignments");
-	}
-	return true;
-}
-
-static bool same_create_partitions_req(const struct sl_create_partitions_req *a,
-                                       const struct sl_create_partitions_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_create_partitions_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (a->timeout_ms != b->timeout_ms)
-		return differs("timeout_ms");
-	if (a->validate_only != b->validate_only)
-		return differs("validate_only");
-	return true;
-}
-
-static void init_any_create_partitions_req(void *m)
-{
-	sl_create_partitions_req_init(m);
-}
-
-static void fill_any_create_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
-{
-	fill_create_partitions_req(m, r, arena, version);
-}
-
-static bool same_any_create_partitions_req(const void *a, const void *b)
-{
-	return same_create_partitions_req(a, b);
-}
-
-static int decode_any_create_partitions_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
-{
-	return sl_create_partitions_req_decode(m, c, arena, version);
-}
-
-static void encode_any_create_partitions_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_create_partitions_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_create_partitions_req = {
-	"create_partitions_req",
-	0,
-	3,
-	2,
-	sizeof(struct sl_create_partitions_req),
-	init_any_create_partitions_req,
-	fill_any_create_partitions_req,
-	same_any_create_partitions_req,
-	decode_any_create_partitions_req,
-	encode_any_create_partitions_req,
-};
-
-static void fill_create_partitions_resp_result(struct sl_create_partitions_resp_result *m,
-                                               struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_create_partitions_resp_result_init(m);
-	rnd_field(r, "results.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "results.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "results.errormessage");
-	m->error_message = rnd_str(r, arena, true);
-}
-
-static void fill_create_partitions_resp(struct sl_create_partitions_resp *m, struct rnd *r,
-                                        struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_create_partitions_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "results");
-	m->results_count = rnd_count(r, false);
-	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
-	for (int32_t i = 0; i < m->results_count; i++)
-		fill_create_partitions_resp_result(&m->results[i], r, arena, version);
-}
-
-static bool same_create_partitions_resp_result(const struct sl_create_partitions_resp_result *a,
-                                               const struct sl_create_partitions_resp_result *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	return true;
-}
-
-static bool same_create_partitions_resp(const struct sl_create_partitions_resp *a,
-                                        const struct sl_create_partitions_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->results_count != b->results_count)
-		return differs("results_count");
-	for (int32_t i = 0; i < a->results_count; i++) {
-		if (!same_create_partitions_resp_result(&a->results[i], &b->results[i]))
-			return differs("results");
-	}
-	return true;
-}
-
-static void init_any_create_partitions_resp(void *m)
-{
-	sl_create_partitions_resp_init(m);
-}
-
-static void fill_any_create_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                            int16_t version)
-{
-	fill_create_partitions_resp(m, r, arena, version);
-}
-
-static bool same_any_create_partitions_resp(const void *a, const void *b)
-{
-	return same_create_partitions_resp(a, b);
-}
-
-static int decode_any_create_partitions_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                             int16_t version)
-{
-	return sl_create_partitions_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_create_partitions_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_create_partitions_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_create_partitions_resp = {
-	"create_partitions_resp",
-	0,
-	3,
-	2,
-	sizeof(struct sl_create_partitions_resp),
-	init_any_create_partitions_resp,
-	fill_any_create_partitions_resp,
-	same_any_create_partitions_resp,
-	decode_any_create_partitions_resp,
-	encode_any_create_partitions_resp,
-};
-
-static void fill_delete_groups_req(struct sl_delete_groups_req *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_delete_groups_req_init(m);
-	rnd_field(r, "groupsnames");
-	m->groups_names_count = rnd_count(r, false);
-	m->groups_names = rnd_array(arena, m->groups_names_count, sizeof(*m->groups_names));
-	for (int32_t i = 0; i < m->groups_names_count; i++)
-		m->groups_names[i] = rnd_str(r, arena, false);
-}
-
-static bool same_delete_groups_req(const struct sl_delete_groups_req *a,
-                                   const struct sl_delete_groups_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->groups_names_count != b->groups_names_count)
-		return differs("groups_names_count");
-	for (int32_t i = 0; i < a->groups_names_count; i++) {
-		if (!sl_str_eq(a->groups_names[i], b->groups_names[i]))
-			return differs("groups_names");
-	}
-	return true;
-}
-
-static void init_any_delete_groups_req(void *m)
-{
-	sl_delete_groups_req_init(m);
-}
-
-static void fill_any_delete_groups_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_delete_groups_req(m, r, arena, version);
-}
-
-static bool same_any_delete_groups_req(const void *a, const void *b)
-{
-	return same_delete_groups_req(a, b);
-}
-
-static int decode_any_delete_groups_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_delete_groups_req_decode(m, c, arena, version);
-}
-
-static void encode_any_delete_groups_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_delete_groups_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_delete_groups_req = {
-	"delete_groups_req",
-	0,
-	3,
-	2,
-	sizeof(struct sl_delete_groups_req),
-	init_any_delete_groups_req,
-	fill_any_delete_groups_req,
-	same_any_delete_groups_req,
-	decode_any_delete_groups_req,
-	encode_any_delete_groups_req,
-};
-
-static void fill_delete_groups_resp_result(struct sl_delete_groups_resp_result *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_delete_groups_resp_result_init(m);
-	rnd_field(r, "results.groupid");
-	m->group_id = rnd_str(r, arena, false);
-	rnd_field(r, "results.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	if (version >= 3) {
-		rnd_field(r, "results.errormessage");
-		m->error_message = rnd_str(r, arena, version >= 3);
-	}
-}
-
-static void fill_delete_groups_resp(struct sl_delete_groups_resp *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_delete_groups_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "results");
-	m->results_count = rnd_count(r, false);
-	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
-	for (int32_t i = 0; i < m->results_count; i++)
-		fill_delete_groups_resp_result(&m->results[i], r, arena, version);
-}
-
-static bool same_delete_groups_resp_result(const struct sl_delete_groups_resp_result *a,
-                                           const struct sl_delete_groups_resp_result *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group_id, b->group_id))
-		return differs("group_id");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	return true;
-}
-
-static bool same_delete_groups_resp(const struct sl_delete_groups_resp *a,
-                                    const struct sl_delete_groups_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->results_count != b->results_count)
-		return differs("results_count");
-	for (int32_t i = 0; i < a->results_count; i++) {
-		if (!same_delete_groups_resp_result(&a->results[i], &b->results[i]))
-			return differs("results");
-	}
-	return true;
-}
-
-static void init_any_delete_groups_resp(void *m)
-{
-	sl_delete_groups_resp_init(m);
-}
-
-static void fill_any_delete_groups_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_delete_groups_resp(m, r, arena, version);
-}
-
-static bool same_any_delete_groups_resp(const void *a, const void *b)
-{
-	return same_delete_groups_resp(a, b);
-}
-
-static int decode_any_delete_groups_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_delete_groups_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_delete_groups_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_delete_groups_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_delete_groups_resp = {
-	"delete_groups_resp",
-	0,
-	3,
-	2,
-	sizeof(struct sl_delete_groups_resp),
-	init_any_delete_groups_resp,
-	fill_any_delete_groups_resp,
-	same_any_delete_groups_resp,
-	decode_any_delete_groups_resp,
-	encode_any_delete_groups_resp,
+	1,
+	sizeof(struct sl_write_txn_markers_resp),
+	init_any_write_txn_markers_resp,
+	fill_any_write_txn_markers_resp,
+	same_any_write_txn_markers_resp,
+	decode_any_write_txn_markers_resp,
+	encode_any_write_txn_markers_resp,
 };

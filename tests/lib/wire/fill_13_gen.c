@@ -4,84 +4,589 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/describe_cluster_gen.h"
-#include "sluice/wire/incremental_alter_configs_gen.h"
-#include "sluice/wire/offset_delete_gen.h"
+#include "sluice/wire/describe_configs_gen.h"
+#include "sluice/wire/txn_offset_commit_gen.h"
 
-static void fill_incremental_alter_configs_req_resource_config(
-	struct sl_incremental_alter_configs_req_resource_config *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_incremental_alter_configs_req_resource_config_init(m);
-	rnd_field(r, "resources.configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "resources.configs.configoperation");
-	m->config_operation = (int8_t)rnd(r);
-	rnd_field(r, "resources.configs.value");
-	m->value = rnd_str(r, arena, true);
-}
-
-static void fill_incremental_alter_configs_req_resource(
-	struct sl_incremental_alter_configs_req_resource *m, struct rnd *r, struct sl_arena *arena,
+static void fill_txn_offset_commit_req_topic_partition(
+	struct sl_txn_offset_commit_req_topic_partition *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_incremental_alter_configs_req_resource_init(m);
-	rnd_field(r, "resources.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "resources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	rnd_field(r, "resources.configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_incremental_alter_configs_req_resource_config(&m->configs[i], r, arena,
-		                                                   version);
+	sl_txn_offset_commit_req_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.committedoffset");
+	m->committed_offset = (int64_t)rnd(r);
+	if (version >= 2) {
+		rnd_field(r, "topics.partitions.committedleaderepoch");
+		m->committed_leader_epoch = (int32_t)rnd(r);
+	}
+	rnd_field(r, "topics.partitions.committedmetadata");
+	m->committed_metadata = rnd_str(r, arena, true);
 }
 
-static void fill_incremental_alter_configs_req(struct sl_incremental_alter_configs_req *m,
+static void fill_txn_offset_commit_req_topic(struct sl_txn_offset_commit_req_topic *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_txn_offset_commit_req_topic_init(m);
+	if (version <= 5) {
+		rnd_field(r, "topics.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version >= 6) {
+		rnd_field(r, "topics.topicid");
+		m->topic_id = rnd_uuid(r);
+	}
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_txn_offset_commit_req_topic_partition(&m->partitions[i], r, arena, version);
+}
+
+static void fill_txn_offset_commit_req(struct sl_txn_offset_commit_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_txn_offset_commit_req_init(m);
+	rnd_field(r, "transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	if (version >= 3) {
+		rnd_field(r, "generationidormemberepoch");
+		m->generation_id_or_member_epoch = (int32_t)rnd(r);
+	}
+	if (version >= 3) {
+		rnd_field(r, "memberid");
+		m->member_id = rnd_str(r, arena, false);
+	}
+	if (version >= 3) {
+		rnd_field(r, "groupinstanceid");
+		m->group_instance_id = rnd_str(r, arena, version >= 3);
+	}
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_txn_offset_commit_req_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_txn_offset_commit_req_topic_partition(
+	const struct sl_txn_offset_commit_req_topic_partition *a,
+	const struct sl_txn_offset_commit_req_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->committed_offset != b->committed_offset)
+		return differs("committed_offset");
+	if (a->committed_leader_epoch != b->committed_leader_epoch)
+		return differs("committed_leader_epoch");
+	if (!sl_str_eq(a->committed_metadata, b->committed_metadata))
+		return differs("committed_metadata");
+	return true;
+}
+
+static bool same_txn_offset_commit_req_topic(const struct sl_txn_offset_commit_req_topic *a,
+                                             const struct sl_txn_offset_commit_req_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_txn_offset_commit_req_topic_partition(&a->partitions[i],
+		                                                &b->partitions[i]))
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_txn_offset_commit_req(const struct sl_txn_offset_commit_req *a,
+                                       const struct sl_txn_offset_commit_req *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->generation_id_or_member_epoch != b->generation_id_or_member_epoch)
+		return differs("generation_id_or_member_epoch");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	if (!sl_str_eq(a->group_instance_id, b->group_instance_id))
+		return differs("group_instance_id");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_txn_offset_commit_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_txn_offset_commit_req(void *m)
+{
+	sl_txn_offset_commit_req_init(m);
+}
+
+static void fill_any_txn_offset_commit_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
+{
+	fill_txn_offset_commit_req(m, r, arena, version);
+}
+
+static bool same_any_txn_offset_commit_req(const void *a, const void *b)
+{
+	return same_txn_offset_commit_req(a, b);
+}
+
+static int decode_any_txn_offset_commit_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
+{
+	return sl_txn_offset_commit_req_decode(m, c, arena, version);
+}
+
+static void encode_any_txn_offset_commit_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_txn_offset_commit_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_txn_offset_commit_req = {
+	"txn_offset_commit_req",
+	0,
+	6,
+	3,
+	sizeof(struct sl_txn_offset_commit_req),
+	init_any_txn_offset_commit_req,
+	fill_any_txn_offset_commit_req,
+	same_any_txn_offset_commit_req,
+	decode_any_txn_offset_commit_req,
+	encode_any_txn_offset_commit_req,
+};
+
+static void fill_txn_offset_commit_resp_topic_partition(
+	struct sl_txn_offset_commit_resp_topic_partition *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_txn_offset_commit_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
+}
+
+static void fill_txn_offset_commit_resp_topic(struct sl_txn_offset_commit_resp_topic *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_txn_offset_commit_resp_topic_init(m);
+	if (version <= 5) {
+		rnd_field(r, "topics.name");
+		m->name = rnd_str(r, arena, false);
+	}
+	if (version >= 6) {
+		rnd_field(r, "topics.topicid");
+		m->topic_id = rnd_uuid(r);
+	}
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_txn_offset_commit_resp_topic_partition(&m->partitions[i], r, arena, version);
+}
+
+static void fill_txn_offset_commit_resp(struct sl_txn_offset_commit_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_txn_offset_commit_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_txn_offset_commit_resp_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_txn_offset_commit_resp_topic_partition(
+	const struct sl_txn_offset_commit_resp_topic_partition *a,
+	const struct sl_txn_offset_commit_resp_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	return true;
+}
+
+static bool same_txn_offset_commit_resp_topic(const struct sl_txn_offset_commit_resp_topic *a,
+                                              const struct sl_txn_offset_commit_resp_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_txn_offset_commit_resp_topic_partition(&a->partitions[i],
+		                                                 &b->partitions[i]))
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_txn_offset_commit_resp(const struct sl_txn_offset_commit_resp *a,
+                                        const struct sl_txn_offset_commit_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_txn_offset_commit_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_txn_offset_commit_resp(void *m)
+{
+	sl_txn_offset_commit_resp_init(m);
+}
+
+static void fill_any_txn_offset_commit_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
+{
+	fill_txn_offset_commit_resp(m, r, arena, version);
+}
+
+static bool same_any_txn_offset_commit_resp(const void *a, const void *b)
+{
+	return same_txn_offset_commit_resp(a, b);
+}
+
+static int decode_any_txn_offset_commit_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
+{
+	return sl_txn_offset_commit_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_txn_offset_commit_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_txn_offset_commit_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_txn_offset_commit_resp = {
+	"txn_offset_commit_resp",
+	0,
+	6,
+	3,
+	sizeof(struct sl_txn_offset_commit_resp),
+	init_any_txn_offset_commit_resp,
+	fill_any_txn_offset_commit_resp,
+	same_any_txn_offset_commit_resp,
+	decode_any_txn_offset_commit_resp,
+	encode_any_txn_offset_commit_resp,
+};
+
+static void fill_describe_configs_req_resource(struct sl_describe_configs_req_resource *m,
                                                struct rnd *r, struct sl_arena *arena,
                                                int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_incremental_alter_configs_req_init(m);
+	sl_describe_configs_req_resource_init(m);
+	rnd_field(r, "resources.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "resources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configurationkeys");
+	m->configuration_keys_count = rnd_count(r, true);
+	m->configuration_keys = rnd_array(arena, m->configuration_keys_count,
+	                                  sizeof(*m->configuration_keys));
+	for (int32_t i = 0; i < m->configuration_keys_count; i++)
+		m->configuration_keys[i] = rnd_str(r, arena, false);
+}
+
+static void fill_describe_configs_req(struct sl_describe_configs_req *m, struct rnd *r,
+                                      struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_configs_req_init(m);
 	rnd_field(r, "resources");
 	m->resources_count = rnd_count(r, false);
 	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
 	for (int32_t i = 0; i < m->resources_count; i++)
-		fill_incremental_alter_configs_req_resource(&m->resources[i], r, arena, version);
-	rnd_field(r, "validateonly");
-	m->validate_only = rnd_bool(r);
+		fill_describe_configs_req_resource(&m->resources[i], r, arena, version);
+	rnd_field(r, "includesynonyms");
+	m->include_synonyms = rnd_bool(r);
+	if (version >= 3) {
+		rnd_field(r, "includedocumentation");
+		m->include_documentation = rnd_bool(r);
+	}
 }
 
-static bool same_incremental_alter_configs_req_resource_config(
-	const struct sl_incremental_alter_configs_req_resource_config *a,
-	const struct sl_incremental_alter_configs_req_resource_config *b)
+static bool same_describe_configs_req_resource(const struct sl_describe_configs_req_resource *a,
+                                               const struct sl_describe_configs_req_resource *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->configuration_keys_count != b->configuration_keys_count)
+		return differs("configuration_keys_count");
+	for (int32_t i = 0; i < a->configuration_keys_count; i++) {
+		if (!sl_str_eq(a->configuration_keys[i], b->configuration_keys[i]))
+			return differs("configuration_keys");
+	}
+	return true;
+}
+
+static bool same_describe_configs_req(const struct sl_describe_configs_req *a,
+                                      const struct sl_describe_configs_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resources_count != b->resources_count)
+		return differs("resources_count");
+	for (int32_t i = 0; i < a->resources_count; i++) {
+		if (!same_describe_configs_req_resource(&a->resources[i], &b->resources[i]))
+			return differs("resources");
+	}
+	if (a->include_synonyms != b->include_synonyms)
+		return differs("include_synonyms");
+	if (a->include_documentation != b->include_documentation)
+		return differs("include_documentation");
+	return true;
+}
+
+static void init_any_describe_configs_req(void *m)
+{
+	sl_describe_configs_req_init(m);
+}
+
+static void fill_any_describe_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                          int16_t version)
+{
+	fill_describe_configs_req(m, r, arena, version);
+}
+
+static bool same_any_describe_configs_req(const void *a, const void *b)
+{
+	return same_describe_configs_req(a, b);
+}
+
+static int decode_any_describe_configs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
+{
+	return sl_describe_configs_req_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_configs_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_configs_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_configs_req = {
+	"describe_configs_req",
+	1,
+	4,
+	4,
+	sizeof(struct sl_describe_configs_req),
+	init_any_describe_configs_req,
+	fill_any_describe_configs_req,
+	same_any_describe_configs_req,
+	decode_any_describe_configs_req,
+	encode_any_describe_configs_req,
+};
+
+static void fill_describe_configs_resp_result_config_synonym(
+	struct sl_describe_configs_resp_result_config_synonym *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_configs_resp_result_config_synonym_init(m);
+	rnd_field(r, "results.configs.synonyms.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "results.configs.synonyms.value");
+	m->value = rnd_str(r, arena, true);
+	rnd_field(r, "results.configs.synonyms.source");
+	m->source = (int8_t)rnd(r);
+}
+
+static void fill_describe_configs_resp_result_config(
+	struct sl_describe_configs_resp_result_config *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_configs_resp_result_config_init(m);
+	rnd_field(r, "results.configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "results.configs.value");
+	m->value = rnd_str(r, arena, true);
+	rnd_field(r, "results.configs.readonly");
+	m->read_only = rnd_bool(r);
+	rnd_field(r, "results.configs.configsource");
+	m->config_source = (int8_t)rnd(r);
+	rnd_field(r, "results.configs.issensitive");
+	m->is_sensitive = rnd_bool(r);
+	rnd_field(r, "results.configs.synonyms");
+	m->synonyms_count = rnd_count(r, false);
+	m->synonyms = rnd_array(arena, m->synonyms_count, sizeof(*m->synonyms));
+	for (int32_t i = 0; i < m->synonyms_count; i++)
+		fill_describe_configs_resp_result_config_synonym(&m->synonyms[i], r, arena,
+		                                                 version);
+	if (version >= 3) {
+		rnd_field(r, "results.configs.configtype");
+		m->config_type = (int8_t)rnd(r);
+	}
+	if (version >= 3) {
+		rnd_field(r, "results.configs.documentation");
+		m->documentation = rnd_str(r, arena, version >= 3);
+	}
+}
+
+static void fill_describe_configs_resp_result(struct sl_describe_configs_resp_result *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_configs_resp_result_init(m);
+	rnd_field(r, "results.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "results.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "results.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "results.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	rnd_field(r, "results.configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_describe_configs_resp_result_config(&m->configs[i], r, arena, version);
+}
+
+static void fill_describe_configs_resp(struct sl_describe_configs_resp *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_configs_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "results");
+	m->results_count = rnd_count(r, false);
+	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
+	for (int32_t i = 0; i < m->results_count; i++)
+		fill_describe_configs_resp_result(&m->results[i], r, arena, version);
+}
+
+static bool same_describe_configs_resp_result_config_synonym(
+	const struct sl_describe_configs_resp_result_config_synonym *a,
+	const struct sl_describe_configs_resp_result_config_synonym *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (a->config_operation != b->config_operation)
-		return differs("config_operation");
 	if (!sl_str_eq(a->value, b->value))
 		return differs("value");
+	if (a->source != b->source)
+		return differs("source");
 	return true;
 }
 
-static bool same_incremental_alter_configs_req_resource(
-	const struct sl_incremental_alter_configs_req_resource *a,
-	const struct sl_incremental_alter_configs_req_resource *b)
+static bool same_describe_configs_resp_result_config(
+	const struct sl_describe_configs_resp_result_config *a,
+	const struct sl_describe_configs_resp_result_config *b)
 {
 	(void)a;
 	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	if (a->read_only != b->read_only)
+		return differs("read_only");
+	if (a->config_source != b->config_source)
+		return differs("config_source");
+	if (a->is_sensitive != b->is_sensitive)
+		return differs("is_sensitive");
+	if (a->synonyms_count != b->synonyms_count)
+		return differs("synonyms_count");
+	for (int32_t i = 0; i < a->synonyms_count; i++) {
+		if (!same_describe_configs_resp_result_config_synonym(&a->synonyms[i],
+		                                                      &b->synonyms[i]))
+			return differs("synonyms");
+	}
+	if (a->config_type != b->config_type)
+		return differs("config_type");
+	if (!sl_str_eq(a->documentation, b->documentation))
+		return differs("documentation");
+	return true;
+}
+
+static bool same_describe_configs_resp_result(const struct sl_describe_configs_resp_result *a,
+                                              const struct sl_describe_configs_resp_result *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
 	if (a->resource_type != b->resource_type)
 		return differs("resource_type");
 	if (!sl_str_eq(a->resource_name, b->resource_name))
@@ -89,650 +594,64 @@ static bool same_incremental_alter_configs_req_resource(
 	if (a->configs_count != b->configs_count)
 		return differs("configs_count");
 	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_incremental_alter_configs_req_resource_config(&a->configs[i],
-		                                                        &b->configs[i]))
+		if (!same_describe_configs_resp_result_config(&a->configs[i], &b->configs[i]))
 			return differs("configs");
 	}
 	return true;
 }
 
-static bool same_incremental_alter_configs_req(const struct sl_incremental_alter_configs_req *a,
-                                               const struct sl_incremental_alter_configs_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resources_count != b->resources_count)
-		return differs("resources_count");
-	for (int32_t i = 0; i < a->resources_count; i++) {
-		if (!same_incremental_alter_configs_req_resource(&a->resources[i],
-		                                                 &b->resources[i]))
-			return differs("resources");
-	}
-	if (a->validate_only != b->validate_only)
-		return differs("validate_only");
-	return true;
-}
-
-static void init_any_incremental_alter_configs_req(void *m)
-{
-	sl_incremental_alter_configs_req_init(m);
-}
-
-static void fill_any_incremental_alter_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	fill_incremental_alter_configs_req(m, r, arena, version);
-}
-
-static bool same_any_incremental_alter_configs_req(const void *a, const void *b)
-{
-	return same_incremental_alter_configs_req(a, b);
-}
-
-static int decode_any_incremental_alter_configs_req(void *m, struct sl_cursor *c,
-                                                    struct sl_arena *arena, int16_t version)
-{
-	return sl_incremental_alter_configs_req_decode(m, c, arena, version);
-}
-
-static void encode_any_incremental_alter_configs_req(const void *m, struct sl_buf *b,
-                                                     int16_t version)
-{
-	sl_incremental_alter_configs_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_incremental_alter_configs_req = {
-	"incremental_alter_configs_req",
-	0,
-	1,
-	1,
-	sizeof(struct sl_incremental_alter_configs_req),
-	init_any_incremental_alter_configs_req,
-	fill_any_incremental_alter_configs_req,
-	same_any_incremental_alter_configs_req,
-	decode_any_incremental_alter_configs_req,
-	encode_any_incremental_alter_configs_req,
-};
-
-static void fill_incremental_alter_configs_resp_response(
-	struct sl_incremental_alter_configs_resp_response *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_incremental_alter_configs_resp_response_init(m);
-	rnd_field(r, "responses.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "responses.errormessage");
-	m->error_message = rnd_str(r, arena, true);
-	rnd_field(r, "responses.resourcetype");
-	m->resource_type = (int8_t)rnd(r);
-	rnd_field(r, "responses.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-}
-
-static void fill_incremental_alter_configs_resp(struct sl_incremental_alter_configs_resp *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_incremental_alter_configs_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "responses");
-	m->responses_count = rnd_count(r, false);
-	m->responses = rnd_array(arena, m->responses_count, sizeof(*m->responses));
-	for (int32_t i = 0; i < m->responses_count; i++)
-		fill_incremental_alter_configs_resp_response(&m->responses[i], r, arena, version);
-}
-
-static bool same_incremental_alter_configs_resp_response(
-	const struct sl_incremental_alter_configs_resp_response *a,
-	const struct sl_incremental_alter_configs_resp_response *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	return true;
-}
-
-static bool same_incremental_alter_configs_resp(const struct sl_incremental_alter_configs_resp *a,
-                                                const struct sl_incremental_alter_configs_resp *b)
+static bool same_describe_configs_resp(const struct sl_describe_configs_resp *a,
+                                       const struct sl_describe_configs_resp *b)
 {
 	(void)a;
 	(void)b;
 	if (a->throttle_time_ms != b->throttle_time_ms)
 		return differs("throttle_time_ms");
-	if (a->responses_count != b->responses_count)
-		return differs("responses_count");
-	for (int32_t i = 0; i < a->responses_count; i++) {
-		if (!same_incremental_alter_configs_resp_response(&a->responses[i],
-		                                                  &b->responses[i]))
-			return differs("responses");
+	if (a->results_count != b->results_count)
+		return differs("results_count");
+	for (int32_t i = 0; i < a->results_count; i++) {
+		if (!same_describe_configs_resp_result(&a->results[i], &b->results[i]))
+			return differs("results");
 	}
 	return true;
 }
 
-static void init_any_incremental_alter_configs_resp(void *m)
+static void init_any_describe_configs_resp(void *m)
 {
-	sl_incremental_alter_configs_resp_init(m);
+	sl_describe_configs_resp_init(m);
 }
 
-static void fill_any_incremental_alter_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
-{
-	fill_incremental_alter_configs_resp(m, r, arena, version);
-}
-
-static bool same_any_incremental_alter_configs_resp(const void *a, const void *b)
-{
-	return same_incremental_alter_configs_resp(a, b);
-}
-
-static int decode_any_incremental_alter_configs_resp(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
-{
-	return sl_incremental_alter_configs_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_incremental_alter_configs_resp(const void *m, struct sl_buf *b,
-                                                      int16_t version)
-{
-	sl_incremental_alter_configs_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_incremental_alter_configs_resp = {
-	"incremental_alter_configs_resp",
-	0,
-	1,
-	1,
-	sizeof(struct sl_incremental_alter_configs_resp),
-	init_any_incremental_alter_configs_resp,
-	fill_any_incremental_alter_configs_resp,
-	same_any_incremental_alter_configs_resp,
-	decode_any_incremental_alter_configs_resp,
-	encode_any_incremental_alter_configs_resp,
-};
-
-static void fill_offset_delete_req_topic_partition(struct sl_offset_delete_req_topic_partition *m,
-                                                   struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_req_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_offset_delete_req_topic(struct sl_offset_delete_req_topic *m, struct rnd *r,
-                                         struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_req_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_offset_delete_req_topic_partition(&m->partitions[i], r, arena, version);
-}
-
-static void fill_offset_delete_req(struct sl_offset_delete_req *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_req_init(m);
-	rnd_field(r, "groupid");
-	m->group_id = rnd_str(r, arena, false);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_offset_delete_req_topic(&m->topics[i], r, arena, version);
-}
-
-static bool same_offset_delete_req_topic_partition(
-	const struct sl_offset_delete_req_topic_partition *a,
-	const struct sl_offset_delete_req_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_offset_delete_req_topic(const struct sl_offset_delete_req_topic *a,
-                                         const struct sl_offset_delete_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_offset_delete_req_topic_partition(&a->partitions[i], &b->partitions[i]))
-			return differs("partitions");
-	}
-	return true;
-}
-
-static bool same_offset_delete_req(const struct sl_offset_delete_req *a,
-                                   const struct sl_offset_delete_req *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group_id, b->group_id))
-		return differs("group_id");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_offset_delete_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	return true;
-}
-
-static void init_any_offset_delete_req(void *m)
-{
-	sl_offset_delete_req_init(m);
-}
-
-static void fill_any_offset_delete_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_offset_delete_req(m, r, arena, version);
-}
-
-static bool same_any_offset_delete_req(const void *a, const void *b)
-{
-	return same_offset_delete_req(a, b);
-}
-
-static int decode_any_offset_delete_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_offset_delete_req_decode(m, c, arena, version);
-}
-
-static void encode_any_offset_delete_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_offset_delete_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_offset_delete_req = {
-	"offset_delete_req",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_offset_delete_req),
-	init_any_offset_delete_req,
-	fill_any_offset_delete_req,
-	same_any_offset_delete_req,
-	decode_any_offset_delete_req,
-	encode_any_offset_delete_req,
-};
-
-static void fill_offset_delete_resp_topic_partition(struct sl_offset_delete_resp_topic_partition *m,
-                                                    struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.errorcode");
-	m->error_code = (int16_t)rnd(r);
-}
-
-static void fill_offset_delete_resp_topic(struct sl_offset_delete_resp_topic *m, struct rnd *r,
-                                          struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_resp_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_offset_delete_resp_topic_partition(&m->partitions[i], r, arena, version);
-}
-
-static void fill_offset_delete_resp(struct sl_offset_delete_resp *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_delete_resp_init(m);
-	rnd_field(r, "errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_offset_delete_resp_topic(&m->topics[i], r, arena, version);
-}
-
-static bool same_offset_delete_resp_topic_partition(
-	const struct sl_offset_delete_resp_topic_partition *a,
-	const struct sl_offset_delete_resp_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	return true;
-}
-
-static bool same_offset_delete_resp_topic(const struct sl_offset_delete_resp_topic *a,
-                                          const struct sl_offset_delete_resp_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_offset_delete_resp_topic_partition(&a->partitions[i], &b->partitions[i]))
-			return differs("partitions");
-	}
-	return true;
-}
-
-static bool same_offset_delete_resp(const struct sl_offset_delete_resp *a,
-                                    const struct sl_offset_delete_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_offset_delete_resp_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	return true;
-}
-
-static void init_any_offset_delete_resp(void *m)
-{
-	sl_offset_delete_resp_init(m);
-}
-
-static void fill_any_offset_delete_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_offset_delete_resp(m, r, arena, version);
-}
-
-static bool same_any_offset_delete_resp(const void *a, const void *b)
-{
-	return same_offset_delete_resp(a, b);
-}
-
-static int decode_any_offset_delete_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_offset_delete_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_offset_delete_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_offset_delete_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_offset_delete_resp = {
-	"offset_delete_resp",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_offset_delete_resp),
-	init_any_offset_delete_resp,
-	fill_any_offset_delete_resp,
-	same_any_offset_delete_resp,
-	decode_any_offset_delete_resp,
-	encode_any_offset_delete_resp,
-};
-
-static void fill_describe_cluster_req(struct sl_describe_cluster_req *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_cluster_req_init(m);
-	rnd_field(r, "includeclusterauthorizedoperations");
-	m->include_cluster_authorized_operations = rnd_bool(r);
-	if (version >= 1) {
-		rnd_field(r, "endpointtype");
-		m->endpoint_type = (int8_t)rnd(r);
-	}
-	if (version >= 2) {
-		rnd_field(r, "includefencedbrokers");
-		m->include_fenced_brokers = rnd_bool(r);
-	}
-}
-
-static bool same_describe_cluster_req(const struct sl_describe_cluster_req *a,
-                                      const struct sl_describe_cluster_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->include_cluster_authorized_operations != b->include_cluster_authorized_operations)
-		return differs("include_cluster_authorized_operations");
-	if (a->endpoint_type != b->endpoint_type)
-		return differs("endpoint_type");
-	if (a->include_fenced_brokers != b->include_fenced_brokers)
-		return differs("include_fenced_brokers");
-	return true;
-}
-
-static void init_any_describe_cluster_req(void *m)
-{
-	sl_describe_cluster_req_init(m);
-}
-
-static void fill_any_describe_cluster_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                          int16_t version)
-{
-	fill_describe_cluster_req(m, r, arena, version);
-}
-
-static bool same_any_describe_cluster_req(const void *a, const void *b)
-{
-	return same_describe_cluster_req(a, b);
-}
-
-static int decode_any_describe_cluster_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static void fill_any_describe_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
                                            int16_t version)
 {
-	return sl_describe_cluster_req_decode(m, c, arena, version);
+	fill_describe_configs_resp(m, r, arena, version);
 }
 
-static void encode_any_describe_cluster_req(const void *m, struct sl_buf *b, int16_t version)
+static bool same_any_describe_configs_resp(const void *a, const void *b)
 {
-	sl_describe_cluster_req_encode(m, b, version);
+	return same_describe_configs_resp(a, b);
 }
 
-const struct fill_message fill_message_describe_cluster_req = {
-	"describe_cluster_req",
-	0,
-	2,
-	0,
-	sizeof(struct sl_describe_cluster_req),
-	init_any_describe_cluster_req,
-	fill_any_describe_cluster_req,
-	same_any_describe_cluster_req,
-	decode_any_describe_cluster_req,
-	encode_any_describe_cluster_req,
-};
-
-static void fill_describe_cluster_resp_broker(struct sl_describe_cluster_resp_broker *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_cluster_resp_broker_init(m);
-	rnd_field(r, "brokers.brokerid");
-	m->broker_id = (int32_t)rnd(r);
-	rnd_field(r, "brokers.host");
-	m->host = rnd_str(r, arena, false);
-	rnd_field(r, "brokers.port");
-	m->port = (int32_t)rnd(r);
-	rnd_field(r, "brokers.rack");
-	m->rack = rnd_str(r, arena, true);
-	if (version >= 2) {
-		rnd_field(r, "brokers.isfenced");
-		m->is_fenced = rnd_bool(r);
-	}
-}
-
-static void fill_describe_cluster_resp(struct sl_describe_cluster_resp *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_cluster_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "errormessage");
-	m->error_message = rnd_str(r, arena, true);
-	if (version >= 1) {
-		rnd_field(r, "endpointtype");
-		m->endpoint_type = (int8_t)rnd(r);
-	}
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
-	rnd_field(r, "controllerid");
-	m->controller_id = (int32_t)rnd(r);
-	rnd_field(r, "brokers");
-	m->brokers_count = rnd_count(r, false);
-	m->brokers = rnd_array(arena, m->brokers_count, sizeof(*m->brokers));
-	for (int32_t i = 0; i < m->brokers_count; i++)
-		fill_describe_cluster_resp_broker(&m->brokers[i], r, arena, version);
-	rnd_field(r, "clusterauthorizedoperations");
-	m->cluster_authorized_operations = (int32_t)rnd(r);
-}
-
-static bool same_describe_cluster_resp_broker(const struct sl_describe_cluster_resp_broker *a,
-                                              const struct sl_describe_cluster_resp_broker *b)
-{
-	(void)a;
-	(void)b;
-	if (a->broker_id != b->broker_id)
-		return differs("broker_id");
-	if (!sl_str_eq(a->host, b->host))
-		return differs("host");
-	if (a->port != b->port)
-		return differs("port");
-	if (!sl_str_eq(a->rack, b->rack))
-		return differs("rack");
-	if (a->is_fenced != b->is_fenced)
-		return differs("is_fenced");
-	return true;
-}
-
-static bool same_describe_cluster_resp(const struct sl_describe_cluster_resp *a,
-                                       const struct sl_describe_cluster_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	if (a->endpoint_type != b->endpoint_type)
-		return differs("endpoint_type");
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
-	if (a->controller_id != b->controller_id)
-		return differs("controller_id");
-	if (a->brokers_count != b->brokers_count)
-		return differs("brokers_count");
-	for (int32_t i = 0; i < a->brokers_count; i++) {
-		if (!same_describe_cluster_resp_broker(&a->brokers[i], &b->brokers[i]))
-			return differs("brokers");
-	}
-	if (a->cluster_authorized_operations != b->cluster_authorized_operations)
-		return differs("cluster_authorized_operations");
-	return true;
-}
-
-static void init_any_describe_cluster_resp(void *m)
-{
-	sl_describe_cluster_resp_init(m);
-}
-
-static void fill_any_describe_cluster_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
-{
-	fill_describe_cluster_resp(m, r, arena, version);
-}
-
-static bool same_any_describe_cluster_resp(const void *a, const void *b)
-{
-	return same_describe_cluster_resp(a, b);
-}
-
-static int decode_any_describe_cluster_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static int decode_any_describe_configs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                             int16_t version)
 {
-	return sl_describe_cluster_resp_decode(m, c, arena, version);
+	return sl_describe_configs_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_describe_cluster_resp(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_describe_configs_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_describe_cluster_resp_encode(m, b, version);
+	sl_describe_configs_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_describe_cluster_resp = {
-	"describe_cluster_resp",
-	0,
-	2,
-	0,
-	sizeof(struct sl_describe_cluster_resp),
-	init_any_describe_cluster_resp,
-	fill_any_describe_cluster_resp,
-	same_any_describe_cluster_resp,
-	decode_any_describe_cluster_resp,
-	encode_any_describe_cluster_resp,
+const struct fill_message fill_message_describe_configs_resp = {
+	"describe_configs_resp",
+	1,
+	4,
+	4,
+	sizeof(struct sl_describe_configs_resp),
+	init_any_describe_configs_resp,
+	fill_any_describe_configs_resp,
+	same_any_describe_configs_resp,
+	decode_any_describe_configs_resp,
+	encode_any_describe_configs_resp,
 };

@@ -4,234 +4,456 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/describe_producers_gen.h"
-#include "sluice/wire/list_config_resources_gen.h"
+#include "sluice/wire/alter_configs_gen.h"
+#include "sluice/wire/describe_log_dirs_gen.h"
 
-static void fill_describe_producers_req_topic(struct sl_describe_producers_req_topic *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
+static void fill_alter_configs_req_resource_config(struct sl_alter_configs_req_resource_config *m,
+                                                   struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_req_topic_init(m);
-	rnd_field(r, "topics.name");
+	sl_alter_configs_req_resource_config_init(m);
+	rnd_field(r, "resources.configs.name");
 	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "topics.partitionindexes");
-	m->partition_indexes_count = rnd_count(r, false);
-	m->partition_indexes = rnd_array(arena, m->partition_indexes_count,
-	                                 sizeof(*m->partition_indexes));
-	for (int32_t i = 0; i < m->partition_indexes_count; i++)
-		m->partition_indexes[i] = (int32_t)rnd(r);
+	rnd_field(r, "resources.configs.value");
+	m->value = rnd_str(r, arena, true);
 }
 
-static void fill_describe_producers_req(struct sl_describe_producers_req *m, struct rnd *r,
-                                        struct sl_arena *arena, int16_t version)
+static void fill_alter_configs_req_resource(struct sl_alter_configs_req_resource *m, struct rnd *r,
+                                            struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_producers_req_topic(&m->topics[i], r, arena, version);
+	sl_alter_configs_req_resource_init(m);
+	rnd_field(r, "resources.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "resources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_alter_configs_req_resource_config(&m->configs[i], r, arena, version);
 }
 
-static bool same_describe_producers_req_topic(const struct sl_describe_producers_req_topic *a,
-                                              const struct sl_describe_producers_req_topic *b)
+static void fill_alter_configs_req(struct sl_alter_configs_req *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_alter_configs_req_init(m);
+	rnd_field(r, "resources");
+	m->resources_count = rnd_count(r, false);
+	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
+	for (int32_t i = 0; i < m->resources_count; i++)
+		fill_alter_configs_req_resource(&m->resources[i], r, arena, version);
+	rnd_field(r, "validateonly");
+	m->validate_only = rnd_bool(r);
+}
+
+static bool same_alter_configs_req_resource_config(
+	const struct sl_alter_configs_req_resource_config *a,
+	const struct sl_alter_configs_req_resource_config *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (a->partition_indexes_count != b->partition_indexes_count)
-		return differs("partition_indexes_count");
-	for (int32_t i = 0; i < a->partition_indexes_count; i++) {
-		if (a->partition_indexes[i] != b->partition_indexes[i])
-			return differs("partition_indexes");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_alter_configs_req_resource(const struct sl_alter_configs_req_resource *a,
+                                            const struct sl_alter_configs_req_resource *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_alter_configs_req_resource_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
 	}
 	return true;
 }
 
-static bool same_describe_producers_req(const struct sl_describe_producers_req *a,
-                                        const struct sl_describe_producers_req *b)
+static bool same_alter_configs_req(const struct sl_alter_configs_req *a,
+                                   const struct sl_alter_configs_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resources_count != b->resources_count)
+		return differs("resources_count");
+	for (int32_t i = 0; i < a->resources_count; i++) {
+		if (!same_alter_configs_req_resource(&a->resources[i], &b->resources[i]))
+			return differs("resources");
+	}
+	if (a->validate_only != b->validate_only)
+		return differs("validate_only");
+	return true;
+}
+
+static void init_any_alter_configs_req(void *m)
+{
+	sl_alter_configs_req_init(m);
+}
+
+static void fill_any_alter_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_alter_configs_req(m, r, arena, version);
+}
+
+static bool same_any_alter_configs_req(const void *a, const void *b)
+{
+	return same_alter_configs_req(a, b);
+}
+
+static int decode_any_alter_configs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_alter_configs_req_decode(m, c, arena, version);
+}
+
+static void encode_any_alter_configs_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_alter_configs_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_alter_configs_req = {
+	"alter_configs_req",
+	0,
+	2,
+	2,
+	sizeof(struct sl_alter_configs_req),
+	init_any_alter_configs_req,
+	fill_any_alter_configs_req,
+	same_any_alter_configs_req,
+	decode_any_alter_configs_req,
+	encode_any_alter_configs_req,
+};
+
+static void fill_alter_configs_resp_response(struct sl_alter_configs_resp_response *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_alter_configs_resp_response_init(m);
+	rnd_field(r, "responses.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "responses.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "responses.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "responses.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+}
+
+static void fill_alter_configs_resp(struct sl_alter_configs_resp *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_alter_configs_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "responses");
+	m->responses_count = rnd_count(r, false);
+	m->responses = rnd_array(arena, m->responses_count, sizeof(*m->responses));
+	for (int32_t i = 0; i < m->responses_count; i++)
+		fill_alter_configs_resp_response(&m->responses[i], r, arena, version);
+}
+
+static bool same_alter_configs_resp_response(const struct sl_alter_configs_resp_response *a,
+                                             const struct sl_alter_configs_resp_response *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	return true;
+}
+
+static bool same_alter_configs_resp(const struct sl_alter_configs_resp *a,
+                                    const struct sl_alter_configs_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->responses_count != b->responses_count)
+		return differs("responses_count");
+	for (int32_t i = 0; i < a->responses_count; i++) {
+		if (!same_alter_configs_resp_response(&a->responses[i], &b->responses[i]))
+			return differs("responses");
+	}
+	return true;
+}
+
+static void init_any_alter_configs_resp(void *m)
+{
+	sl_alter_configs_resp_init(m);
+}
+
+static void fill_any_alter_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                        int16_t version)
+{
+	fill_alter_configs_resp(m, r, arena, version);
+}
+
+static bool same_any_alter_configs_resp(const void *a, const void *b)
+{
+	return same_alter_configs_resp(a, b);
+}
+
+static int decode_any_alter_configs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                         int16_t version)
+{
+	return sl_alter_configs_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_alter_configs_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_alter_configs_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_alter_configs_resp = {
+	"alter_configs_resp",
+	0,
+	2,
+	2,
+	sizeof(struct sl_alter_configs_resp),
+	init_any_alter_configs_resp,
+	fill_any_alter_configs_resp,
+	same_any_alter_configs_resp,
+	decode_any_alter_configs_resp,
+	encode_any_alter_configs_resp,
+};
+
+static void fill_describe_log_dirs_req_topic(struct sl_describe_log_dirs_req_topic *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_req_topic_init(m);
+	rnd_field(r, "topics.topic");
+	m->topic = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_describe_log_dirs_req(struct sl_describe_log_dirs_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_log_dirs_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, true);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_log_dirs_req_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_describe_log_dirs_req_topic(const struct sl_describe_log_dirs_req_topic *a,
+                                             const struct sl_describe_log_dirs_req_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->topic, b->topic))
+		return differs("topic");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_describe_log_dirs_req(const struct sl_describe_log_dirs_req *a,
+                                       const struct sl_describe_log_dirs_req *b)
 {
 	(void)a;
 	(void)b;
 	if (a->topics_count != b->topics_count)
 		return differs("topics_count");
 	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_producers_req_topic(&a->topics[i], &b->topics[i]))
+		if (!same_describe_log_dirs_req_topic(&a->topics[i], &b->topics[i]))
 			return differs("topics");
 	}
 	return true;
 }
 
-static void init_any_describe_producers_req(void *m)
+static void init_any_describe_log_dirs_req(void *m)
 {
-	sl_describe_producers_req_init(m);
+	sl_describe_log_dirs_req_init(m);
 }
 
-static void fill_any_describe_producers_req(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_describe_log_dirs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
+{
+	fill_describe_log_dirs_req(m, r, arena, version);
+}
+
+static bool same_any_describe_log_dirs_req(const void *a, const void *b)
+{
+	return same_describe_log_dirs_req(a, b);
+}
+
+static int decode_any_describe_log_dirs_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                             int16_t version)
 {
-	fill_describe_producers_req(m, r, arena, version);
+	return sl_describe_log_dirs_req_decode(m, c, arena, version);
 }
 
-static bool same_any_describe_producers_req(const void *a, const void *b)
+static void encode_any_describe_log_dirs_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	return same_describe_producers_req(a, b);
+	sl_describe_log_dirs_req_encode(m, b, version);
 }
 
-static int decode_any_describe_producers_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                             int16_t version)
-{
-	return sl_describe_producers_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_producers_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_describe_producers_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_producers_req = {
-	"describe_producers_req",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_producers_req),
-	init_any_describe_producers_req,
-	fill_any_describe_producers_req,
-	same_any_describe_producers_req,
-	decode_any_describe_producers_req,
-	encode_any_describe_producers_req,
+const struct fill_message fill_message_describe_log_dirs_req = {
+	"describe_log_dirs_req",
+	1,
+	5,
+	2,
+	sizeof(struct sl_describe_log_dirs_req),
+	init_any_describe_log_dirs_req,
+	fill_any_describe_log_dirs_req,
+	same_any_describe_log_dirs_req,
+	decode_any_describe_log_dirs_req,
+	encode_any_describe_log_dirs_req,
 };
 
-static void fill_describe_producers_resp_topic_partition_active_producer(
-	struct sl_describe_producers_resp_topic_partition_active_producer *m, struct rnd *r,
+static void fill_describe_log_dirs_resp_result_topic_partition(
+	struct sl_describe_log_dirs_resp_result_topic_partition *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_resp_topic_partition_active_producer_init(m);
-	rnd_field(r, "topics.partitions.activeproducers.producerid");
-	m->producer_id = (int64_t)rnd(r);
-	rnd_field(r, "topics.partitions.activeproducers.producerepoch");
-	m->producer_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.activeproducers.lastsequence");
-	m->last_sequence = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.activeproducers.lasttimestamp");
-	m->last_timestamp = (int64_t)rnd(r);
-	rnd_field(r, "topics.partitions.activeproducers.coordinatorepoch");
-	m->coordinator_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.activeproducers.currenttxnstartoffset");
-	m->current_txn_start_offset = (int64_t)rnd(r);
+	sl_describe_log_dirs_resp_result_topic_partition_init(m);
+	rnd_field(r, "results.topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.partitionsize");
+	m->partition_size = (int64_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.offsetlag");
+	m->offset_lag = (int64_t)rnd(r);
+	rnd_field(r, "results.topics.partitions.isfuturekey");
+	m->is_future_key = rnd_bool(r);
 }
 
-static void fill_describe_producers_resp_topic_partition(
-	struct sl_describe_producers_resp_topic_partition *m, struct rnd *r, struct sl_arena *arena,
+static void fill_describe_log_dirs_resp_result_topic(
+	struct sl_describe_log_dirs_resp_result_topic *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.partitions.errormessage");
-	m->error_message = rnd_str(r, arena, true);
-	rnd_field(r, "topics.partitions.activeproducers");
-	m->active_producers_count = rnd_count(r, false);
-	m->active_producers = rnd_array(arena, m->active_producers_count,
-	                                sizeof(*m->active_producers));
-	for (int32_t i = 0; i < m->active_producers_count; i++)
-		fill_describe_producers_resp_topic_partition_active_producer(
-			&m->active_producers[i], r, arena, version);
+	sl_describe_log_dirs_resp_result_topic_init(m);
+	rnd_field(r, "results.topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "results.topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_describe_log_dirs_resp_result_topic_partition(&m->partitions[i], r, arena,
+		                                                   version);
 }
 
-static void fill_describe_producers_resp_topic(struct sl_describe_producers_resp_topic *m,
+static void fill_describe_log_dirs_resp_result(struct sl_describe_log_dirs_resp_result *m,
                                                struct rnd *r, struct sl_arena *arena,
                                                int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_resp_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_producers_resp_topic_partition(&m->partitions[i], r, arena, version);
+	sl_describe_log_dirs_resp_result_init(m);
+	rnd_field(r, "results.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "results.logdir");
+	m->log_dir = rnd_str(r, arena, false);
+	rnd_field(r, "results.topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_log_dirs_resp_result_topic(&m->topics[i], r, arena, version);
+	if (version >= 4) {
+		rnd_field(r, "results.totalbytes");
+		m->total_bytes = (int64_t)rnd(r);
+	}
+	if (version >= 4) {
+		rnd_field(r, "results.usablebytes");
+		m->usable_bytes = (int64_t)rnd(r);
+	}
+	if (version >= 5) {
+		rnd_field(r, "results.iscordoned");
+		m->is_cordoned = rnd_bool(r);
+	}
 }
 
-static void fill_describe_producers_resp(struct sl_describe_producers_resp *m, struct rnd *r,
-                                         struct sl_arena *arena, int16_t version)
+static void fill_describe_log_dirs_resp(struct sl_describe_log_dirs_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_producers_resp_init(m);
+	sl_describe_log_dirs_resp_init(m);
 	rnd_field(r, "throttletimems");
 	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_producers_resp_topic(&m->topics[i], r, arena, version);
+	if (version >= 3) {
+		rnd_field(r, "errorcode");
+		m->error_code = (int16_t)rnd(r);
+	}
+	rnd_field(r, "results");
+	m->results_count = rnd_count(r, false);
+	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
+	for (int32_t i = 0; i < m->results_count; i++)
+		fill_describe_log_dirs_resp_result(&m->results[i], r, arena, version);
 }
 
-static bool same_describe_producers_resp_topic_partition_active_producer(
-	const struct sl_describe_producers_resp_topic_partition_active_producer *a,
-	const struct sl_describe_producers_resp_topic_partition_active_producer *b)
-{
-	(void)a;
-	(void)b;
-	if (a->producer_id != b->producer_id)
-		return differs("producer_id");
-	if (a->producer_epoch != b->producer_epoch)
-		return differs("producer_epoch");
-	if (a->last_sequence != b->last_sequence)
-		return differs("last_sequence");
-	if (a->last_timestamp != b->last_timestamp)
-		return differs("last_timestamp");
-	if (a->coordinator_epoch != b->coordinator_epoch)
-		return differs("coordinator_epoch");
-	if (a->current_txn_start_offset != b->current_txn_start_offset)
-		return differs("current_txn_start_offset");
-	return true;
-}
-
-static bool same_describe_producers_resp_topic_partition(
-	const struct sl_describe_producers_resp_topic_partition *a,
-	const struct sl_describe_producers_resp_topic_partition *b)
+static bool same_describe_log_dirs_resp_result_topic_partition(
+	const struct sl_describe_log_dirs_resp_result_topic_partition *a,
+	const struct sl_describe_log_dirs_resp_result_topic_partition *b)
 {
 	(void)a;
 	(void)b;
 	if (a->partition_index != b->partition_index)
 		return differs("partition_index");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->error_message, b->error_message))
-		return differs("error_message");
-	if (a->active_producers_count != b->active_producers_count)
-		return differs("active_producers_count");
-	for (int32_t i = 0; i < a->active_producers_count; i++) {
-		if (!same_describe_producers_resp_topic_partition_active_producer(
-			    &a->active_producers[i], &b->active_producers[i]))
-			return differs("active_producers");
-	}
+	if (a->partition_size != b->partition_size)
+		return differs("partition_size");
+	if (a->offset_lag != b->offset_lag)
+		return differs("offset_lag");
+	if (a->is_future_key != b->is_future_key)
+		return differs("is_future_key");
 	return true;
 }
 
-static bool same_describe_producers_resp_topic(const struct sl_describe_producers_resp_topic *a,
-                                               const struct sl_describe_producers_resp_topic *b)
+static bool same_describe_log_dirs_resp_result_topic(
+	const struct sl_describe_log_dirs_resp_result_topic *a,
+	const struct sl_describe_log_dirs_resp_result_topic *b)
 {
 	(void)a;
 	(void)b;
@@ -240,191 +462,39 @@ static bool same_describe_producers_resp_topic(const struct sl_describe_producer
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_producers_resp_topic_partition(&a->partitions[i],
-		                                                  &b->partitions[i]))
+		if (!same_describe_log_dirs_resp_result_topic_partition(&a->partitions[i],
+		                                                        &b->partitions[i]))
 			return differs("partitions");
 	}
 	return true;
 }
 
-static bool same_describe_producers_resp(const struct sl_describe_producers_resp *a,
-                                         const struct sl_describe_producers_resp *b)
+static bool same_describe_log_dirs_resp_result(const struct sl_describe_log_dirs_resp_result *a,
+                                               const struct sl_describe_log_dirs_resp_result *b)
 {
 	(void)a;
 	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->log_dir, b->log_dir))
+		return differs("log_dir");
 	if (a->topics_count != b->topics_count)
 		return differs("topics_count");
 	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_producers_resp_topic(&a->topics[i], &b->topics[i]))
+		if (!same_describe_log_dirs_resp_result_topic(&a->topics[i], &b->topics[i]))
 			return differs("topics");
 	}
+	if (a->total_bytes != b->total_bytes)
+		return differs("total_bytes");
+	if (a->usable_bytes != b->usable_bytes)
+		return differs("usable_bytes");
+	if (a->is_cordoned != b->is_cordoned)
+		return differs("is_cordoned");
 	return true;
 }
 
-static void init_any_describe_producers_resp(void *m)
-{
-	sl_describe_producers_resp_init(m);
-}
-
-static void fill_any_describe_producers_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                             int16_t version)
-{
-	fill_describe_producers_resp(m, r, arena, version);
-}
-
-static bool same_any_describe_producers_resp(const void *a, const void *b)
-{
-	return same_describe_producers_resp(a, b);
-}
-
-static int decode_any_describe_producers_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                              int16_t version)
-{
-	return sl_describe_producers_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_producers_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_describe_producers_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_producers_resp = {
-	"describe_producers_resp",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_producers_resp),
-	init_any_describe_producers_resp,
-	fill_any_describe_producers_resp,
-	same_any_describe_producers_resp,
-	decode_any_describe_producers_resp,
-	encode_any_describe_producers_resp,
-};
-
-static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_req_init(m);
-	if (version >= 1) {
-		rnd_field(r, "resourcetypes");
-		m->resource_types_count = rnd_count(r, false);
-		m->resource_types = rnd_array(arena, m->resource_types_count,
-		                              sizeof(*m->resource_types));
-		for (int32_t i = 0; i < m->resource_types_count; i++)
-			m->resource_types[i] = (int8_t)rnd(r);
-	}
-}
-
-static bool same_list_config_resources_req(const struct sl_list_config_resources_req *a,
-                                           const struct sl_list_config_resources_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resource_types_count != b->resource_types_count)
-		return differs("resource_types_count");
-	for (int32_t i = 0; i < a->resource_types_count; i++) {
-		if (a->resource_types[i] != b->resource_types[i])
-			return differs("resource_types");
-	}
-	return true;
-}
-
-static void init_any_list_config_resources_req(void *m)
-{
-	sl_list_config_resources_req_init(m);
-}
-
-static void fill_any_list_config_resources_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	fill_list_config_resources_req(m, r, arena, version);
-}
-
-static bool same_any_list_config_resources_req(const void *a, const void *b)
-{
-	return same_list_config_resources_req(a, b);
-}
-
-static int decode_any_list_config_resources_req(void *m, struct sl_cursor *c,
-                                                struct sl_arena *arena, int16_t version)
-{
-	return sl_list_config_resources_req_decode(m, c, arena, version);
-}
-
-static void encode_any_list_config_resources_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_list_config_resources_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_list_config_resources_req = {
-	"list_config_resources_req",
-	0,
-	1,
-	0,
-	sizeof(struct sl_list_config_resources_req),
-	init_any_list_config_resources_req,
-	fill_any_list_config_resources_req,
-	same_any_list_config_resources_req,
-	decode_any_list_config_resources_req,
-	encode_any_list_config_resources_req,
-};
-
-static void fill_list_config_resources_resp_config_resource(
-	struct sl_list_config_resources_resp_config_resource *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_resp_config_resource_init(m);
-	rnd_field(r, "configresources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	if (version >= 1) {
-		rnd_field(r, "configresources.resourcetype");
-		m->resource_type = (int8_t)rnd(r);
-	}
-}
-
-static void fill_list_config_resources_resp(struct sl_list_config_resources_resp *m, struct rnd *r,
-                                            struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "configresources");
-	m->config_resources_count = rnd_count(r, false);
-	m->config_resources = rnd_array(arena, m->config_resources_count,
-	                                sizeof(*m->config_resources));
-	for (int32_t i = 0; i < m->config_resources_count; i++)
-		fill_list_config_resources_resp_config_resource(&m->config_resources[i], r, arena,
-		                                                version);
-}
-
-static bool same_list_config_resources_resp_config_resource(
-	const struct sl_list_config_resources_resp_config_resource *a,
-	const struct sl_list_config_resources_resp_config_resource *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	return true;
-}
-
-static bool same_list_config_resources_resp(const struct sl_list_config_resources_resp *a,
-                                            const struct sl_list_config_resources_resp *b)
+static bool same_describe_log_dirs_resp(const struct sl_describe_log_dirs_resp *a,
+                                        const struct sl_describe_log_dirs_resp *b)
 {
 	(void)a;
 	(void)b;
@@ -432,52 +502,51 @@ static bool same_list_config_resources_resp(const struct sl_list_config_resource
 		return differs("throttle_time_ms");
 	if (a->error_code != b->error_code)
 		return differs("error_code");
-	if (a->config_resources_count != b->config_resources_count)
-		return differs("config_resources_count");
-	for (int32_t i = 0; i < a->config_resources_count; i++) {
-		if (!same_list_config_resources_resp_config_resource(&a->config_resources[i],
-		                                                     &b->config_resources[i]))
-			return differs("config_resources");
+	if (a->results_count != b->results_count)
+		return differs("results_count");
+	for (int32_t i = 0; i < a->results_count; i++) {
+		if (!same_describe_log_dirs_resp_result(&a->results[i], &b->results[i]))
+			return differs("results");
 	}
 	return true;
 }
 
-static void init_any_list_config_resources_resp(void *m)
+static void init_any_describe_log_dirs_resp(void *m)
 {
-	sl_list_config_resources_resp_init(m);
+	sl_describe_log_dirs_resp_init(m);
 }
 
-static void fill_any_list_config_resources_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
+static void fill_any_describe_log_dirs_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
 {
-	fill_list_config_resources_resp(m, r, arena, version);
+	fill_describe_log_dirs_resp(m, r, arena, version);
 }
 
-static bool same_any_list_config_resources_resp(const void *a, const void *b)
+static bool same_any_describe_log_dirs_resp(const void *a, const void *b)
 {
-	return same_list_config_resources_resp(a, b);
+	return same_describe_log_dirs_resp(a, b);
 }
 
-static int decode_any_list_config_resources_resp(void *m, struct sl_cursor *c,
-                                                 struct sl_arena *arena, int16_t version)
+static int decode_any_describe_log_dirs_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
 {
-	return sl_list_config_resources_resp_decode(m, c, arena, version);
+	return sl_describe_log_dirs_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_list_config_resources_resp(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_describe_log_dirs_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_list_config_resources_resp_encode(m, b, version);
+	sl_describe_log_dirs_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_list_config_resources_resp = {
-	"list_config_resources_resp",
-	0,
+const struct fill_message fill_message_describe_log_dirs_resp = {
+	"describe_log_dirs_resp",
 	1,
-	0,
-	sizeof(struct sl_list_config_resources_resp),
-	init_any_list_config_resources_resp,
-	fill_any_list_config_resources_resp,
-	same_any_list_config_resources_resp,
-	decode_any_list_config_resources_resp,
-	encode_any_list_config_resources_resp,
+	5,
+	2,
+	sizeof(struct sl_describe_log_dirs_resp),
+	init_any_describe_log_dirs_resp,
+	fill_any_describe_log_dirs_resp,
+	same_any_describe_log_dirs_resp,
+	decode_any_describe_log_dirs_resp,
+	encode_any_describe_log_dirs_resp,
 };

@@ -4,766 +4,678 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/consumer_protocol_assignment_gen.h"
-#include "sluice/wire/consumer_protocol_subscription_gen.h"
-#include "sluice/wire/describe_topic_partitions_gen.h"
-#include "sluice/wire/end_txn_marker_gen.h"
-#include "sluice/wire/group_metadata_key_gen.h"
+#include "sluice/wire/create_partitions_gen.h"
+#include "sluice/wire/delete_groups_gen.h"
+#include "sluice/wire/incremental_alter_configs_gen.h"
 
-static void fill_describe_topic_partitions_req_topic(
-	struct sl_describe_topic_partitions_req_topic *m, struct rnd *r, struct sl_arena *arena,
+static void fill_create_partitions_req_topic_assignment(
+	struct sl_create_partitions_req_topic_assignment *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_req_topic_init(m);
+	sl_create_partitions_req_topic_assignment_init(m);
+	rnd_field(r, "topics.assignments.brokerids");
+	m->broker_ids_count = rnd_count(r, false);
+	m->broker_ids = rnd_array(arena, m->broker_ids_count, sizeof(*m->broker_ids));
+	for (int32_t i = 0; i < m->broker_ids_count; i++)
+		m->broker_ids[i] = (int32_t)rnd(r);
+}
+
+static void fill_create_partitions_req_topic(struct sl_create_partitions_req_topic *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_create_partitions_req_topic_init(m);
 	rnd_field(r, "topics.name");
 	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.count");
+	m->count = (int32_t)rnd(r);
+	rnd_field(r, "topics.assignments");
+	m->assignments_count = rnd_count(r, true);
+	m->assignments = rnd_array(arena, m->assignments_count, sizeof(*m->assignments));
+	for (int32_t i = 0; i < m->assignments_count; i++)
+		fill_create_partitions_req_topic_assignment(&m->assignments[i], r, arena, version);
 }
 
-static void fill_describe_topic_partitions_req_cursor(
-	struct sl_describe_topic_partitions_req_cursor *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_create_partitions_req(struct sl_create_partitions_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_req_cursor_init(m);
-	rnd_field(r, "cursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "cursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
+	sl_create_partitions_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_create_partitions_req_topic(&m->topics[i], r, arena, version);
+	rnd_field(r, "timeoutms");
+	m->timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "validateonly");
+	m->validate_only = rnd_bool(r);
 }
 
-static void fill_describe_topic_partitions_req(struct sl_describe_topic_partitions_req *m,
+static bool same_create_partitions_req_topic_assignment(
+	const struct sl_create_partitions_req_topic_assignment *a,
+	const struct sl_create_partitions_req_topic_assignment *b)
+{
+	(void)a;
+	(void)b;
+	if (a->broker_ids_count != b->broker_ids_count)
+		return differs("broker_ids_count");
+	for (int32_t i = 0; i < a->broker_ids_count; i++) {
+		if (a->broker_ids[i] != b->broker_ids[i])
+			return differs("broker_ids");
+	}
+	return true;
+}
+
+static bool same_create_partitions_req_topic(const struct sl_create_partitions_req_topic *a,
+                                             const struct sl_create_partitions_req_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->count != b->count)
+		return differs("count");
+	if (a->assignments_count != b->assignments_count)
+		return differs("assignments_count");
+	for (int32_t i = 0; i < a->assignments_count; i++) {
+		if (!same_create_partitions_req_topic_assignment(&a->assignments[i],
+		                                                 &b->assignments[i]))
+			return differs("assignments");
+	}
+	return true;
+}
+
+static bool same_create_partitions_req(const struct sl_create_partitions_req *a,
+                                       const struct sl_create_partitions_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_create_partitions_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	if (a->timeout_ms != b->timeout_ms)
+		return differs("timeout_ms");
+	if (a->validate_only != b->validate_only)
+		return differs("validate_only");
+	return true;
+}
+
+static void init_any_create_partitions_req(void *m)
+{
+	sl_create_partitions_req_init(m);
+}
+
+static void fill_any_create_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
+{
+	fill_create_partitions_req(m, r, arena, version);
+}
+
+static bool same_any_create_partitions_req(const void *a, const void *b)
+{
+	return same_create_partitions_req(a, b);
+}
+
+static int decode_any_create_partitions_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
+{
+	return sl_create_partitions_req_decode(m, c, arena, version);
+}
+
+static void encode_any_create_partitions_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_create_partitions_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_create_partitions_req = {
+	"create_partitions_req",
+	0,
+	3,
+	2,
+	sizeof(struct sl_create_partitions_req),
+	init_any_create_partitions_req,
+	fill_any_create_partitions_req,
+	same_any_create_partitions_req,
+	decode_any_create_partitions_req,
+	encode_any_create_partitions_req,
+};
+
+static void fill_create_partitions_resp_result(struct sl_create_partitions_resp_result *m,
                                                struct rnd *r, struct sl_arena *arena,
                                                int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_req_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "responsepartitionlimit");
-	m->response_partition_limit = (int32_t)rnd(r);
-	rnd_field(r, "cursor");
-	if (rnd_present(r)) {
-		m->cursor = sl_arena_alloc(arena, sizeof(*m->cursor));
-		fill_describe_topic_partitions_req_cursor(m->cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_req_topic(
-	const struct sl_describe_topic_partitions_req_topic *a,
-	const struct sl_describe_topic_partitions_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req_cursor(
-	const struct sl_describe_topic_partitions_req_cursor *a,
-	const struct sl_describe_topic_partitions_req_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req(const struct sl_describe_topic_partitions_req *a,
-                                               const struct sl_describe_topic_partitions_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (a->response_partition_limit != b->response_partition_limit)
-		return differs("response_partition_limit");
-	if (!a->cursor != !b->cursor ||
-	    (a->cursor && !same_describe_topic_partitions_req_cursor(a->cursor, b->cursor)))
-		return differs("cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_req(void *m)
-{
-	sl_describe_topic_partitions_req_init(m);
-}
-
-static void fill_any_describe_topic_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	fill_describe_topic_partitions_req(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_req(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_req(a, b);
-}
-
-static int decode_any_describe_topic_partitions_req(void *m, struct sl_cursor *c,
-                                                    struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_req(const void *m, struct sl_buf *b,
-                                                     int16_t version)
-{
-	sl_describe_topic_partitions_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_req = {
-	"describe_topic_partitions_req",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_req),
-	init_any_describe_topic_partitions_req,
-	fill_any_describe_topic_partitions_req,
-	same_any_describe_topic_partitions_req,
-	decode_any_describe_topic_partitions_req,
-	encode_any_describe_topic_partitions_req,
-};
-
-static void fill_describe_topic_partitions_resp_topic_partition(
-	struct sl_describe_topic_partitions_resp_topic_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.errorcode");
+	sl_create_partitions_resp_result_init(m);
+	rnd_field(r, "results.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "results.errorcode");
 	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.eligibleleaderreplicas");
-	m->eligible_leader_replicas_count = rnd_count(r, true);
-	m->eligible_leader_replicas = rnd_array(arena, m->eligible_leader_replicas_count,
-	                                        sizeof(*m->eligible_leader_replicas));
-	for (int32_t i = 0; i < m->eligible_leader_replicas_count; i++)
-		m->eligible_leader_replicas[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.lastknownelr");
-	m->last_known_elr_count = rnd_count(r, true);
-	m->last_known_elr = rnd_array(arena, m->last_known_elr_count, sizeof(*m->last_known_elr));
-	for (int32_t i = 0; i < m->last_known_elr_count; i++)
-		m->last_known_elr[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.offlinereplicas");
-	m->offline_replicas_count = rnd_count(r, false);
-	m->offline_replicas = rnd_array(arena, m->offline_replicas_count,
-	                                sizeof(*m->offline_replicas));
-	for (int32_t i = 0; i < m->offline_replicas_count; i++)
-		m->offline_replicas[i] = (int32_t)rnd(r);
+	rnd_field(r, "results.errormessage");
+	m->error_message = rnd_str(r, arena, true);
 }
 
-static void fill_describe_topic_partitions_resp_topic(
-	struct sl_describe_topic_partitions_resp_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_create_partitions_resp(struct sl_create_partitions_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_describe_topic_partitions_resp_topic_init(m);
-	rnd_field(r, "topics.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, true);
-	rnd_field(r, "topics.topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "topics.isinternal");
-	m->is_internal = rnd_bool(r);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_topic_partitions_resp_topic_partition(&m->partitions[i], r, arena,
-		                                                    version);
-	rnd_field(r, "topics.topicauthorizedoperations");
-	m->topic_authorized_operations = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_next_cursor(
-	struct sl_describe_topic_partitions_resp_next_cursor *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_next_cursor_init(m);
-	rnd_field(r, "nextcursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "nextcursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp(struct sl_describe_topic_partitions_resp *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_init(m);
+	sl_create_partitions_resp_init(m);
 	rnd_field(r, "throttletimems");
 	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_resp_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "nextcursor");
-	if (rnd_present(r)) {
-		m->next_cursor = sl_arena_alloc(arena, sizeof(*m->next_cursor));
-		fill_describe_topic_partitions_resp_next_cursor(m->next_cursor, r, arena, version);
-	}
+	rnd_field(r, "results");
+	m->results_count = rnd_count(r, false);
+	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
+	for (int32_t i = 0; i < m->results_count; i++)
+		fill_create_partitions_resp_result(&m->results[i], r, arena, version);
 }
 
-static bool same_describe_topic_partitions_resp_topic_partition(
-	const struct sl_describe_topic_partitions_resp_topic_partition *a,
-	const struct sl_describe_topic_partitions_resp_topic_partition *b)
+static bool same_create_partitions_resp_result(const struct sl_create_partitions_resp_result *a,
+                                               const struct sl_create_partitions_resp_result *b)
 {
 	(void)a;
 	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	if (a->eligible_leader_replicas_count != b->eligible_leader_replicas_count)
-		return differs("eligible_leader_replicas_count");
-	for (int32_t i = 0; i < a->eligible_leader_replicas_count; i++) {
-		if (a->eligible_leader_replicas[i] != b->eligible_leader_replicas[i])
-			return differs("eligible_leader_replicas");
-	}
-	if (a->last_known_elr_count != b->last_known_elr_count)
-		return differs("last_known_elr_count");
-	for (int32_t i = 0; i < a->last_known_elr_count; i++) {
-		if (a->last_known_elr[i] != b->last_known_elr[i])
-			return differs("last_known_elr");
-	}
-	if (a->offline_replicas_count != b->offline_replicas_count)
-		return differs("offline_replicas_count");
-	for (int32_t i = 0; i < a->offline_replicas_count; i++) {
-		if (a->offline_replicas[i] != b->offline_replicas[i])
-			return differs("offline_replicas");
-	}
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_topic(
-	const struct sl_describe_topic_partitions_resp_topic *a,
-	const struct sl_describe_topic_partitions_resp_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (a->is_internal != b->is_internal)
-		return differs("is_internal");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic_partition(&a->partitions[i],
-		                                                         &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->topic_authorized_operations != b->topic_authorized_operations)
-		return differs("topic_authorized_operations");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
 	return true;
 }
 
-static bool same_describe_topic_partitions_resp_next_cursor(
-	const struct sl_describe_topic_partitions_resp_next_cursor *a,
-	const struct sl_describe_topic_partitions_resp_next_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp(const struct sl_describe_topic_partitions_resp *a,
-                                                const struct sl_describe_topic_partitions_resp *b)
+static bool same_create_partitions_resp(const struct sl_create_partitions_resp *a,
+                                        const struct sl_create_partitions_resp *b)
 {
 	(void)a;
 	(void)b;
 	if (a->throttle_time_ms != b->throttle_time_ms)
 		return differs("throttle_time_ms");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (!a->next_cursor != !b->next_cursor ||
-	    (a->next_cursor &&
-	     !same_describe_topic_partitions_resp_next_cursor(a->next_cursor, b->next_cursor)))
-		return differs("next_cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_resp(void *m)
-{
-	sl_describe_topic_partitions_resp_init(m);
-}
-
-static void fill_any_describe_topic_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
-{
-	fill_describe_topic_partitions_resp(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_resp(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_resp(a, b);
-}
-
-static int decode_any_describe_topic_partitions_resp(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_resp(const void *m, struct sl_buf *b,
-                                                      int16_t version)
-{
-	sl_describe_topic_partitions_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_resp = {
-	"describe_topic_partitions_resp",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_resp),
-	init_any_describe_topic_partitions_resp,
-	fill_any_describe_topic_partitions_resp,
-	same_any_describe_topic_partitions_resp,
-	decode_any_describe_topic_partitions_resp,
-	encode_any_describe_topic_partitions_resp,
-};
-
-static void fill_consumer_protocol_assignment_assigned_partition(
-	struct sl_consumer_protocol_assignment_assigned_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_consumer_protocol_assignment_assigned_partition_init(m);
-	rnd_field(r, "assignedpartitions.topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "assignedpartitions.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		m->partitions[i] = (int32_t)rnd(r);
-}
-
-static void fill_consumer_protocol_assignment(struct sl_consumer_protocol_assignment *m,
-                                              struct rnd *r, struct sl_arena *arena,
-                                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_consumer_protocol_assignment_init(m);
-	rnd_field(r, "assignedpartitions");
-	m->assigned_partitions_count = rnd_count(r, false);
-	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
-	                                   sizeof(*m->assigned_partitions));
-	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
-		fill_consumer_protocol_assignment_assigned_partition(&m->assigned_partitions[i], r,
-		                                                     arena, version);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
-}
-
-static bool same_consumer_protocol_assignment_assigned_partition(
-	const struct sl_consumer_protocol_assignment_assigned_partition *a,
-	const struct sl_consumer_protocol_assignment_assigned_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (a->partitions[i] != b->partitions[i])
-			return differs("partitions");
+	if (a->results_count != b->results_count)
+		return differs("results_count");
+	for (int32_t i = 0; i < a->results_count; i++) {
+		if (!same_create_partitions_resp_result(&a->results[i], &b->results[i]))
+			return differs("results");
 	}
 	return true;
 }
 
-static bool same_consumer_protocol_assignment(const struct sl_consumer_protocol_assignment *a,
-                                              const struct sl_consumer_protocol_assignment *b)
+static void init_any_create_partitions_resp(void *m)
 {
-	(void)a;
-	(void)b;
-	if (a->assigned_partitions_count != b->assigned_partitions_count)
-		return differs("assigned_partitions_count");
-	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
-		if (!same_consumer_protocol_assignment_assigned_partition(
-			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
-			return differs("assigned_partitions");
-	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
-	return true;
+	sl_create_partitions_resp_init(m);
 }
 
-static void init_any_consumer_protocol_assignment(void *m)
+static void fill_any_create_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
 {
-	sl_consumer_protocol_assignment_init(m);
+	fill_create_partitions_resp(m, r, arena, version);
 }
 
-static void fill_any_consumer_protocol_assignment(void *m, struct rnd *r, struct sl_arena *arena,
-                                                  int16_t version)
+static bool same_any_create_partitions_resp(const void *a, const void *b)
 {
-	fill_consumer_protocol_assignment(m, r, arena, version);
+	return same_create_partitions_resp(a, b);
 }
 
-static bool same_any_consumer_protocol_assignment(const void *a, const void *b)
+static int decode_any_create_partitions_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
 {
-	return same_consumer_protocol_assignment(a, b);
+	return sl_create_partitions_resp_decode(m, c, arena, version);
 }
 
-static int decode_any_consumer_protocol_assignment(void *m, struct sl_cursor *c,
-                                                   struct sl_arena *arena, int16_t version)
+static void encode_any_create_partitions_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	return sl_consumer_protocol_assignment_decode(m, c, arena, version);
+	sl_create_partitions_resp_encode(m, b, version);
 }
 
-static void encode_any_consumer_protocol_assignment(const void *m, struct sl_buf *b,
-                                                    int16_t version)
-{
-	sl_consumer_protocol_assignment_encode(m, b, version);
-}
-
-const struct fill_message fill_message_consumer_protocol_assignment = {
-	"consumer_protocol_assignment",
+const struct fill_message fill_message_create_partitions_resp = {
+	"create_partitions_resp",
 	0,
 	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_assignment),
-	init_any_consumer_protocol_assignment,
-	fill_any_consumer_protocol_assignment,
-	same_any_consumer_protocol_assignment,
-	decode_any_consumer_protocol_assignment,
-	encode_any_consumer_protocol_assignment,
+	2,
+	sizeof(struct sl_create_partitions_resp),
+	init_any_create_partitions_resp,
+	fill_any_create_partitions_resp,
+	same_any_create_partitions_resp,
+	decode_any_create_partitions_resp,
+	encode_any_create_partitions_resp,
 };
 
-static void fill_consumer_protocol_subscription_owned_partition(
-	struct sl_consumer_protocol_subscription_owned_partition *m, struct rnd *r,
+static void fill_delete_groups_req(struct sl_delete_groups_req *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_delete_groups_req_init(m);
+	rnd_field(r, "groupsnames");
+	m->groups_names_count = rnd_count(r, false);
+	m->groups_names = rnd_array(arena, m->groups_names_count, sizeof(*m->groups_names));
+	for (int32_t i = 0; i < m->groups_names_count; i++)
+		m->groups_names[i] = rnd_str(r, arena, false);
+}
+
+static bool same_delete_groups_req(const struct sl_delete_groups_req *a,
+                                   const struct sl_delete_groups_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->groups_names_count != b->groups_names_count)
+		return differs("groups_names_count");
+	for (int32_t i = 0; i < a->groups_names_count; i++) {
+		if (!sl_str_eq(a->groups_names[i], b->groups_names[i]))
+			return differs("groups_names");
+	}
+	return true;
+}
+
+static void init_any_delete_groups_req(void *m)
+{
+	sl_delete_groups_req_init(m);
+}
+
+static void fill_any_delete_groups_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_delete_groups_req(m, r, arena, version);
+}
+
+static bool same_any_delete_groups_req(const void *a, const void *b)
+{
+	return same_delete_groups_req(a, b);
+}
+
+static int decode_any_delete_groups_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_delete_groups_req_decode(m, c, arena, version);
+}
+
+static void encode_any_delete_groups_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_delete_groups_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_delete_groups_req = {
+	"delete_groups_req",
+	0,
+	3,
+	2,
+	sizeof(struct sl_delete_groups_req),
+	init_any_delete_groups_req,
+	fill_any_delete_groups_req,
+	same_any_delete_groups_req,
+	decode_any_delete_groups_req,
+	encode_any_delete_groups_req,
+};
+
+static void fill_delete_groups_resp_result(struct sl_delete_groups_resp_result *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_delete_groups_resp_result_init(m);
+	rnd_field(r, "results.groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "results.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	if (version >= 3) {
+		rnd_field(r, "results.errormessage");
+		m->error_message = rnd_str(r, arena, version >= 3);
+	}
+}
+
+static void fill_delete_groups_resp(struct sl_delete_groups_resp *m, struct rnd *r,
+                                    struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_delete_groups_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "results");
+	m->results_count = rnd_count(r, false);
+	m->results = rnd_array(arena, m->results_count, sizeof(*m->results));
+	for (int32_t i = 0; i < m->results_count; i++)
+		fill_delete_groups_resp_result(&m->results[i], r, arena, version);
+}
+
+static bool same_delete_groups_resp_result(const struct sl_delete_groups_resp_result *a,
+                                           const struct sl_delete_groups_resp_result *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	return true;
+}
+
+static bool same_delete_groups_resp(const struct sl_delete_groups_resp *a,
+                                    const struct sl_delete_groups_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->results_count != b->results_count)
+		return differs("results_count");
+	for (int32_t i = 0; i < a->results_count; i++) {
+		if (!same_delete_groups_resp_result(&a->results[i], &b->results[i]))
+			return differs("results");
+	}
+	return true;
+}
+
+static void init_any_delete_groups_resp(void *m)
+{
+	sl_delete_groups_resp_init(m);
+}
+
+static void fill_any_delete_groups_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                        int16_t version)
+{
+	fill_delete_groups_resp(m, r, arena, version);
+}
+
+static bool same_any_delete_groups_resp(const void *a, const void *b)
+{
+	return same_delete_groups_resp(a, b);
+}
+
+static int decode_any_delete_groups_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                         int16_t version)
+{
+	return sl_delete_groups_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_delete_groups_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_delete_groups_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_delete_groups_resp = {
+	"delete_groups_resp",
+	0,
+	3,
+	2,
+	sizeof(struct sl_delete_groups_resp),
+	init_any_delete_groups_resp,
+	fill_any_delete_groups_resp,
+	same_any_delete_groups_resp,
+	decode_any_delete_groups_resp,
+	encode_any_delete_groups_resp,
+};
+
+static void fill_incremental_alter_configs_req_resource_config(
+	struct sl_incremental_alter_configs_req_resource_config *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_subscription_owned_partition_init(m);
-	if (version >= 1) {
-		rnd_field(r, "ownedpartitions.topic");
-		m->topic = rnd_str(r, arena, false);
-	}
-	if (version >= 1) {
-		rnd_field(r, "ownedpartitions.partitions");
-		m->partitions_count = rnd_count(r, false);
-		m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-		for (int32_t i = 0; i < m->partitions_count; i++)
-			m->partitions[i] = (int32_t)rnd(r);
-	}
+	sl_incremental_alter_configs_req_resource_config_init(m);
+	rnd_field(r, "resources.configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configs.configoperation");
+	m->config_operation = (int8_t)rnd(r);
+	rnd_field(r, "resources.configs.value");
+	m->value = rnd_str(r, arena, true);
 }
 
-static void fill_consumer_protocol_subscription(struct sl_consumer_protocol_subscription *m,
+static void fill_incremental_alter_configs_req_resource(
+	struct sl_incremental_alter_configs_req_resource *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_incremental_alter_configs_req_resource_init(m);
+	rnd_field(r, "resources.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "resources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+	rnd_field(r, "resources.configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_incremental_alter_configs_req_resource_config(&m->configs[i], r, arena,
+		                                                   version);
+}
+
+static void fill_incremental_alter_configs_req(struct sl_incremental_alter_configs_req *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_incremental_alter_configs_req_init(m);
+	rnd_field(r, "resources");
+	m->resources_count = rnd_count(r, false);
+	m->resources = rnd_array(arena, m->resources_count, sizeof(*m->resources));
+	for (int32_t i = 0; i < m->resources_count; i++)
+		fill_incremental_alter_configs_req_resource(&m->resources[i], r, arena, version);
+	rnd_field(r, "validateonly");
+	m->validate_only = rnd_bool(r);
+}
+
+static bool same_incremental_alter_configs_req_resource_config(
+	const struct sl_incremental_alter_configs_req_resource_config *a,
+	const struct sl_incremental_alter_configs_req_resource_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (a->config_operation != b->config_operation)
+		return differs("config_operation");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_incremental_alter_configs_req_resource(
+	const struct sl_incremental_alter_configs_req_resource *a,
+	const struct sl_incremental_alter_configs_req_resource *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_incremental_alter_configs_req_resource_config(&a->configs[i],
+		                                                        &b->configs[i]))
+			return differs("configs");
+	}
+	return true;
+}
+
+static bool same_incremental_alter_configs_req(const struct sl_incremental_alter_configs_req *a,
+                                               const struct sl_incremental_alter_configs_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resources_count != b->resources_count)
+		return differs("resources_count");
+	for (int32_t i = 0; i < a->resources_count; i++) {
+		if (!same_incremental_alter_configs_req_resource(&a->resources[i],
+		                                                 &b->resources[i]))
+			return differs("resources");
+	}
+	if (a->validate_only != b->validate_only)
+		return differs("validate_only");
+	return true;
+}
+
+static void init_any_incremental_alter_configs_req(void *m)
+{
+	sl_incremental_alter_configs_req_init(m);
+}
+
+static void fill_any_incremental_alter_configs_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
+{
+	fill_incremental_alter_configs_req(m, r, arena, version);
+}
+
+static bool same_any_incremental_alter_configs_req(const void *a, const void *b)
+{
+	return same_incremental_alter_configs_req(a, b);
+}
+
+static int decode_any_incremental_alter_configs_req(void *m, struct sl_cursor *c,
+                                                    struct sl_arena *arena, int16_t version)
+{
+	return sl_incremental_alter_configs_req_decode(m, c, arena, version);
+}
+
+static void encode_any_incremental_alter_configs_req(const void *m, struct sl_buf *b,
+                                                     int16_t version)
+{
+	sl_incremental_alter_configs_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_incremental_alter_configs_req = {
+	"incremental_alter_configs_req",
+	0,
+	1,
+	1,
+	sizeof(struct sl_incremental_alter_configs_req),
+	init_any_incremental_alter_configs_req,
+	fill_any_incremental_alter_configs_req,
+	same_any_incremental_alter_configs_req,
+	decode_any_incremental_alter_configs_req,
+	encode_any_incremental_alter_configs_req,
+};
+
+static void fill_incremental_alter_configs_resp_response(
+	struct sl_incremental_alter_configs_resp_response *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_incremental_alter_configs_resp_response_init(m);
+	rnd_field(r, "responses.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "responses.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "responses.resourcetype");
+	m->resource_type = (int8_t)rnd(r);
+	rnd_field(r, "responses.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
+}
+
+static void fill_incremental_alter_configs_resp(struct sl_incremental_alter_configs_resp *m,
                                                 struct rnd *r, struct sl_arena *arena,
                                                 int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_subscription_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		m->topics[i] = rnd_str(r, arena, false);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
-	if (version >= 1) {
-		rnd_field(r, "ownedpartitions");
-		m->owned_partitions_count = rnd_count(r, false);
-		m->owned_partitions = rnd_array(arena, m->owned_partitions_count,
-		                                sizeof(*m->owned_partitions));
-		for (int32_t i = 0; i < m->owned_partitions_count; i++)
-			fill_consumer_protocol_subscription_owned_partition(&m->owned_partitions[i],
-			                                                    r, arena, version);
-	}
-	if (version >= 2) {
-		rnd_field(r, "generationid");
-		m->generation_id = (int32_t)rnd(r);
-	}
-	if (version >= 3) {
-		rnd_field(r, "rackid");
-		m->rack_id = rnd_str(r, arena, version >= 3);
-	}
+	sl_incremental_alter_configs_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "responses");
+	m->responses_count = rnd_count(r, false);
+	m->responses = rnd_array(arena, m->responses_count, sizeof(*m->responses));
+	for (int32_t i = 0; i < m->responses_count; i++)
+		fill_incremental_alter_configs_resp_response(&m->responses[i], r, arena, version);
 }
 
-static bool same_consumer_protocol_subscription_owned_partition(
-	const struct sl_consumer_protocol_subscription_owned_partition *a,
-	const struct sl_consumer_protocol_subscription_owned_partition *b)
+static bool same_incremental_alter_configs_resp_response(
+	const struct sl_incremental_alter_configs_resp_response *a,
+	const struct sl_incremental_alter_configs_resp_response *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (a->partitions[i] != b->partitions[i])
-			return differs("partitions");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	return true;
+}
+
+static bool same_incremental_alter_configs_resp(const struct sl_incremental_alter_configs_resp *a,
+                                                const struct sl_incremental_alter_configs_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->responses_count != b->responses_count)
+		return differs("responses_count");
+	for (int32_t i = 0; i < a->responses_count; i++) {
+		if (!same_incremental_alter_configs_resp_response(&a->responses[i],
+		                                                  &b->responses[i]))
+			return differs("responses");
 	}
 	return true;
 }
 
-static bool same_consumer_protocol_subscription(const struct sl_consumer_protocol_subscription *a,
-                                                const struct sl_consumer_protocol_subscription *b)
+static void init_any_incremental_alter_configs_resp(void *m)
 {
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!sl_str_eq(a->topics[i], b->topics[i]))
-			return differs("topics");
-	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
-	if (a->owned_partitions_count != b->owned_partitions_count)
-		return differs("owned_partitions_count");
-	for (int32_t i = 0; i < a->owned_partitions_count; i++) {
-		if (!same_consumer_protocol_subscription_owned_partition(&a->owned_partitions[i],
-		                                                         &b->owned_partitions[i]))
-			return differs("owned_partitions");
-	}
-	if (a->generation_id != b->generation_id)
-		return differs("generation_id");
-	if (!sl_str_eq(a->rack_id, b->rack_id))
-		return differs("rack_id");
-	return true;
+	sl_incremental_alter_configs_resp_init(m);
 }
 
-static void init_any_consumer_protocol_subscription(void *m)
-{
-	sl_consumer_protocol_subscription_init(m);
-}
-
-static void fill_any_consumer_protocol_subscription(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_incremental_alter_configs_resp(void *m, struct rnd *r, struct sl_arena *arena,
                                                     int16_t version)
 {
-	fill_consumer_protocol_subscription(m, r, arena, version);
+	fill_incremental_alter_configs_resp(m, r, arena, version);
 }
 
-static bool same_any_consumer_protocol_subscription(const void *a, const void *b)
+static bool same_any_incremental_alter_configs_resp(const void *a, const void *b)
 {
-	return same_consumer_protocol_subscription(a, b);
+	return same_incremental_alter_configs_resp(a, b);
 }
 
-static int decode_any_consumer_protocol_subscription(void *m, struct sl_cursor *c,
+static int decode_any_incremental_alter_configs_resp(void *m, struct sl_cursor *c,
                                                      struct sl_arena *arena, int16_t version)
 {
-	return sl_consumer_protocol_subscription_decode(m, c, arena, version);
+	return sl_incremental_alter_configs_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_consumer_protocol_subscription(const void *m, struct sl_buf *b,
+static void encode_any_incremental_alter_configs_resp(const void *m, struct sl_buf *b,
                                                       int16_t version)
 {
-	sl_consumer_protocol_subscription_encode(m, b, version);
+	sl_incremental_alter_configs_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_consumer_protocol_subscription = {
-	"consumer_protocol_subscription",
+const struct fill_message fill_message_incremental_alter_configs_resp = {
+	"incremental_alter_configs_resp",
 	0,
-	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_subscription),
-	init_any_consumer_protocol_subscription,
-	fill_any_consumer_protocol_subscription,
-	same_any_consumer_protocol_subscription,
-	decode_any_consumer_protocol_subscription,
-	encode_any_consumer_protocol_subscription,
-};
-
-static void fill_end_txn_marker(struct sl_end_txn_marker *m, struct rnd *r, struct sl_arena *arena,
-                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_end_txn_marker_init(m);
-	rnd_field(r, "coordinatorepoch");
-	m->coordinator_epoch = (int32_t)rnd(r);
-}
-
-static bool same_end_txn_marker(const struct sl_end_txn_marker *a,
-                                const struct sl_end_txn_marker *b)
-{
-	(void)a;
-	(void)b;
-	if (a->coordinator_epoch != b->coordinator_epoch)
-		return differs("coordinator_epoch");
-	return true;
-}
-
-static void init_any_end_txn_marker(void *m)
-{
-	sl_end_txn_marker_init(m);
-}
-
-static void fill_any_end_txn_marker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_end_txn_marker(m, r, arena, version);
-}
-
-static bool same_any_end_txn_marker(const void *a, const void *b)
-{
-	return same_end_txn_marker(a, b);
-}
-
-static int decode_any_end_txn_marker(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                     int16_t version)
-{
-	return sl_end_txn_marker_decode(m, c, arena, version);
-}
-
-static void encode_any_end_txn_marker(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_end_txn_marker_encode(m, b, version);
-}
-
-const struct fill_message fill_message_end_txn_marker = {
-	"end_txn_marker",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_end_txn_marker),
-	init_any_end_txn_marker,
-	fill_any_end_txn_marker,
-	same_any_end_txn_marker,
-	decode_any_end_txn_marker,
-	encode_any_end_txn_marker,
-};
-
-static void fill_group_metadata_key(struct sl_group_metadata_key *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_group_metadata_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-}
-
-static bool same_group_metadata_key(const struct sl_group_metadata_key *a,
-                                    const struct sl_group_metadata_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
-	return true;
-}
-
-static void init_any_group_metadata_key(void *m)
-{
-	sl_group_metadata_key_init(m);
-}
-
-static void fill_any_group_metadata_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_group_metadata_key(m, r, arena, version);
-}
-
-static bool same_any_group_metadata_key(const void *a, const void *b)
-{
-	return same_group_metadata_key(a, b);
-}
-
-static int decode_any_group_metadata_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_group_metadata_key_decode(m, c, arena, version);
-}
-
-static void encode_any_group_metadata_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_group_metadata_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_group_metadata_key = {
-	"group_metadata_key",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_group_metadata_key),
-	init_any_group_metadata_key,
-	fill_any_group_metadata_key,
-	same_any_group_metadata_key,
-	decode_any_group_metadata_key,
-	encode_any_group_metadata_key,
+	1,
+	1,
+	sizeof(struct sl_incremental_alter_configs_resp),
+	init_any_incremental_alter_configs_resp,
+	fill_any_incremental_alter_configs_resp,
+	same_any_incremental_alter_configs_resp,
+	decode_any_incremental_alter_configs_resp,
+	encode_any_incremental_alter_configs_resp,
 };

@@ -4,727 +4,478 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/group_metadata_value_gen.h"
-#include "sluice/wire/image_broker_gen.h"
-#include "sluice/wire/image_topic_gen.h"
-#include "sluice/wire/leader_change_message_gen.h"
-#include "sluice/wire/meta_broker_config_gen.h"
-#include "sluice/wire/meta_cluster_gen.h"
+#include "sluice/wire/describe_cluster_gen.h"
+#include "sluice/wire/offset_delete_gen.h"
 
-static void fill_group_metadata_value_member(struct sl_group_metadata_value_member *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_offset_delete_req_topic_partition(struct sl_offset_delete_req_topic_partition *m,
+                                                   struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_group_metadata_value_member_init(m);
-	rnd_field(r, "members.memberid");
-	m->member_id = rnd_str(r, arena, false);
-	if (version >= 3) {
-		rnd_field(r, "members.groupinstanceid");
-		m->group_instance_id = rnd_str(r, arena, version >= 3);
-	}
-	rnd_field(r, "members.clientid");
-	m->client_id = rnd_str(r, arena, false);
-	rnd_field(r, "members.clienthost");
-	m->client_host = rnd_str(r, arena, false);
-	if (version >= 1) {
-		rnd_field(r, "members.rebalancetimeout");
-		m->rebalance_timeout = (int32_t)rnd(r);
-	}
-	rnd_field(r, "members.sessiontimeout");
-	m->session_timeout = (int32_t)rnd(r);
-	rnd_field(r, "members.subscription");
-	m->subscription = rnd_bytes(r, arena, false);
-	rnd_field(r, "members.assignment");
-	m->assignment = rnd_bytes(r, arena, false);
+	sl_offset_delete_req_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
 }
 
-static void fill_group_metadata_value(struct sl_group_metadata_value *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
+static void fill_offset_delete_req_topic(struct sl_offset_delete_req_topic *m, struct rnd *r,
+                                         struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_group_metadata_value_init(m);
-	rnd_field(r, "protocoltype");
-	m->protocol_type = rnd_str(r, arena, false);
-	rnd_field(r, "generation");
-	m->generation = (int32_t)rnd(r);
-	rnd_field(r, "protocol");
-	m->protocol = rnd_str(r, arena, true);
-	rnd_field(r, "leader");
-	m->leader = rnd_str(r, arena, true);
-	if (version >= 2) {
-		rnd_field(r, "currentstatetimestamp");
-		m->current_state_timestamp = (int64_t)rnd(r);
-	}
-	rnd_field(r, "members");
-	m->members_count = rnd_count(r, false);
-	m->members = rnd_array(arena, m->members_count, sizeof(*m->members));
-	for (int32_t i = 0; i < m->members_count; i++)
-		fill_group_metadata_value_member(&m->members[i], r, arena, version);
+	sl_offset_delete_req_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_offset_delete_req_topic_partition(&m->partitions[i], r, arena, version);
 }
 
-static bool same_group_metadata_value_member(const struct sl_group_metadata_value_member *a,
-                                             const struct sl_group_metadata_value_member *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->member_id, b->member_id))
-		return differs("member_id");
-	if (!sl_str_eq(a->group_instance_id, b->group_instance_id))
-		return differs("group_instance_id");
-	if (!sl_str_eq(a->client_id, b->client_id))
-		return differs("client_id");
-	if (!sl_str_eq(a->client_host, b->client_host))
-		return differs("client_host");
-	if (a->rebalance_timeout != b->rebalance_timeout)
-		return differs("rebalance_timeout");
-	if (a->session_timeout != b->session_timeout)
-		return differs("session_timeout");
-	if (!same_bytes(a->subscription.p, a->subscription.len, b->subscription.p,
-	                b->subscription.len))
-		return differs("subscription");
-	if (!same_bytes(a->assignment.p, a->assignment.len, b->assignment.p, b->assignment.len))
-		return differs("assignment");
-	return true;
-}
-
-static bool same_group_metadata_value(const struct sl_group_metadata_value *a,
-                                      const struct sl_group_metadata_value *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->protocol_type, b->protocol_type))
-		return differs("protocol_type");
-	if (a->generation != b->generation)
-		return differs("generation");
-	if (!sl_str_eq(a->protocol, b->protocol))
-		return differs("protocol");
-	if (!sl_str_eq(a->leader, b->leader))
-		return differs("leader");
-	if (a->current_state_timestamp != b->current_state_timestamp)
-		return differs("current_state_timestamp");
-	if (a->members_count != b->members_count)
-		return differs("members_count");
-	for (int32_t i = 0; i < a->members_count; i++) {
-		if (!same_group_metadata_value_member(&a->members[i], &b->members[i]))
-			return differs("members");
-	}
-	return true;
-}
-
-static void init_any_group_metadata_value(void *m)
-{
-	sl_group_metadata_value_init(m);
-}
-
-static void fill_any_group_metadata_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                          int16_t version)
-{
-	fill_group_metadata_value(m, r, arena, version);
-}
-
-static bool same_any_group_metadata_value(const void *a, const void *b)
-{
-	return same_group_metadata_value(a, b);
-}
-
-static int decode_any_group_metadata_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                           int16_t version)
-{
-	return sl_group_metadata_value_decode(m, c, arena, version);
-}
-
-static void encode_any_group_metadata_value(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_group_metadata_value_encode(m, b, version);
-}
-
-const struct fill_message fill_message_group_metadata_value = {
-	"group_metadata_value",
-	0,
-	4,
-	4,
-	sizeof(struct sl_group_metadata_value),
-	init_any_group_metadata_value,
-	fill_any_group_metadata_value,
-	same_any_group_metadata_value,
-	decode_any_group_metadata_value,
-	encode_any_group_metadata_value,
-};
-
-static void fill_image_broker_node(struct sl_image_broker_node *m, struct rnd *r,
+static void fill_offset_delete_req(struct sl_offset_delete_req *m, struct rnd *r,
                                    struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_image_broker_node_init(m);
-	rnd_field(r, "nodes.nodeid");
-	m->node_id = (int32_t)rnd(r);
-	rnd_field(r, "nodes.host");
-	m->host = rnd_str(r, arena, false);
-	rnd_field(r, "nodes.port");
-	m->port = (int32_t)rnd(r);
+	sl_offset_delete_req_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_offset_delete_req_topic(&m->topics[i], r, arena, version);
 }
 
-static void fill_image_broker(struct sl_image_broker *m, struct rnd *r, struct sl_arena *arena,
-                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_broker_init(m);
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
-	rnd_field(r, "controllerid");
-	m->controller_id = (int32_t)rnd(r);
-	rnd_field(r, "nodes");
-	m->nodes_count = rnd_count(r, false);
-	m->nodes = rnd_array(arena, m->nodes_count, sizeof(*m->nodes));
-	for (int32_t i = 0; i < m->nodes_count; i++)
-		fill_image_broker_node(&m->nodes[i], r, arena, version);
-	rnd_field(r, "autocreatetopics");
-	m->auto_create_topics = rnd_bool(r);
-}
-
-static bool same_image_broker_node(const struct sl_image_broker_node *a,
-                                   const struct sl_image_broker_node *b)
-{
-	(void)a;
-	(void)b;
-	if (a->node_id != b->node_id)
-		return differs("node_id");
-	if (!sl_str_eq(a->host, b->host))
-		return differs("host");
-	if (a->port != b->port)
-		return differs("port");
-	return true;
-}
-
-static bool same_image_broker(const struct sl_image_broker *a, const struct sl_image_broker *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
-	if (a->controller_id != b->controller_id)
-		return differs("controller_id");
-	if (a->nodes_count != b->nodes_count)
-		return differs("nodes_count");
-	for (int32_t i = 0; i < a->nodes_count; i++) {
-		if (!same_image_broker_node(&a->nodes[i], &b->nodes[i]))
-			return differs("nodes");
-	}
-	if (a->auto_create_topics != b->auto_create_topics)
-		return differs("auto_create_topics");
-	return true;
-}
-
-static void init_any_image_broker(void *m)
-{
-	sl_image_broker_init(m);
-}
-
-static void fill_any_image_broker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_image_broker(m, r, arena, version);
-}
-
-static bool same_any_image_broker(const void *a, const void *b)
-{
-	return same_image_broker(a, b);
-}
-
-static int decode_any_image_broker(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                   int16_t version)
-{
-	return sl_image_broker_decode(m, c, arena, version);
-}
-
-static void encode_any_image_broker(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_image_broker_encode(m, b, version);
-}
-
-const struct fill_message fill_message_image_broker = {
-	"image_broker",
-	0,
-	0,
-	0,
-	sizeof(struct sl_image_broker),
-	init_any_image_broker,
-	fill_any_image_broker,
-	same_any_image_broker,
-	decode_any_image_broker,
-	encode_any_image_broker,
-};
-
-static void fill_image_topic_partition(struct sl_image_topic_partition *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_partition_init(m);
-	rnd_field(r, "partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-}
-
-static void fill_image_topic_config(struct sl_image_topic_config *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_image_topic(struct sl_image_topic *m, struct rnd *r, struct sl_arena *arena,
-                             int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "isinternal");
-	m->is_internal = rnd_bool(r);
-	rnd_field(r, "partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_image_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_image_topic_config(&m->configs[i], r, arena, version);
-}
-
-static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
-                                       const struct sl_image_topic_partition *b)
+static bool same_offset_delete_req_topic_partition(
+	const struct sl_offset_delete_req_topic_partition *a,
+	const struct sl_offset_delete_req_topic_partition *b)
 {
 	(void)a;
 	(void)b;
 	if (a->partition_index != b->partition_index)
 		return differs("partition_index");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
 	return true;
 }
 
-static bool same_image_topic_config(const struct sl_image_topic_config *a,
-                                    const struct sl_image_topic_config *b)
+static bool same_offset_delete_req_topic(const struct sl_offset_delete_req_topic *a,
+                                         const struct sl_offset_delete_req_topic *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_image_topic(const struct sl_image_topic *a, const struct sl_image_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->is_internal != b->is_internal)
-		return differs("is_internal");
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_image_topic_partition(&a->partitions[i], &b->partitions[i]))
+		if (!same_offset_delete_req_topic_partition(&a->partitions[i], &b->partitions[i]))
 			return differs("partitions");
 	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_image_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	return true;
+}
+
+static bool same_offset_delete_req(const struct sl_offset_delete_req *a,
+                                   const struct sl_offset_delete_req *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_offset_delete_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
 	}
 	return true;
 }
 
-static void init_any_image_topic(void *m)
+static void init_any_offset_delete_req(void *m)
 {
-	sl_image_topic_init(m);
+	sl_offset_delete_req_init(m);
 }
 
-static void fill_any_image_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_any_offset_delete_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
 {
-	fill_image_topic(m, r, arena, version);
+	fill_offset_delete_req(m, r, arena, version);
 }
 
-static bool same_any_image_topic(const void *a, const void *b)
+static bool same_any_offset_delete_req(const void *a, const void *b)
 {
-	return same_image_topic(a, b);
+	return same_offset_delete_req(a, b);
 }
 
-static int decode_any_image_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                  int16_t version)
+static int decode_any_offset_delete_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
 {
-	return sl_image_topic_decode(m, c, arena, version);
+	return sl_offset_delete_req_decode(m, c, arena, version);
 }
 
-static void encode_any_image_topic(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_offset_delete_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_image_topic_encode(m, b, version);
+	sl_offset_delete_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_image_topic = {
-	"image_topic",
+const struct fill_message fill_message_offset_delete_req = {
+	"offset_delete_req",
 	0,
 	0,
-	0,
-	sizeof(struct sl_image_topic),
-	init_any_image_topic,
-	fill_any_image_topic,
-	same_any_image_topic,
-	decode_any_image_topic,
-	encode_any_image_topic,
+	INT16_MAX,
+	sizeof(struct sl_offset_delete_req),
+	init_any_offset_delete_req,
+	fill_any_offset_delete_req,
+	same_any_offset_delete_req,
+	decode_any_offset_delete_req,
+	encode_any_offset_delete_req,
 };
 
-static void fill_leader_change_message_voter(struct sl_leader_change_message_voter *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_offset_delete_resp_topic_partition(struct sl_offset_delete_resp_topic_partition *m,
+                                                    struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_voter_init(m);
-	rnd_field(r, "voters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "voters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
-	}
+	sl_offset_delete_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
 }
 
-static void fill_leader_change_message_granting_voter(
-	struct sl_leader_change_message_granting_voter *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
+static void fill_offset_delete_resp_topic(struct sl_offset_delete_resp_topic *m, struct rnd *r,
+                                          struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_granting_voter_init(m);
-	rnd_field(r, "grantingvoters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "grantingvoters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
-	}
-}
-
-static void fill_leader_change_message(struct sl_leader_change_message *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_leader_change_message_init(m);
-	rnd_field(r, "version");
-	m->version = (int16_t)rnd(r);
-	rnd_field(r, "leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "voters");
-	m->voters_count = rnd_count(r, false);
-	m->voters = rnd_array(arena, m->voters_count, sizeof(*m->voters));
-	for (int32_t i = 0; i < m->voters_count; i++)
-		fill_leader_change_message_voter(&m->voters[i], r, arena, version);
-	rnd_field(r, "grantingvoters");
-	m->granting_voters_count = rnd_count(r, false);
-	m->granting_voters = rnd_array(arena, m->granting_voters_count,
-	                               sizeof(*m->granting_voters));
-	for (int32_t i = 0; i < m->granting_voters_count; i++)
-		fill_leader_change_message_granting_voter(&m->granting_voters[i], r, arena,
-		                                          version);
-}
-
-static bool same_leader_change_message_voter(const struct sl_leader_change_message_voter *a,
-                                             const struct sl_leader_change_message_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message_granting_voter(
-	const struct sl_leader_change_message_granting_voter *a,
-	const struct sl_leader_change_message_granting_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message(const struct sl_leader_change_message *a,
-                                       const struct sl_leader_change_message *b)
-{
-	(void)a;
-	(void)b;
-	if (a->version != b->version)
-		return differs("version");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->voters_count != b->voters_count)
-		return differs("voters_count");
-	for (int32_t i = 0; i < a->voters_count; i++) {
-		if (!same_leader_change_message_voter(&a->voters[i], &b->voters[i]))
-			return differs("voters");
-	}
-	if (a->granting_voters_count != b->granting_voters_count)
-		return differs("granting_voters_count");
-	for (int32_t i = 0; i < a->granting_voters_count; i++) {
-		if (!same_leader_change_message_granting_voter(&a->granting_voters[i],
-		                                               &b->granting_voters[i]))
-			return differs("granting_voters");
-	}
-	return true;
-}
-
-static void init_any_leader_change_message(void *m)
-{
-	sl_leader_change_message_init(m);
-}
-
-static void fill_any_leader_change_message(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
-{
-	fill_leader_change_message(m, r, arena, version);
-}
-
-static bool same_any_leader_change_message(const void *a, const void *b)
-{
-	return same_leader_change_message(a, b);
-}
-
-static int decode_any_leader_change_message(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
-{
-	return sl_leader_change_message_decode(m, c, arena, version);
-}
-
-static void encode_any_leader_change_message(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_leader_change_message_encode(m, b, version);
-}
-
-const struct fill_message fill_message_leader_change_message = {
-	"leader_change_message",
-	0,
-	1,
-	0,
-	sizeof(struct sl_leader_change_message),
-	init_any_leader_change_message,
-	fill_any_leader_change_message,
-	same_any_leader_change_message,
-	decode_any_leader_change_message,
-	encode_any_leader_change_message,
-};
-
-static void fill_meta_broker_config_config(struct sl_meta_broker_config_config *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_broker_config_config_init(m);
-	rnd_field(r, "configs.name");
+	sl_offset_delete_resp_topic_init(m);
+	rnd_field(r, "topics.name");
 	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_offset_delete_resp_topic_partition(&m->partitions[i], r, arena, version);
 }
 
-static void fill_meta_broker_config(struct sl_meta_broker_config *m, struct rnd *r,
+static void fill_offset_delete_resp(struct sl_offset_delete_resp *m, struct rnd *r,
                                     struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_broker_config_init(m);
-	rnd_field(r, "serverid");
-	m->server_id = (int32_t)rnd(r);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_broker_config_config(&m->configs[i], r, arena, version);
+	sl_offset_delete_resp_init(m);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_offset_delete_resp_topic(&m->topics[i], r, arena, version);
 }
 
-static bool same_meta_broker_config_config(const struct sl_meta_broker_config_config *a,
-                                           const struct sl_meta_broker_config_config *b)
+static bool same_offset_delete_resp_topic_partition(
+	const struct sl_offset_delete_resp_topic_partition *a,
+	const struct sl_offset_delete_resp_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	return true;
+}
+
+static bool same_offset_delete_resp_topic(const struct sl_offset_delete_resp_topic *a,
+                                          const struct sl_offset_delete_resp_topic *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_meta_broker_config(const struct sl_meta_broker_config *a,
-                                    const struct sl_meta_broker_config *b)
-{
-	(void)a;
-	(void)b;
-	if (a->server_id != b->server_id)
-		return differs("server_id");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_broker_config_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (!same_offset_delete_resp_topic_partition(&a->partitions[i], &b->partitions[i]))
+			return differs("partitions");
 	}
 	return true;
 }
 
-static void init_any_meta_broker_config(void *m)
+static bool same_offset_delete_resp(const struct sl_offset_delete_resp *a,
+                                    const struct sl_offset_delete_resp *b)
 {
-	sl_meta_broker_config_init(m);
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_offset_delete_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
 }
 
-static void fill_any_meta_broker_config(void *m, struct rnd *r, struct sl_arena *arena,
+static void init_any_offset_delete_resp(void *m)
+{
+	sl_offset_delete_resp_init(m);
+}
+
+static void fill_any_offset_delete_resp(void *m, struct rnd *r, struct sl_arena *arena,
                                         int16_t version)
 {
-	fill_meta_broker_config(m, r, arena, version);
+	fill_offset_delete_resp(m, r, arena, version);
 }
 
-static bool same_any_meta_broker_config(const void *a, const void *b)
+static bool same_any_offset_delete_resp(const void *a, const void *b)
 {
-	return same_meta_broker_config(a, b);
+	return same_offset_delete_resp(a, b);
 }
 
-static int decode_any_meta_broker_config(void *m, struct sl_cursor *c, struct sl_arena *arena,
+static int decode_any_offset_delete_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                          int16_t version)
 {
-	return sl_meta_broker_config_decode(m, c, arena, version);
+	return sl_offset_delete_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_broker_config(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_offset_delete_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_broker_config_encode(m, b, version);
+	sl_offset_delete_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_broker_config = {
-	"meta_broker_config",
+const struct fill_message fill_message_offset_delete_resp = {
+	"offset_delete_resp",
 	0,
 	0,
-	0,
-	sizeof(struct sl_meta_broker_config),
-	init_any_meta_broker_config,
-	fill_any_meta_broker_config,
-	same_any_meta_broker_config,
-	decode_any_meta_broker_config,
-	encode_any_meta_broker_config,
+	INT16_MAX,
+	sizeof(struct sl_offset_delete_resp),
+	init_any_offset_delete_resp,
+	fill_any_offset_delete_resp,
+	same_any_offset_delete_resp,
+	decode_any_offset_delete_resp,
+	encode_any_offset_delete_resp,
 };
 
-static void fill_meta_cluster(struct sl_meta_cluster *m, struct rnd *r, struct sl_arena *arena,
-                              int16_t version)
+static void fill_describe_cluster_req(struct sl_describe_cluster_req *m, struct rnd *r,
+                                      struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_cluster_init(m);
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
+	sl_describe_cluster_req_init(m);
+	rnd_field(r, "includeclusterauthorizedoperations");
+	m->include_cluster_authorized_operations = rnd_bool(r);
+	if (version >= 1) {
+		rnd_field(r, "endpointtype");
+		m->endpoint_type = (int8_t)rnd(r);
+	}
+	if (version >= 2) {
+		rnd_field(r, "includefencedbrokers");
+		m->include_fenced_brokers = rnd_bool(r);
+	}
 }
 
-static bool same_meta_cluster(const struct sl_meta_cluster *a, const struct sl_meta_cluster *b)
+static bool same_describe_cluster_req(const struct sl_describe_cluster_req *a,
+                                      const struct sl_describe_cluster_req *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
+	if (a->include_cluster_authorized_operations != b->include_cluster_authorized_operations)
+		return differs("include_cluster_authorized_operations");
+	if (a->endpoint_type != b->endpoint_type)
+		return differs("endpoint_type");
+	if (a->include_fenced_brokers != b->include_fenced_brokers)
+		return differs("include_fenced_brokers");
 	return true;
 }
 
-static void init_any_meta_cluster(void *m)
+static void init_any_describe_cluster_req(void *m)
 {
-	sl_meta_cluster_init(m);
+	sl_describe_cluster_req_init(m);
 }
 
-static void fill_any_meta_cluster(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_any_describe_cluster_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                          int16_t version)
 {
-	fill_meta_cluster(m, r, arena, version);
+	fill_describe_cluster_req(m, r, arena, version);
 }
 
-static bool same_any_meta_cluster(const void *a, const void *b)
+static bool same_any_describe_cluster_req(const void *a, const void *b)
 {
-	return same_meta_cluster(a, b);
+	return same_describe_cluster_req(a, b);
 }
 
-static int decode_any_meta_cluster(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                   int16_t version)
+static int decode_any_describe_cluster_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
 {
-	return sl_meta_cluster_decode(m, c, arena, version);
+	return sl_describe_cluster_req_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_cluster(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_describe_cluster_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_cluster_encode(m, b, version);
+	sl_describe_cluster_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_cluster = {
-	"meta_cluster",
+const struct fill_message fill_message_describe_cluster_req = {
+	"describe_cluster_req",
 	0,
+	2,
 	0,
+	sizeof(struct sl_describe_cluster_req),
+	init_any_describe_cluster_req,
+	fill_any_describe_cluster_req,
+	same_any_describe_cluster_req,
+	decode_any_describe_cluster_req,
+	encode_any_describe_cluster_req,
+};
+
+static void fill_describe_cluster_resp_broker(struct sl_describe_cluster_resp_broker *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_cluster_resp_broker_init(m);
+	rnd_field(r, "brokers.brokerid");
+	m->broker_id = (int32_t)rnd(r);
+	rnd_field(r, "brokers.host");
+	m->host = rnd_str(r, arena, false);
+	rnd_field(r, "brokers.port");
+	m->port = (int32_t)rnd(r);
+	rnd_field(r, "brokers.rack");
+	m->rack = rnd_str(r, arena, true);
+	if (version >= 2) {
+		rnd_field(r, "brokers.isfenced");
+		m->is_fenced = rnd_bool(r);
+	}
+}
+
+static void fill_describe_cluster_resp(struct sl_describe_cluster_resp *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_cluster_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	if (version >= 1) {
+		rnd_field(r, "endpointtype");
+		m->endpoint_type = (int8_t)rnd(r);
+	}
+	rnd_field(r, "clusterid");
+	m->cluster_id = rnd_str(r, arena, false);
+	rnd_field(r, "controllerid");
+	m->controller_id = (int32_t)rnd(r);
+	rnd_field(r, "brokers");
+	m->brokers_count = rnd_count(r, false);
+	m->brokers = rnd_array(arena, m->brokers_count, sizeof(*m->brokers));
+	for (int32_t i = 0; i < m->brokers_count; i++)
+		fill_describe_cluster_resp_broker(&m->brokers[i], r, arena, version);
+	rnd_field(r, "clusterauthorizedoperations");
+	m->cluster_authorized_operations = (int32_t)rnd(r);
+}
+
+static bool same_describe_cluster_resp_broker(const struct sl_describe_cluster_resp_broker *a,
+                                              const struct sl_describe_cluster_resp_broker *b)
+{
+	(void)a;
+	(void)b;
+	if (a->broker_id != b->broker_id)
+		return differs("broker_id");
+	if (!sl_str_eq(a->host, b->host))
+		return differs("host");
+	if (a->port != b->port)
+		return differs("port");
+	if (!sl_str_eq(a->rack, b->rack))
+		return differs("rack");
+	if (a->is_fenced != b->is_fenced)
+		return differs("is_fenced");
+	return true;
+}
+
+static bool same_describe_cluster_resp(const struct sl_describe_cluster_resp *a,
+                                       const struct sl_describe_cluster_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->endpoint_type != b->endpoint_type)
+		return differs("endpoint_type");
+	if (!sl_str_eq(a->cluster_id, b->cluster_id))
+		return differs("cluster_id");
+	if (a->controller_id != b->controller_id)
+		return differs("controller_id");
+	if (a->brokers_count != b->brokers_count)
+		return differs("brokers_count");
+	for (int32_t i = 0; i < a->brokers_count; i++) {
+		if (!same_describe_cluster_resp_broker(&a->brokers[i], &b->brokers[i]))
+			return differs("brokers");
+	}
+	if (a->cluster_authorized_operations != b->cluster_authorized_operations)
+		return differs("cluster_authorized_operations");
+	return true;
+}
+
+static void init_any_describe_cluster_resp(void *m)
+{
+	sl_describe_cluster_resp_init(m);
+}
+
+static void fill_any_describe_cluster_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
+{
+	fill_describe_cluster_resp(m, r, arena, version);
+}
+
+static bool same_any_describe_cluster_resp(const void *a, const void *b)
+{
+	return same_describe_cluster_resp(a, b);
+}
+
+static int decode_any_describe_cluster_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
+{
+	return sl_describe_cluster_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_cluster_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_cluster_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_cluster_resp = {
+	"describe_cluster_resp",
 	0,
-	sizeof(struct sl_meta_cluster),
-	init_any_meta_cluster,
-	fill_any_meta_cluster,
-	same_any_meta_cluster,
-	decode_any_meta_cluster,
-	encode_any_meta_cluster,
+	2,
+	0,
+	sizeof(struct sl_describe_cluster_resp),
+	init_any_describe_cluster_resp,
+	fill_any_describe_cluster_resp,
+	same_any_describe_cluster_resp,
+	decode_any_describe_cluster_resp,
+	encode_any_describe_cluster_resp,
 };

@@ -4,640 +4,754 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/meta_producer_ids_gen.h"
-#include "sluice/wire/meta_topic_delete_gen.h"
-#include "sluice/wire/meta_topic_gen.h"
-#include "sluice/wire/meta_topic_purge_gen.h"
-#include "sluice/wire/offset_commit_key_gen.h"
-#include "sluice/wire/offset_commit_value_gen.h"
-#include "sluice/wire/request_header_gen.h"
-#include "sluice/wire/response_header_gen.h"
+#include "sluice/wire/describe_producers_gen.h"
+#include "sluice/wire/describe_transactions_gen.h"
+#include "sluice/wire/list_transactions_gen.h"
 
-static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
+static void fill_describe_producers_req_topic(struct sl_describe_producers_req_topic *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_producer_ids_init(m);
-	rnd_field(r, "nextproducerid");
-	m->next_producer_id = (int64_t)rnd(r);
-}
-
-static bool same_meta_producer_ids(const struct sl_meta_producer_ids *a,
-                                   const struct sl_meta_producer_ids *b)
-{
-	(void)a;
-	(void)b;
-	if (a->next_producer_id != b->next_producer_id)
-		return differs("next_producer_id");
-	return true;
-}
-
-static void init_any_meta_producer_ids(void *m)
-{
-	sl_meta_producer_ids_init(m);
-}
-
-static void fill_any_meta_producer_ids(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_meta_producer_ids(m, r, arena, version);
-}
-
-static bool same_any_meta_producer_ids(const void *a, const void *b)
-{
-	return same_meta_producer_ids(a, b);
-}
-
-static int decode_any_meta_producer_ids(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_meta_producer_ids_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_producer_ids(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_producer_ids_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_producer_ids = {
-	"meta_producer_ids",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_producer_ids),
-	init_any_meta_producer_ids,
-	fill_any_meta_producer_ids,
-	same_any_meta_producer_ids,
-	decode_any_meta_producer_ids,
-	encode_any_meta_producer_ids,
-};
-
-static void fill_meta_topic_partition(struct sl_meta_topic_partition *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_partition_init(m);
-	rnd_field(r, "partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-}
-
-static void fill_meta_topic_config(struct sl_meta_topic_config *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_config_init(m);
-	rnd_field(r, "configs.name");
+	sl_describe_producers_req_topic_init(m);
+	rnd_field(r, "topics.name");
 	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitionindexes");
+	m->partition_indexes_count = rnd_count(r, false);
+	m->partition_indexes = rnd_array(arena, m->partition_indexes_count,
+	                                 sizeof(*m->partition_indexes));
+	for (int32_t i = 0; i < m->partition_indexes_count; i++)
+		m->partition_indexes[i] = (int32_t)rnd(r);
 }
 
-static void fill_meta_topic(struct sl_meta_topic *m, struct rnd *r, struct sl_arena *arena,
-                            int16_t version)
+static void fill_describe_producers_req(struct sl_describe_producers_req *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_topic_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_meta_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_topic_config(&m->configs[i], r, arena, version);
+	sl_describe_producers_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_producers_req_topic(&m->topics[i], r, arena, version);
 }
 
-static bool same_meta_topic_partition(const struct sl_meta_topic_partition *a,
-                                      const struct sl_meta_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	return true;
-}
-
-static bool same_meta_topic_config(const struct sl_meta_topic_config *a,
-                                   const struct sl_meta_topic_config *b)
+static bool same_describe_producers_req_topic(const struct sl_describe_producers_req_topic *a,
+                                              const struct sl_describe_producers_req_topic *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
+	if (a->partition_indexes_count != b->partition_indexes_count)
+		return differs("partition_indexes_count");
+	for (int32_t i = 0; i < a->partition_indexes_count; i++) {
+		if (a->partition_indexes[i] != b->partition_indexes[i])
+			return differs("partition_indexes");
+	}
 	return true;
 }
 
-static bool same_meta_topic(const struct sl_meta_topic *a, const struct sl_meta_topic *b)
+static bool same_describe_producers_req(const struct sl_describe_producers_req *a,
+                                        const struct sl_describe_producers_req *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_producers_req_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_describe_producers_req(void *m)
+{
+	sl_describe_producers_req_init(m);
+}
+
+static void fill_any_describe_producers_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
+{
+	fill_describe_producers_req(m, r, arena, version);
+}
+
+static bool same_any_describe_producers_req(const void *a, const void *b)
+{
+	return same_describe_producers_req(a, b);
+}
+
+static int decode_any_describe_producers_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
+{
+	return sl_describe_producers_req_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_producers_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_producers_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_producers_req = {
+	"describe_producers_req",
+	0,
+	0,
+	0,
+	sizeof(struct sl_describe_producers_req),
+	init_any_describe_producers_req,
+	fill_any_describe_producers_req,
+	same_any_describe_producers_req,
+	decode_any_describe_producers_req,
+	encode_any_describe_producers_req,
+};
+
+static void fill_describe_producers_resp_topic_partition_active_producer(
+	struct sl_describe_producers_resp_topic_partition_active_producer *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_partition_active_producer_init(m);
+	rnd_field(r, "topics.partitions.activeproducers.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.producerepoch");
+	m->producer_epoch = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.lastsequence");
+	m->last_sequence = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.lasttimestamp");
+	m->last_timestamp = (int64_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.coordinatorepoch");
+	m->coordinator_epoch = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.activeproducers.currenttxnstartoffset");
+	m->current_txn_start_offset = (int64_t)rnd(r);
+}
+
+static void fill_describe_producers_resp_topic_partition(
+	struct sl_describe_producers_resp_topic_partition *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "topics.partitions.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "topics.partitions.activeproducers");
+	m->active_producers_count = rnd_count(r, false);
+	m->active_producers = rnd_array(arena, m->active_producers_count,
+	                                sizeof(*m->active_producers));
+	for (int32_t i = 0; i < m->active_producers_count; i++)
+		fill_describe_producers_resp_topic_partition_active_producer(
+			&m->active_producers[i], r, arena, version);
+}
+
+static void fill_describe_producers_resp_topic(struct sl_describe_producers_resp_topic *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		fill_describe_producers_resp_topic_partition(&m->partitions[i], r, arena, version);
+}
+
+static void fill_describe_producers_resp(struct sl_describe_producers_resp *m, struct rnd *r,
+                                         struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_producers_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_producers_resp_topic(&m->topics[i], r, arena, version);
+}
+
+static bool same_describe_producers_resp_topic_partition_active_producer(
+	const struct sl_describe_producers_resp_topic_partition_active_producer *a,
+	const struct sl_describe_producers_resp_topic_partition_active_producer *b)
+{
+	(void)a;
+	(void)b;
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->last_sequence != b->last_sequence)
+		return differs("last_sequence");
+	if (a->last_timestamp != b->last_timestamp)
+		return differs("last_timestamp");
+	if (a->coordinator_epoch != b->coordinator_epoch)
+		return differs("coordinator_epoch");
+	if (a->current_txn_start_offset != b->current_txn_start_offset)
+		return differs("current_txn_start_offset");
+	return true;
+}
+
+static bool same_describe_producers_resp_topic_partition(
+	const struct sl_describe_producers_resp_topic_partition *a,
+	const struct sl_describe_producers_resp_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (a->active_producers_count != b->active_producers_count)
+		return differs("active_producers_count");
+	for (int32_t i = 0; i < a->active_producers_count; i++) {
+		if (!same_describe_producers_resp_topic_partition_active_producer(
+			    &a->active_producers[i], &b->active_producers[i]))
+			return differs("active_producers");
+	}
+	return true;
+}
+
+static bool same_describe_producers_resp_topic(const struct sl_describe_producers_resp_topic *a,
+                                               const struct sl_describe_producers_resp_topic *b)
+{
+	(void)a;
+	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_meta_topic_partition(&a->partitions[i], &b->partitions[i]))
+		if (!same_describe_producers_resp_topic_partition(&a->partitions[i],
+		                                                  &b->partitions[i]))
 			return differs("partitions");
 	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	return true;
+}
+
+static bool same_describe_producers_resp(const struct sl_describe_producers_resp *a,
+                                         const struct sl_describe_producers_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_producers_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
 	}
 	return true;
 }
 
-static void init_any_meta_topic(void *m)
+static void init_any_describe_producers_resp(void *m)
 {
-	sl_meta_topic_init(m);
+	sl_describe_producers_resp_init(m);
 }
 
-static void fill_any_meta_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_any_describe_producers_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                             int16_t version)
 {
-	fill_meta_topic(m, r, arena, version);
+	fill_describe_producers_resp(m, r, arena, version);
 }
 
-static bool same_any_meta_topic(const void *a, const void *b)
+static bool same_any_describe_producers_resp(const void *a, const void *b)
 {
-	return same_meta_topic(a, b);
+	return same_describe_producers_resp(a, b);
 }
 
-static int decode_any_meta_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                 int16_t version)
+static int decode_any_describe_producers_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                              int16_t version)
 {
-	return sl_meta_topic_decode(m, c, arena, version);
+	return sl_describe_producers_resp_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_topic(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_describe_producers_resp(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_topic_encode(m, b, version);
+	sl_describe_producers_resp_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_topic = {
-	"meta_topic",
+const struct fill_message fill_message_describe_producers_resp = {
+	"describe_producers_resp",
 	0,
 	0,
 	0,
-	sizeof(struct sl_meta_topic),
-	init_any_meta_topic,
-	fill_any_meta_topic,
-	same_any_meta_topic,
-	decode_any_meta_topic,
-	encode_any_meta_topic,
+	sizeof(struct sl_describe_producers_resp),
+	init_any_describe_producers_resp,
+	fill_any_describe_producers_resp,
+	same_any_describe_producers_resp,
+	decode_any_describe_producers_resp,
+	encode_any_describe_producers_resp,
 };
 
-static void fill_meta_topic_delete(struct sl_meta_topic_delete *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
+static void fill_describe_transactions_req(struct sl_describe_transactions_req *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_topic_delete_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
+	sl_describe_transactions_req_init(m);
+	rnd_field(r, "transactionalids");
+	m->transactional_ids_count = rnd_count(r, false);
+	m->transactional_ids = rnd_array(arena, m->transactional_ids_count,
+	                                 sizeof(*m->transactional_ids));
+	for (int32_t i = 0; i < m->transactional_ids_count; i++)
+		m->transactional_ids[i] = rnd_str(r, arena, false);
 }
 
-static bool same_meta_topic_delete(const struct sl_meta_topic_delete *a,
-                                   const struct sl_meta_topic_delete *b)
+static bool same_describe_transactions_req(const struct sl_describe_transactions_req *a,
+                                           const struct sl_describe_transactions_req *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (a->transactional_ids_count != b->transactional_ids_count)
+		return differs("transactional_ids_count");
+	for (int32_t i = 0; i < a->transactional_ids_count; i++) {
+		if (!sl_str_eq(a->transactional_ids[i], b->transactional_ids[i]))
+			return differs("transactional_ids");
+	}
 	return true;
 }
 
-static void init_any_meta_topic_delete(void *m)
+static void init_any_describe_transactions_req(void *m)
 {
-	sl_meta_topic_delete_init(m);
+	sl_describe_transactions_req_init(m);
 }
 
-static void fill_any_meta_topic_delete(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
+static void fill_any_describe_transactions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
 {
-	fill_meta_topic_delete(m, r, arena, version);
+	fill_describe_transactions_req(m, r, arena, version);
 }
 
-static bool same_any_meta_topic_delete(const void *a, const void *b)
+static bool same_any_describe_transactions_req(const void *a, const void *b)
 {
-	return same_meta_topic_delete(a, b);
+	return same_describe_transactions_req(a, b);
 }
 
-static int decode_any_meta_topic_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
+static int decode_any_describe_transactions_req(void *m, struct sl_cursor *c,
+                                                struct sl_arena *arena, int16_t version)
 {
-	return sl_meta_topic_delete_decode(m, c, arena, version);
+	return sl_describe_transactions_req_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_topic_delete(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_describe_transactions_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_topic_delete_encode(m, b, version);
+	sl_describe_transactions_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_topic_delete = {
-	"meta_topic_delete",
+const struct fill_message fill_message_describe_transactions_req = {
+	"describe_transactions_req",
 	0,
 	0,
 	0,
-	sizeof(struct sl_meta_topic_delete),
-	init_any_meta_topic_delete,
-	fill_any_meta_topic_delete,
-	same_any_meta_topic_delete,
-	decode_any_meta_topic_delete,
-	encode_any_meta_topic_delete,
+	sizeof(struct sl_describe_transactions_req),
+	init_any_describe_transactions_req,
+	fill_any_describe_transactions_req,
+	same_any_describe_transactions_req,
+	decode_any_describe_transactions_req,
+	encode_any_describe_transactions_req,
 };
 
-static void fill_meta_topic_purge(struct sl_meta_topic_purge *m, struct rnd *r,
-                                  struct sl_arena *arena, int16_t version)
+static void fill_describe_transactions_resp_transaction_state_topic(
+	struct sl_describe_transactions_resp_transaction_state_topic *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_topic_purge_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_purge(const struct sl_meta_topic_purge *a,
-                                  const struct sl_meta_topic_purge *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_purge(void *m)
-{
-	sl_meta_topic_purge_init(m);
-}
-
-static void fill_any_meta_topic_purge(void *m, struct rnd *r, struct sl_arena *arena,
-                                      int16_t version)
-{
-	fill_meta_topic_purge(m, r, arena, version);
-}
-
-static bool same_any_meta_topic_purge(const void *a, const void *b)
-{
-	return same_meta_topic_purge(a, b);
-}
-
-static int decode_any_meta_topic_purge(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                       int16_t version)
-{
-	return sl_meta_topic_purge_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic_purge(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_purge_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic_purge = {
-	"meta_topic_purge",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_purge),
-	init_any_meta_topic_purge,
-	fill_any_meta_topic_purge,
-	same_any_meta_topic_purge,
-	decode_any_meta_topic_purge,
-	encode_any_meta_topic_purge,
-};
-
-static void fill_offset_commit_key(struct sl_offset_commit_key *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_commit_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-	rnd_field(r, "topic");
+	sl_describe_transactions_resp_transaction_state_topic_init(m);
+	rnd_field(r, "transactionstates.topics.topic");
 	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "partition");
-	m->partition = (int32_t)rnd(r);
+	rnd_field(r, "transactionstates.topics.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
 }
 
-static bool same_offset_commit_key(const struct sl_offset_commit_key *a,
-                                   const struct sl_offset_commit_key *b)
+static void fill_describe_transactions_resp_transaction_state(
+	struct sl_describe_transactions_resp_transaction_state *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_resp_transaction_state_init(m);
+	rnd_field(r, "transactionstates.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.transactionstate");
+	m->transaction_state = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.transactiontimeoutms");
+	m->transaction_timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionstarttimems");
+	m->transaction_start_time_ms = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.producerepoch");
+	m->producer_epoch = (int16_t)rnd(r);
+	rnd_field(r, "transactionstates.topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_transactions_resp_transaction_state_topic(&m->topics[i], r, arena,
+		                                                        version);
+}
+
+static void fill_describe_transactions_resp(struct sl_describe_transactions_resp *m, struct rnd *r,
+                                            struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_transactions_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "transactionstates");
+	m->transaction_states_count = rnd_count(r, false);
+	m->transaction_states = rnd_array(arena, m->transaction_states_count,
+	                                  sizeof(*m->transaction_states));
+	for (int32_t i = 0; i < m->transaction_states_count; i++)
+		fill_describe_transactions_resp_transaction_state(&m->transaction_states[i], r,
+		                                                  arena, version);
+}
+
+static bool same_describe_transactions_resp_transaction_state_topic(
+	const struct sl_describe_transactions_resp_transaction_state_topic *a,
+	const struct sl_describe_transactions_resp_transaction_state_topic *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
 	if (!sl_str_eq(a->topic, b->topic))
 		return differs("topic");
-	if (a->partition != b->partition)
-		return differs("partition");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
 	return true;
 }
 
-static void init_any_offset_commit_key(void *m)
+static bool same_describe_transactions_resp_transaction_state(
+	const struct sl_describe_transactions_resp_transaction_state *a,
+	const struct sl_describe_transactions_resp_transaction_state *b)
 {
-	sl_offset_commit_key_init(m);
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (!sl_str_eq(a->transaction_state, b->transaction_state))
+		return differs("transaction_state");
+	if (a->transaction_timeout_ms != b->transaction_timeout_ms)
+		return differs("transaction_timeout_ms");
+	if (a->transaction_start_time_ms != b->transaction_start_time_ms)
+		return differs("transaction_start_time_ms");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (a->producer_epoch != b->producer_epoch)
+		return differs("producer_epoch");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_transactions_resp_transaction_state_topic(&a->topics[i],
+		                                                             &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
 }
 
-static void fill_any_offset_commit_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
+static bool same_describe_transactions_resp(const struct sl_describe_transactions_resp *a,
+                                            const struct sl_describe_transactions_resp *b)
 {
-	fill_offset_commit_key(m, r, arena, version);
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->transaction_states_count != b->transaction_states_count)
+		return differs("transaction_states_count");
+	for (int32_t i = 0; i < a->transaction_states_count; i++) {
+		if (!same_describe_transactions_resp_transaction_state(&a->transaction_states[i],
+		                                                       &b->transaction_states[i]))
+			return differs("transaction_states");
+	}
+	return true;
 }
 
-static bool same_any_offset_commit_key(const void *a, const void *b)
+static void init_any_describe_transactions_resp(void *m)
 {
-	return same_offset_commit_key(a, b);
+	sl_describe_transactions_resp_init(m);
 }
 
-static int decode_any_offset_commit_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
+static void fill_any_describe_transactions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
 {
-	return sl_offset_commit_key_decode(m, c, arena, version);
+	fill_describe_transactions_resp(m, r, arena, version);
 }
 
-static void encode_any_offset_commit_key(const void *m, struct sl_buf *b, int16_t version)
+static bool same_any_describe_transactions_resp(const void *a, const void *b)
 {
-	sl_offset_commit_key_encode(m, b, version);
+	return same_describe_transactions_resp(a, b);
 }
 
-const struct fill_message fill_message_offset_commit_key = {
-	"offset_commit_key",
+static int decode_any_describe_transactions_resp(void *m, struct sl_cursor *c,
+                                                 struct sl_arena *arena, int16_t version)
+{
+	return sl_describe_transactions_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_transactions_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_transactions_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_transactions_resp = {
+	"describe_transactions_resp",
 	0,
 	0,
-	INT16_MAX,
-	sizeof(struct sl_offset_commit_key),
-	init_any_offset_commit_key,
-	fill_any_offset_commit_key,
-	same_any_offset_commit_key,
-	decode_any_offset_commit_key,
-	encode_any_offset_commit_key,
+	0,
+	sizeof(struct sl_describe_transactions_resp),
+	init_any_describe_transactions_resp,
+	fill_any_describe_transactions_resp,
+	same_any_describe_transactions_resp,
+	decode_any_describe_transactions_resp,
+	encode_any_describe_transactions_resp,
 };
 
-static void fill_offset_commit_value(struct sl_offset_commit_value *m, struct rnd *r,
-                                     struct sl_arena *arena, int16_t version)
+static void fill_list_transactions_req(struct sl_list_transactions_req *m, struct rnd *r,
+                                       struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_offset_commit_value_init(m);
-	rnd_field(r, "offset");
-	m->offset = (int64_t)rnd(r);
-	if (version >= 3) {
-		rnd_field(r, "leaderepoch");
-		m->leader_epoch = (int32_t)rnd(r);
+	sl_list_transactions_req_init(m);
+	rnd_field(r, "statefilters");
+	m->state_filters_count = rnd_count(r, false);
+	m->state_filters = rnd_array(arena, m->state_filters_count, sizeof(*m->state_filters));
+	for (int32_t i = 0; i < m->state_filters_count; i++)
+		m->state_filters[i] = rnd_str(r, arena, false);
+	rnd_field(r, "produceridfilters");
+	m->producer_id_filters_count = rnd_count(r, false);
+	m->producer_id_filters = rnd_array(arena, m->producer_id_filters_count,
+	                                   sizeof(*m->producer_id_filters));
+	for (int32_t i = 0; i < m->producer_id_filters_count; i++)
+		m->producer_id_filters[i] = (int64_t)rnd(r);
+	if (version >= 1) {
+		rnd_field(r, "durationfilter");
+		m->duration_filter = (int64_t)rnd(r);
 	}
-	rnd_field(r, "metadata");
-	m->metadata = rnd_str(r, arena, false);
-	rnd_field(r, "committimestamp");
-	m->commit_timestamp = (int64_t)rnd(r);
-	if (version >= 1 && version <= 1) {
-		rnd_field(r, "expiretimestamp");
-		m->expire_timestamp = (int64_t)rnd(r);
-	}
-	if (version >= 4) {
-		rnd_field(r, "topicid");
-		m->topic_id = rnd_uuid(r);
+	if (version >= 2) {
+		rnd_field(r, "transactionalidpattern");
+		m->transactional_id_pattern = rnd_str(r, arena, version >= 2);
 	}
 }
 
-static bool same_offset_commit_value(const struct sl_offset_commit_value *a,
-                                     const struct sl_offset_commit_value *b)
+static bool same_list_transactions_req(const struct sl_list_transactions_req *a,
+                                       const struct sl_list_transactions_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->offset != b->offset)
-		return differs("offset");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (!sl_str_eq(a->metadata, b->metadata))
-		return differs("metadata");
-	if (a->commit_timestamp != b->commit_timestamp)
-		return differs("commit_timestamp");
-	if (a->expire_timestamp != b->expire_timestamp)
-		return differs("expire_timestamp");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (a->state_filters_count != b->state_filters_count)
+		return differs("state_filters_count");
+	for (int32_t i = 0; i < a->state_filters_count; i++) {
+		if (!sl_str_eq(a->state_filters[i], b->state_filters[i]))
+			return differs("state_filters");
+	}
+	if (a->producer_id_filters_count != b->producer_id_filters_count)
+		return differs("producer_id_filters_count");
+	for (int32_t i = 0; i < a->producer_id_filters_count; i++) {
+		if (a->producer_id_filters[i] != b->producer_id_filters[i])
+			return differs("producer_id_filters");
+	}
+	if (a->duration_filter != b->duration_filter)
+		return differs("duration_filter");
+	if (!sl_str_eq(a->transactional_id_pattern, b->transactional_id_pattern))
+		return differs("transactional_id_pattern");
 	return true;
 }
 
-static void init_any_offset_commit_value(void *m)
+static void init_any_list_transactions_req(void *m)
 {
-	sl_offset_commit_value_init(m);
+	sl_list_transactions_req_init(m);
 }
 
-static void fill_any_offset_commit_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                         int16_t version)
+static void fill_any_list_transactions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                           int16_t version)
 {
-	fill_offset_commit_value(m, r, arena, version);
+	fill_list_transactions_req(m, r, arena, version);
 }
 
-static bool same_any_offset_commit_value(const void *a, const void *b)
+static bool same_any_list_transactions_req(const void *a, const void *b)
 {
-	return same_offset_commit_value(a, b);
+	return same_list_transactions_req(a, b);
 }
 
-static int decode_any_offset_commit_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                          int16_t version)
+static int decode_any_list_transactions_req(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                            int16_t version)
 {
-	return sl_offset_commit_value_decode(m, c, arena, version);
+	return sl_list_transactions_req_decode(m, c, arena, version);
 }
 
-static void encode_any_offset_commit_value(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_list_transactions_req(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_offset_commit_value_encode(m, b, version);
+	sl_list_transactions_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_offset_commit_value = {
-	"offset_commit_value",
+const struct fill_message fill_message_list_transactions_req = {
+	"list_transactions_req",
 	0,
-	4,
-	4,
-	sizeof(struct sl_offset_commit_value),
-	init_any_offset_commit_value,
-	fill_any_offset_commit_value,
-	same_any_offset_commit_value,
-	decode_any_offset_commit_value,
-	encode_any_offset_commit_value,
-};
-
-static void fill_request_header(struct sl_request_header *m, struct rnd *r, struct sl_arena *arena,
-                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_request_header_init(m);
-	rnd_field(r, "requestapikey");
-	m->request_api_key = (int16_t)rnd(r);
-	rnd_field(r, "requestapiversion");
-	m->request_api_version = (int16_t)rnd(r);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
-	rnd_field(r, "clientid");
-	m->client_id = rnd_str(r, arena, true);
-}
-
-static bool same_request_header(const struct sl_request_header *a,
-                                const struct sl_request_header *b)
-{
-	(void)a;
-	(void)b;
-	if (a->request_api_key != b->request_api_key)
-		return differs("request_api_key");
-	if (a->request_api_version != b->request_api_version)
-		return differs("request_api_version");
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
-	if (!sl_str_eq(a->client_id, b->client_id))
-		return differs("client_id");
-	return true;
-}
-
-static void init_any_request_header(void *m)
-{
-	sl_request_header_init(m);
-}
-
-static void fill_any_request_header(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_request_header(m, r, arena, version);
-}
-
-static bool same_any_request_header(const void *a, const void *b)
-{
-	return same_request_header(a, b);
-}
-
-static int decode_any_request_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                     int16_t version)
-{
-	return sl_request_header_decode(m, c, arena, version);
-}
-
-static void encode_any_request_header(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_request_header_encode(m, b, version);
-}
-
-const struct fill_message fill_message_request_header = {
-	"request_header",
-	1,
 	2,
-	2,
-	sizeof(struct sl_request_header),
-	init_any_request_header,
-	fill_any_request_header,
-	same_any_request_header,
-	decode_any_request_header,
-	encode_any_request_header,
+	0,
+	sizeof(struct sl_list_transactions_req),
+	init_any_list_transactions_req,
+	fill_any_list_transactions_req,
+	same_any_list_transactions_req,
+	decode_any_list_transactions_req,
+	encode_any_list_transactions_req,
 };
 
-static void fill_response_header(struct sl_response_header *m, struct rnd *r,
-                                 struct sl_arena *arena, int16_t version)
+static void fill_list_transactions_resp_transaction_state(
+	struct sl_list_transactions_resp_transaction_state *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_response_header_init(m);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
+	sl_list_transactions_resp_transaction_state_init(m);
+	rnd_field(r, "transactionstates.transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates.producerid");
+	m->producer_id = (int64_t)rnd(r);
+	rnd_field(r, "transactionstates.transactionstate");
+	m->transaction_state = rnd_str(r, arena, false);
 }
 
-static bool same_response_header(const struct sl_response_header *a,
-                                 const struct sl_response_header *b)
+static void fill_list_transactions_resp(struct sl_list_transactions_resp *m, struct rnd *r,
+                                        struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_list_transactions_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "unknownstatefilters");
+	m->unknown_state_filters_count = rnd_count(r, false);
+	m->unknown_state_filters = rnd_array(arena, m->unknown_state_filters_count,
+	                                     sizeof(*m->unknown_state_filters));
+	for (int32_t i = 0; i < m->unknown_state_filters_count; i++)
+		m->unknown_state_filters[i] = rnd_str(r, arena, false);
+	rnd_field(r, "transactionstates");
+	m->transaction_states_count = rnd_count(r, false);
+	m->transaction_states = rnd_array(arena, m->transaction_states_count,
+	                                  sizeof(*m->transaction_states));
+	for (int32_t i = 0; i < m->transaction_states_count; i++)
+		fill_list_transactions_resp_transaction_state(&m->transaction_states[i], r, arena,
+		                                              version);
+}
+
+static bool same_list_transactions_resp_transaction_state(
+	const struct sl_list_transactions_resp_transaction_state *a,
+	const struct sl_list_transactions_resp_transaction_state *b)
 {
 	(void)a;
 	(void)b;
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	if (a->producer_id != b->producer_id)
+		return differs("producer_id");
+	if (!sl_str_eq(a->transaction_state, b->transaction_state))
+		return differs("transaction_state");
 	return true;
 }
 
-static void init_any_response_header(void *m)
+static bool same_list_transactions_resp(const struct sl_list_transactions_resp *a,
+                                        const struct sl_list_transactions_resp *b)
 {
-	sl_response_header_init(m);
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->unknown_state_filters_count != b->unknown_state_filters_count)
+		return differs("unknown_state_filters_count");
+	for (int32_t i = 0; i < a->unknown_state_filters_count; i++) {
+		if (!sl_str_eq(a->unknown_state_filters[i], b->unknown_state_filters[i]))
+			return differs("unknown_state_filters");
+	}
+	if (a->transaction_states_count != b->transaction_states_count)
+		return differs("transaction_states_count");
+	for (int32_t i = 0; i < a->transaction_states_count; i++) {
+		if (!same_list_transactions_resp_transaction_state(&a->transaction_states[i],
+		                                                   &b->transaction_states[i]))
+			return differs("transaction_states");
+	}
+	return true;
 }
 
-static void fill_any_response_header(void *m, struct rnd *r, struct sl_arena *arena,
-                                     int16_t version)
+static void init_any_list_transactions_resp(void *m)
 {
-	fill_response_header(m, r, arena, version);
+	sl_list_transactions_resp_init(m);
 }
 
-static bool same_any_response_header(const void *a, const void *b)
+static void fill_any_list_transactions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                            int16_t version)
 {
-	return same_response_header(a, b);
+	fill_list_transactions_resp(m, r, arena, version);
 }
 
-static int decode_any_response_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                      int16_t version)
+static bool same_any_list_transactions_resp(const void *a, const void *b)
 {
-	return sl_response_header_decode(m, c, arena, version);
+	return same_list_transactions_resp(a, b);
 }
 
-static void encode_any_response_header(const void *m, struct sl_buf *b, int16_t version)
+static int decode_any_list_transactions_resp(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                             int16_t version)
 {
-	sl_response_header_encode(m, b, version);
+	return sl_list_transactions_resp_decode(m, c, arena, version);
 }
 
-const struct fill_message fill_message_response_header = {
-	"response_header",
+static void encode_any_list_transactions_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_transactions_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_list_transactions_resp = {
+	"list_transactions_resp",
 	0,
-	1,
-	1,
-	sizeof(struct sl_response_header),
-	init_any_response_header,
-	fill_any_response_header,
-	same_any_response_header,
-	decode_any_response_header,
-	encode_any_response_header,
+	2,
+	0,
+	sizeof(struct sl_list_transactions_resp),
+	init_any_list_transactions_resp,
+	fill_any_list_transactions_resp,
+	same_any_list_transactions_resp,
+	decode_any_list_transactions_resp,
+	encode_any_list_transactions_resp,
 };

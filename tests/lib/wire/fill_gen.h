@@ -61,6 +61,16 @@ extern const struct fill_message fill_message_init_producer_id_req;
 extern const struct fill_message fill_message_init_producer_id_resp;
 extern const struct fill_message fill_message_offset_for_leader_epoch_req;
 extern const struct fill_message fill_message_offset_for_leader_epoch_resp;
+extern const struct fill_message fill_message_add_partitions_to_txn_req;
+extern const struct fill_message fill_message_add_partitions_to_txn_resp;
+extern const struct fill_message fill_message_add_offsets_to_txn_req;
+extern const struct fill_message fill_message_add_offsets_to_txn_resp;
+extern const struct fill_message fill_message_end_txn_req;
+extern const struct fill_message fill_message_end_txn_resp;
+extern const struct fill_message fill_message_write_txn_markers_req;
+extern const struct fill_message fill_message_write_txn_markers_resp;
+extern const struct fill_message fill_message_txn_offset_commit_req;
+extern const struct fill_message fill_message_txn_offset_commit_resp;
 extern const struct fill_message fill_message_describe_configs_req;
 extern const struct fill_message fill_message_describe_configs_resp;
 extern const struct fill_message fill_message_alter_configs_req;
@@ -79,6 +89,10 @@ extern const struct fill_message fill_message_describe_cluster_req;
 extern const struct fill_message fill_message_describe_cluster_resp;
 extern const struct fill_message fill_message_describe_producers_req;
 extern const struct fill_message fill_message_describe_producers_resp;
+extern const struct fill_message fill_message_describe_transactions_req;
+extern const struct fill_message fill_message_describe_transactions_resp;
+extern const struct fill_message fill_message_list_transactions_req;
+extern const struct fill_message fill_message_list_transactions_resp;
 extern const struct fill_message fill_message_list_config_resources_req;
 extern const struct fill_message fill_message_list_config_resources_resp;
 extern const struct fill_message fill_message_describe_topic_partitions_req;
@@ -101,9 +115,11 @@ extern const struct fill_message fill_message_offset_commit_key;
 extern const struct fill_message fill_message_offset_commit_value;
 extern const struct fill_message fill_message_request_header;
 extern const struct fill_message fill_message_response_header;
+extern const struct fill_message fill_message_transaction_log_key;
+extern const struct fill_message fill_message_transaction_log_value;
 
 /* All of them. */
-#define FILL_MESSAGES_COUNT 78
+#define FILL_MESSAGES_COUNT 94
 extern const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT];
 
 #endif

@@ -79,6 +79,8 @@ Test(parse, arguments_and_options_in_any_order)
 
 Test(parse, names_after_two_dashes_are_never_options)
 {
+	expect("txns abort t 3 4000 7",
+	       "{\"topic\":\"t\",\"partition\":3,\"producer_id\":4000,\"producer_epoch\":7}");
 	expect("groups delete -- --group", "{\"group\":\"--group\"}");
 	expect("groups delete -- --", "{\"group\":\"--\"}");
 	expect("groups delete -", "{\"group\":\"-\"}");
