@@ -95,6 +95,71 @@ static bool topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
 	return t != NULL;
 }
 
+static int32_t topic_partitions(void *ctx, struct sl_str topic)
+{
+	const struct offsets *o = ctx;
+	const struct meta_topic *t = meta_topic_by_name(o->c->meta, topic);
+
+	return t ? t->rec.partitions_count : 0;
+}
+
+/* Patterns do not reach internal topics, as Kafka's consumers leave them out. */
+static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
+{
+	const struct offsets *o = ctx;
+
+	while (*pos < meta_topics_count(o->c->meta)) {
+		const struct meta_topic *t = meta_topic_at(o->c->meta, (*pos)++);
+
+		if (t->is_internal)
+			continue;
+		*name = t->rec.name;
+		return true;
+	}
+	return false;
+}
+
+static enum group_migration migration_policy(const struct sl_conf *conf)
+{
+	const char *word = sl_conf_str(conf, SL_CK_group_consumer_migration_policy);
+
+	if (strcmp(word, "bidirectional") == 0)
+		return GROUP_MIGRATE_BOTH;
+	if (strcmp(word, "upgrade") == 0)
+		return GROUP_MIGRATE_UPGRADE;
+	return strcmp(word, "downgrade") == 0 ? GROUP_MIGRATE_DOWNGRADE : GROUP_MIGRATE_NONE;
+}
+
+/* Adds the assignor unless it is there. */
+static void add_assignor(struct group_opts *opts, enum group_assignor assignor)
+{
+	for (uint32_t i = 0; i < opts->assignors_count; i++) {
+		if (opts->assignors[i] == assignor)
+			return;
+	}
+	opts->assignors[opts->assignors_count++] = assignor;
+}
+
+static void set_consumer_opts(const struct sl_conf *conf, struct group_opts *opts)
+{
+	const char *word = sl_conf_str(conf, SL_CK_group_consumer_assignors);
+
+	opts->consumer = (struct group_conf){
+		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_session_timeout_ms),
+		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_heartbeat_interval_ms)};
+	opts->consumer_size_max = (int32_t)sl_conf_int(conf, SL_CK_group_consumer_max_size);
+	opts->migration = migration_policy(conf);
+	for (; *word; word += strcspn(word, ",")) {
+		word += strspn(word, ", ");
+		if (strncmp(word, "uniform", strlen("uniform")) == 0)
+			add_assignor(opts, GROUP_ASSIGN_UNIFORM);
+		else if (strncmp(word, "range", strlen("range")) == 0)
+			add_assignor(opts, GROUP_ASSIGN_RANGE);
+	}
+	if (opts->assignors_count == 0)
+		add_assignor(opts, GROUP_ASSIGN_UNIFORM);
+}
+
 static int make_coordinator(struct offsets *o, int32_t partitions_count)
 {
 	const struct sl_conf *conf = o->c->conf;
@@ -114,6 +179,8 @@ static int make_coordinator(struct offsets *o, int32_t partitions_count)
 		.has_partition = has_partition,
 		.topic_name = topic_name,
 		.topic_id = topic_id,
+		.topic_partitions = topic_partitions,
+		.topic_next = topic_next,
 	};
 	struct group_coord *coord;
 	struct part *parts = calloc((size_t)partitions_count, sizeof(*parts));
@@ -121,6 +188,7 @@ static int make_coordinator(struct offsets *o, int32_t partitions_count)
 
 	if (!parts)
 		return -ENOMEM;
+	set_consumer_opts(conf, &opts);
 	rc = group_create(&coord, &opts);
 	if (rc < 0) {
 		free(parts);
@@ -483,10 +551,22 @@ static int adopt_topic(struct offsets *o, const struct meta_topic *t)
 	return make_coordinator(o, t->rec.partitions_count);
 }
 
+/* Was the topic made, or did it get more partitions? */
+static bool is_other_size(const struct meta_change *change)
+{
+	return !change->before ||
+	       change->before->rec.partitions_count != change->after->rec.partitions_count;
+}
+
 void offsets_changed(struct offsets *o, const struct meta_change *change)
 {
 	struct group_event ev = {.type = GROUP_EV_TOPIC_DELETED};
 
+	if (change->type == META_REC_TOPIC && is_other_size(change)) {
+		struct group_event changed = {.type = GROUP_EV_TOPICS_CHANGED};
+
+		step(o, &changed);
+	}
 	if (change->type == META_REC_TOPIC && sl_str_eq_c(change->after->rec.name, OFFSETS_TOPIC)) {
 		int rc = adopt_topic(o, change->after);
 

@@ -14,6 +14,8 @@ enum deadline_kind {
 	DEADLINE_JOIN,        /* of a group */
 	DEADLINE_SYNC,        /* of a group */
 	DEADLINE_EXPIRY,      /* of the coordinator: offsets past their retention */
+	DEADLINE_CONSUMER_SESSION,   /* of a consumer group's member */
+	DEADLINE_CONSUMER_REBALANCE, /* of one that has partitions to give up, or to join */
 };
 
 /* Zeroed: not armed. */

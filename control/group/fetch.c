@@ -3,7 +3,7 @@
  * OffsetFetch.  Offsets that are on the log are visible, others are not, whether or not the client
  * asks for stable ones: there are no transactional commits to wait for.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 
@@ -112,6 +112,8 @@ static int fetch_group(struct group_coord *c, int16_t version,
 	enum sl_kerr kerr = state_check_shard(c, from->group_id);
 	const struct group *g = state_find(c, from->group_id);
 
+	if (kerr == SL_KERR_NONE && g && g->consumer)
+		kerr = consumer_check_fetch(g, from->member_id, from->member_epoch);
 	sl_offset_fetch_resp_group_init(to);
 	to->group_id = from->group_id;
 	to->error_code = (int16_t)kerr;

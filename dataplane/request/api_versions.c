@@ -40,6 +40,42 @@ static void list_apis(struct ctx *ctx, struct sl_api_versions_resp *resp, bool i
 	}
 }
 
+/* From this version on a feature may begin at level 0. */
+#define VERSION_LEVEL_0 4
+
+/* Each feature is finalized at the one level that there is. */
+static void list_features(struct ctx *ctx, struct sl_api_versions_resp *resp, int16_t version)
+{
+	static const struct {
+		const char *name;
+		int16_t level;
+	} features[] = {
+		{"group.version", 1}, /* groups of the consumer protocol: KIP-848 */
+	};
+	size_t n = SL_ARRAY_SIZE(features);
+
+	resp->supported_features =
+		sl_arena_alloc_array(&ctx->scratch, n, sizeof(*resp->supported_features));
+	resp->finalized_features =
+		sl_arena_alloc_array(&ctx->scratch, n, sizeof(*resp->finalized_features));
+	if (!resp->supported_features || !resp->finalized_features)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		sl_api_versions_resp_supported_feature_init(&resp->supported_features[i]);
+		resp->supported_features[i].name = sl_str_from(features[i].name);
+		/* Clients of older versions take 0 for a broken range: KAFKA-17011. */
+		resp->supported_features[i].min_version = version < VERSION_LEVEL_0 ? 1 : 0;
+		resp->supported_features[i].max_version = features[i].level;
+		sl_api_versions_resp_finalized_feature_init(&resp->finalized_features[i]);
+		resp->finalized_features[i].name = sl_str_from(features[i].name);
+		resp->finalized_features[i].max_version_level = features[i].level;
+		resp->finalized_features[i].min_version_level = features[i].level;
+	}
+	resp->supported_features_count = (int32_t)n;
+	resp->finalized_features_count = (int32_t)n;
+	resp->finalized_features_epoch = 0;
+}
+
 enum request_result api_versions_run(struct ctx *ctx, struct request *req)
 {
 	struct sl_cursor c = sl_cursor_from(req->frame + req->body_pos,
@@ -64,6 +100,7 @@ enum request_result api_versions_run(struct ctx *ctx, struct request *req)
 			resp.error_code = SL_KERR_INVALID_REQUEST;
 		else
 			list_apis(ctx, &resp, false);
+		list_features(ctx, &resp, version);
 	}
 	request_reply_begin(ctx, req);
 	sl_api_versions_resp_encode(&resp, &ctx->out, version);

@@ -6,6 +6,8 @@
 
 #include "sluice/wire/alter_configs_gen.h"
 #include "sluice/wire/api_versions_gen.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/create_partitions_gen.h"
 #include "sluice/wire/create_topics_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
@@ -186,6 +188,18 @@ static int decode_describe_cluster(void *m, struct sl_cursor *c, struct sl_arena
                                    int16_t version)
 {
 	return sl_describe_cluster_req_decode(m, c, arena, version);
+}
+
+static int decode_consumer_group_heartbeat(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
+{
+	return sl_consumer_group_heartbeat_req_decode(m, c, arena, version);
+}
+
+static int decode_consumer_group_describe(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                          int16_t version)
+{
+	return sl_consumer_group_describe_req_decode(m, c, arena, version);
 }
 
 static int decode_list_config_resources(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -417,6 +431,22 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_cluster_req),
          .req_decode = decode_describe_cluster},
+	{.key = SL_API_CONSUMER_GROUP_HEARTBEAT,
+         .name = "ConsumerGroupHeartbeat",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 1,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_consumer_group_heartbeat_req),
+         .req_decode = decode_consumer_group_heartbeat},
+	{.key = SL_API_CONSUMER_GROUP_DESCRIBE,
+         .name = "ConsumerGroupDescribe",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 1,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_consumer_group_describe_req),
+         .req_decode = decode_consumer_group_describe},
 	{.key = SL_API_LIST_CONFIG_RESOURCES,
          .name = "ListConfigResources",
          .listed_min = 0,
@@ -464,6 +494,8 @@ const uint8_t sl_api_index[SL_API_KEY_MAX + 1] = {
 	[SL_API_INCREMENTAL_ALTER_CONFIGS] = 25,
 	[SL_API_OFFSET_DELETE] = 26,
 	[SL_API_DESCRIBE_CLUSTER] = 27,
-	[SL_API_LIST_CONFIG_RESOURCES] = 28,
-	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 29,
+	[SL_API_CONSUMER_GROUP_HEARTBEAT] = 28,
+	[SL_API_CONSUMER_GROUP_DESCRIBE] = 29,
+	[SL_API_LIST_CONFIG_RESOURCES] = 30,
+	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 31,
 };

@@ -15,7 +15,7 @@ RUN_TESTS  = $(PYTHON) tests/run.py --build $(O) --logs $(O)/test-logs $(if $(TO
 TEST_SCRIPTS   := $(if $(SANS),,$(sort $(foreach e,sh py, \
 	$(wildcard $(foreach d,tools tools/* kernel interop cluster,tests/$(d)/test_*.$(e))))))
 CLIENT_SCRIPTS := $(filter tests/interop/%,$(TEST_SCRIPTS))
-CHECK_COMMANDS  = $(foreach t,fuzz-replay schema-check race-check,$(if $(call has_target,$(t)),'$(t)=$(AGAIN) $(t)'))
+CHECK_COMMANDS  = $(foreach t,fuzz-replay schema-check race-check sim-check,$(if $(call has_target,$(t)),'$(t)=$(AGAIN) $(t)'))
 PURE_LIBS      := $(foreach c,$(COMPONENTS),$(if $(PURE-$(c)),$(O)/lib/libsl$(c).a))
 
 .PHONY: help

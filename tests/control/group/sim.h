@@ -11,6 +11,8 @@
 
 #include "sluice/base/arena.h"
 #include "sluice/wire/apis.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/consumer_protocol_subscription_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
@@ -29,6 +31,8 @@
 #define SIM_SESSION_MS   10000
 #define SIM_REBALANCE_MS 60000
 #define SIM_DELAY_MS     3000
+#define SIM_CONSUMER_SESSION_MS 45000
+#define SIM_HEARTBEAT_MS        5000
 #define SIM_RETENTION_MS INT64_C(604800000)
 #define SIM_CHECK_MS     600000
 #define SIM_WALL_BASE    INT64_C(1700000000000)
@@ -78,6 +82,7 @@ struct sim {
 	struct sim_log logs[SIM_PARTITIONS];
 	uint64_t appended; /* batches */
 	bool is_topic_gone[SIM_TOPICS];
+	int32_t topic_parts[SIM_TOPICS]; /* 0: SIM_TOPIC_PARTS */
 	struct sl_arena arena; /* of decoded answers */
 	char client_id[32];
 };
