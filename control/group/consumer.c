@@ -34,6 +34,7 @@ int consumer_create(struct group_coord *c, struct group *g)
 	cg->serial = ++c->serial_next;
 	sl_list_init(&cg->changed);
 	sl_list_init(&cg->gone);
+	sl_list_init(&cg->gone_sent);
 	sl_list_init(&cg->waiters);
 	g->consumer = cg;
 	return 0;
@@ -274,11 +275,11 @@ int consumer_rename(struct group_coord *c, struct cmember *m, struct sl_str id)
 	return 0;
 }
 
-static void free_gone(struct cgroup *cg)
+static void free_gone(struct sl_list *list)
 {
 	struct gone *gone;
 
-	while ((gone = sl_list_first(&cg->gone, struct gone, link)) != NULL) {
+	while ((gone = sl_list_first(list, struct gone, link)) != NULL) {
 		sl_list_del(&gone->link);
 		text_free(&gone->text);
 		free(gone);
@@ -294,7 +295,8 @@ void consumer_destroy(struct group_coord *c, struct group *g, enum sl_kerr kerr)
 	persist_fail_waiters(c, cg, kerr);
 	while (cg->members_count > 0)
 		consumer_remove(c, cg->members[cg->members_count - 1]);
-	free_gone(cg);
+	free_gone(&cg->gone);
+	free_gone(&cg->gone_sent);
 	SL_ASSERT(cg->owners.count == 0 && cg->subs.count == 0 && cg->patterns.count == 0);
 	sl_map_fini(&cg->by_id);
 	sl_map_fini(&cg->by_instance);
@@ -548,6 +550,9 @@ int consumer_hold(struct cmember *m, const struct parts *assigned, const struct 
 		parts_free(&new_assigned);
 		return -ENOMEM;
 	}
+	/* An answer may be lost, and the request that led to it may be one nobody waits for. */
+	if (!parts_eq(assigned, &m->assigned))
+		m->tells_left = LIMIT_TELLS;
 	err = own(m, &new_assigned);
 	if (own(m, &new_revoking))
 		err = -ENOMEM;

@@ -84,6 +84,7 @@ struct cmember {
 	struct parts target;   /* Owned. */
 	struct parts assigned; /* Owned. */
 	struct parts revoking; /* Owned.  Not the member's any more, but nobody else's yet. */
+	uint32_t tells_left;   /* answers that still carry the assignment, as none may have arrived */
 	bool is_known;         /* while loading: its metadata was seen */
 	bool is_member_changed;
 	bool is_target_changed;
@@ -103,6 +104,7 @@ struct gone {
 	struct sl_list link;
 	struct sl_str text; /* Owned. */
 	bool is_pattern;
+	uint64_t seq; /* of the change that has the tombstones */
 };
 
 /* An answer that waits until what it tells is on the log. */
@@ -130,6 +132,7 @@ struct cgroup {
 	struct sl_map patterns;
 	struct sl_list changed; /* members with something to write */
 	struct sl_list gone;
+	struct sl_list gone_sent; /* on their way to the log; back to gone if it refuses */
 	struct sl_list waiters;
 	uint64_t topics_seq; /* coordinator's, when subs and patterns were looked up; 0 never */
 	uint64_t sent;       /* changes handed out */
@@ -236,8 +239,11 @@ int migrate_upgrade(struct group_coord *c, struct group *g) SL_MUST_CHECK;
 /* Makes the group a classic one if its last member of the consumer protocol is gone.  Return:
  * whether it did. */
 bool migrate_downgrade(struct group_coord *c, struct group *g);
-/* A classic group without members becomes one of no kind, and so does a consumer group. */
+/* A classic group becomes one of no kind: its members, if it has any, are gone.  So does a consumer
+ * group. */
 void migrate_forget_classic(struct group_coord *c, struct group *g);
+/* While loading: of the group only its offsets are left, or nothing. */
+void migrate_forget_all(struct group_coord *c, struct group *g);
 void migrate_forget_consumer(struct group_coord *c, struct group *g);
 
 /* ---- mixed.c: members of a consumer group that speak the classic protocol ---- */

@@ -31,6 +31,7 @@ struct beat {
 	bool is_new;
 	bool is_back; /* takes up the place of one that reads nothing any more */
 	bool is_bump;
+	int32_t epoch_known; /* the member's, before this request */
 };
 
 static enum sl_kerr refuse(const char **text, enum sl_kerr kerr, const char *why)
@@ -489,12 +490,35 @@ static void drop_refused(struct beat *b)
 	}
 }
 
+/* Does the request prove what the member reads now?  A join may be late or repeated, and so may be
+ * what was sent before the member was told its epoch: neither knows what it was given since. */
+static bool is_report(const struct beat *b)
+{
+	if (PLANTED(join_releases))
+		return b->has_owned;
+	return b->has_owned && (b->is_back || b->is_new || b->m->member_epoch == b->epoch_known);
+}
+
+/* Until the member reports what it was given, it is told again. */
+static bool is_told_again(const struct beat *b)
+{
+	struct cmember *m = b->member;
+
+	if (is_report(b) && parts_eq(&b->owned, &m->assigned))
+		m->tells_left = 0;
+	if (m->tells_left == 0)
+		return false;
+	m->tells_left--;
+	return true;
+}
+
 static void keep_up(struct beat *b)
 {
 	struct parts before = {0};
 	int rc = update_member(b);
 	bool has_changed;
 
+	b->epoch_known = b->member->epoch;
 	if (rc) {
 		coord_count(b->c, rc == -EINVAL ? COUNT_consumer_regexes_refused
 		                                : COUNT_refused_no_memory);
@@ -511,10 +535,8 @@ static void keep_up(struct beat *b)
 	if (!rc)
 		rc = update_group(b);
 	if (!rc)
-		rc = reconcile_member(b->c, b->member,
-		                      b->has_owned && (b->m->member_epoch != 0 || b->is_back || PLANTED(join_releases)) ? &b->owned
-		                                                                      : NULL);
-	has_changed = !parts_eq(&before, &b->member->assigned);
+		rc = reconcile_member(b->c, b->member, is_report(b) ? &b->owned : NULL);
+	has_changed = !parts_eq(&before, &b->member->assigned) || is_told_again(b);
 	persist_flush(b->c, b->cg);
 	if (rc < 0) {
 		coord_count(b->c, COUNT_refused_no_memory);

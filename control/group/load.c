@@ -175,9 +175,10 @@ static int replay_group(struct group_coord *c, const struct shard *shard, struct
 		return err;
 	if (value.len < 0) {
 		g = state_find(c, key.group);
-		/* Of a group that changed over only the classic one is gone. */
+		/* Of a group that changed over only the classic one is gone; offsets have
+		 * tombstones of their own. */
 		if (g && !g->consumer)
-			state_destroy(c, g);
+			migrate_forget_all(c, g);
 		return 0;
 	}
 

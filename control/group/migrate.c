@@ -175,9 +175,18 @@ static void clear_classic(struct group_coord *c, struct group *g)
 
 void migrate_forget_classic(struct group_coord *c, struct group *g)
 {
-	SL_ASSERT(g->consumer && sl_list_is_empty(&g->members));
+	SL_ASSERT(g->consumer);
 	g->consumer->is_classic_gone = g->is_in_log;
 	clear_classic(c, g);
+}
+
+void migrate_forget_all(struct group_coord *c, struct group *g)
+{
+	consumer_destroy(c, g, SL_KERR_NONE);
+	if (g->offsets.count == 0)
+		state_destroy(c, g);
+	else
+		clear_classic(c, g);
 }
 
 int migrate_upgrade(struct group_coord *c, struct group *g)
@@ -231,6 +240,7 @@ static void restore_member(struct group_coord *c, struct group *g, struct cmembe
 		.session_timeout_ms = from->classic->session_timeout_ms,
 		.protocols = from->classic->protocols,
 	};
+	struct parts held;
 	struct member *m;
 
 	if (member_add(c, g, &opts, &m)) {
@@ -238,7 +248,9 @@ static void restore_member(struct group_coord *c, struct group *g, struct cmembe
 		return;
 	}
 	from->classic->protocols = NULL;
-	if (text_dup_bytes(&m->assignment, mixed_assignment(c, &from->target)))
+	/* What it may be reading, not what it shall: the group may change back before it joins. */
+	if (parts_union(&c->arena, &from->assigned, &from->revoking, &held) ||
+	    text_dup_bytes(&m->assignment, mixed_assignment(c, &held)))
 		coord_count(c, COUNT_refused_no_memory);
 	member_arm_session(c, m);
 }
@@ -266,6 +278,8 @@ bool migrate_downgrade(struct group_coord *c, struct group *g)
 
 	if (!can_downgrade(c, cg))
 		return false;
+	/* Before the batch begins: answers go into the same buffer. */
+	persist_fail_waiters(c, cg, SL_KERR_COORDINATOR_NOT_AVAILABLE);
 	g->in_flight++;
 	op = begin_gone(c, g, &w);
 	for (uint32_t i = 0; i < cg->members_count; i++)

@@ -138,7 +138,12 @@ static enum sl_kerr find(struct mixed *x, struct sl_str id, bool is_unknown)
 
 	if (sl_str_is_null(instance_id)) {
 		x->member = consumer_find(x->cg, id);
-		return x->member ? SL_KERR_NONE : add(x, id);
+		if (x->member)
+			return SL_KERR_NONE;
+		/* One that lost its place and does not know it reads what others have by now. */
+		if (!is_unknown && (x->sub.generation_id >= 0 || x->owned.count > 0))
+			return SL_KERR_UNKNOWN_MEMBER_ID;
+		return add(x, id);
 	}
 	x->member = consumer_find_instance(x->cg, instance_id);
 	if (!x->member)

@@ -272,9 +272,9 @@ static void put_all_gone(struct append_writer *w, struct group *g)
 
 	while ((gone = sl_list_first(&cg->gone, struct gone, link)) != NULL) {
 		put_gone(w, g, gone);
+		gone->seq = cg->sent;
 		sl_list_del(&gone->link);
-		text_free(&gone->text);
-		free(gone);
+		sl_list_push_back(&cg->gone_sent, &gone->link);
 	}
 }
 
@@ -514,6 +514,27 @@ void persist_fail_waiters(struct group_coord *c, struct cgroup *cg, enum sl_kerr
 		release(c, wt, kerr);
 }
 
+/* Tombstones that the log has are done with; others are to be written again. */
+static void settle_gone(struct cgroup *cg, uint64_t seq, bool is_refused)
+{
+	struct sl_list *pos;
+	struct sl_list *tmp;
+
+	sl_list_for_each_safe(pos, tmp, &cg->gone_sent) {
+		struct gone *gone = sl_list_entry(pos, struct gone, link);
+
+		if (gone->seq != seq)
+			continue;
+		sl_list_del(&gone->link);
+		if (is_refused) {
+			sl_list_push_back(&cg->gone, &gone->link);
+			continue;
+		}
+		text_free(&gone->text);
+		free(gone);
+	}
+}
+
 void persist_finish(struct group_coord *c, struct op *op)
 {
 	struct cgroup *cg = op->group ? op->group->consumer : NULL;
@@ -524,6 +545,7 @@ void persist_finish(struct group_coord *c, struct op *op)
 		return;
 	/* One that could not even be handed out overtakes those on their way. */
 	cg->done = SL_MAX(cg->done, op->consumer_seq);
+	settle_gone(cg, op->consumer_seq, op->kerr != SL_KERR_NONE && !PLANTED(trust_refused));
 	if (op->kerr != SL_KERR_NONE && !PLANTED(trust_refused))
 		mark_broken(cg);
 	while ((wt = sl_list_first(&cg->waiters, struct waiter, link)) != NULL &&

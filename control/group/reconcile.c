@@ -96,6 +96,10 @@ int reconcile_member(struct group_coord *c, struct cmember *m, const struct part
 {
 	if (m->state == CMEMBER_STABLE && m->epoch == m->cg->target_epoch)
 		return 0;
+	/* What it reported before it was told to give up something may be older than what it was
+	 * given last, within one epoch.  Joins of the classic protocol tell their generation. */
+	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic)
+		owned = NULL;
 	if (m->state == CMEMBER_UNREVOKED &&
 	    (!owned ? !PLANTED(silence_releases) : parts_meet(&m->revoking, owned)))
 		return 0;

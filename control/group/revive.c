@@ -84,7 +84,7 @@ static int revive_group(struct record *r)
 
 	if (r->is_tombstone) {
 		if (cg)
-			consumer_destroy(r->c, cg->group, SL_KERR_NONE);
+			migrate_forget_all(r->c, cg->group);
 		return 0;
 	}
 	err = sl_consumer_group_metadata_value_decode(&v, &r->value, &r->c->arena, r->version);
@@ -393,12 +393,27 @@ static void drop_unknown(struct group_coord *c, struct cgroup *cg)
 	}
 }
 
+/* A rise of the epoch that the log refused may be missing under what rests on it.  Then everything
+ * is to be computed anew, under an epoch that nobody has seen. */
+static void mend_epoch(struct group_coord *c, struct cgroup *cg)
+{
+	int32_t highest = cg->target_epoch;
+
+	for (uint32_t i = 0; i < cg->members_count; i++)
+		highest = SL_MAX(highest, cg->members[i]->epoch);
+	if (highest <= cg->epoch)
+		return;
+	cg->epoch = highest;
+	consumer_bump(c, cg);
+}
+
 void revive_end(struct group_coord *c, struct group *g)
 {
 	struct cgroup *cg = g->consumer;
 	int err = 0;
 
 	drop_unknown(c, cg);
+	mend_epoch(c, cg);
 	for (uint32_t i = 0; i < cg->members_count; i++) {
 		struct cmember *m = cg->members[i];
 
