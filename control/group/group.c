@@ -313,6 +313,13 @@ bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *o
 	return false;
 }
 
+bool group_is_consumer(const struct group_coord *c, struct sl_str group_id)
+{
+	const struct group *g = state_find(c, group_id);
+
+	return g && g->consumer && g->shard->state == SHARD_ACTIVE;
+}
+
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
                        struct group_offset_view *out)
 {

@@ -152,6 +152,8 @@ struct group_offset_view {
 };
 /* Start with *pos = 0.  Return: false at the end. */
 bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *out);
+/* Is it served here, and of the consumer protocol? */
+bool group_is_consumer(const struct group_coord *c, struct sl_str group_id);
 /* Offsets of one group, same way. */
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
                        struct group_offset_view *out);

@@ -84,7 +84,7 @@ void metrics_scrape_fini(struct metric_scrape *s);
 
 /* Values of the single scopes, for the table. */
 metric_fn metric_server_info, metric_server_attached, metric_server_serving, metric_server_start,
-	metric_server_groups, metric_server_topics, metric_server_partitions,
+	metric_server_groups, metric_server_groups_of, metric_server_topics, metric_server_partitions,
 	metric_server_under_replicated, metric_server_offline, metric_server_controller,
 	metric_server_brokers, metric_server_counter, metric_server_group_counter,
 	metric_server_dataplane_start, metric_server_dataplane_cpu,
