@@ -183,8 +183,7 @@ static enum sl_kerr find_group(struct beat *b, const char **text)
 static bool is_former_epoch(const struct beat *b)
 {
 	return b->m->member_epoch == b->member->epoch_before &&
-	       (PLANTED(former_epoch) ||
-	        (b->has_owned && parts_is_within(&b->owned, &b->member->assigned)));
+	       b->has_owned && parts_is_within(&b->owned, &b->member->assigned);
 }
 
 static enum sl_kerr check_epoch(const struct beat *b, const char **text)

@@ -361,7 +361,7 @@ static void put_changed(struct append_writer *w, struct group *g)
 		if (m->is_member_changed)
 			put_member(w, g, m);
 	}
-	if (cg->is_group_changed && (!PLANTED(epoch_unwritten) || cg->epoch < 3))
+	if (cg->is_group_changed)
 		put_group(w, g);
 	sl_list_for_each(pos, &cg->changed) {
 		struct cmember *m = sl_list_entry(pos, struct cmember, changed);

@@ -98,7 +98,8 @@ int reconcile_member(struct group_coord *c, struct cmember *m, const struct part
 		return 0;
 	/* What it reported before it was told to give up something may be older than what it was
 	 * given last, within one epoch.  Joins of the classic protocol tell their generation. */
-	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic)
+	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic &&
+	    !PLANTED(report_early))
 		owned = NULL;
 	if (m->state == CMEMBER_UNREVOKED &&
 	    (!owned ? !PLANTED(silence_releases) : parts_meet(&m->revoking, owned)))

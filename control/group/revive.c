@@ -401,7 +401,7 @@ static void mend_epoch(struct group_coord *c, struct cgroup *cg)
 
 	for (uint32_t i = 0; i < cg->members_count; i++)
 		highest = SL_MAX(highest, cg->members[i]->epoch);
-	if (highest <= cg->epoch)
+	if (highest <= cg->epoch || PLANTED(epoch_unmended))
 		return;
 	cg->epoch = highest;
 	consumer_bump(c, cg);

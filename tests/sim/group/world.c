@@ -343,6 +343,9 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 	/* A late join of the classic protocol tells its leader what the member read long ago; that
 	 * protocol has no answer to it. */
 	bool is_ordered = api == SL_API_JOIN_GROUP;
+	/* Joins may come very late; reports of one epoch cannot be told apart, by nobody. */
+	bool is_join = client >= 0 && api == SL_API_CONSUMER_GROUP_HEARTBEAT &&
+	               w->clients[client].epoch == 0;
 
 	if (handle + 2 >= REQUESTS_MAX) {
 		world_fail(w, "too many requests");
@@ -355,11 +358,11 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 	if (!world_fault(w, 20))
 		add_message(w, true, handle, due_ms, bytes);
 	/* A repeated commit of the same epoch counts again; clients do not repeat them. */
-	if (commit < 0 && !is_ordered && world_fault(w, 10)) {
+	if (commit < 0 && !is_ordered && world_fault(w, is_join ? 100 : 10)) {
 		uint64_t twin = w->handle_next++;
 
 		w->sent[twin] = (struct sent){.client = -1, .api = api, .version = version, .commit = -1};
-		add_message(w, true, twin, due_ms + world_below(w, REQUEST_MS), bytes);
+		add_message(w, true, twin, due_ms + world_below(w, (is_join ? 4 : 1) * REQUEST_MS), bytes);
 	}
 	return handle;
 }
