@@ -47,6 +47,22 @@ assign_fn uniform_assign;
 assign_fn range_assign;
 
 /* Does the member subscribe to the topic? */
-bool assign_has_topic(const struct assign_member *m, uint32_t topic);
+static inline bool assign_has_topic(const struct assign_member *m, uint32_t topic)
+{
+	uint32_t low = 0;
+	uint32_t high = m->topics_count;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (m->topics[mid] == topic)
+			return true;
+		if (m->topics[mid] < topic)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
 
 #endif

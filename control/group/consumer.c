@@ -14,10 +14,10 @@
 #include "sluice/base/assert.h"
 
 /* A member's session and rebalance deadlines. */
-#define MEMBER_DEADLINES 2u
+#define MEMBER_DEADLINES     2u
 /* What identifies a partition in a map. */
-#define PART_KEY_BYTES   offsetof(struct part, epoch)
-#define MEMBERS_CAP_MIN  16u
+#define PART_KEY_BYTES       offsetof(struct part, epoch)
+#define MEMBERS_CAP_MIN      16u
 /* From this version on OffsetCommit knows member epochs: KIP-848. */
 #define VERSION_MEMBER_EPOCH 9
 
@@ -562,7 +562,8 @@ int consumer_hold(struct cmember *m, const struct parts *assigned, const struct 
 		for (uint32_t i = 0; i < old[k].count; i++) {
 			struct parts one = {&old[k].list[i], 1};
 
-			if (!parts_find(&m->assigned, one.list) && !parts_find(&m->revoking, one.list))
+			if (!parts_find(&m->assigned, one.list) &&
+			    !parts_find(&m->revoking, one.list))
 				disown(m->cg, &one, m);
 		}
 		parts_free(&old[k]);

@@ -84,8 +84,8 @@ struct cmember {
 	struct parts target;   /* Owned. */
 	struct parts assigned; /* Owned. */
 	struct parts revoking; /* Owned.  Not the member's any more, but nobody else's yet. */
-	uint32_t tells_left;   /* answers that still carry the assignment, as none may have arrived */
-	bool is_known;         /* while loading: its metadata was seen */
+	uint32_t tells_left; /* answers that still carry the assignment, as none may have arrived */
+	bool is_known;       /* while loading: its metadata was seen */
 	bool is_member_changed;
 	bool is_target_changed;
 	bool is_current_changed;
@@ -120,8 +120,8 @@ struct cgroup {
 	uint64_t serial; /* no other cgroup of this coordinator has it */
 	int32_t epoch;
 	int32_t target_epoch;
-	int64_t hash;      /* of the subscribed topics, at @epoch */
-	int64_t target_ms; /* wall clock, when the target was computed */
+	int64_t hash;             /* of the subscribed topics, at @epoch */
+	int64_t target_ms;        /* wall clock, when the target was computed */
 	struct cmember **members; /* Owned list.  In order of their ids' bytes. */
 	uint32_t members_count;
 	uint32_t members_cap;
@@ -142,7 +142,7 @@ struct cgroup {
 	bool is_group_changed;
 	bool is_target_changed;
 	bool is_classic_gone; /* the record of the classic group that it was gets a tombstone */
-	bool is_dirty; /* the log lacks something: all is to be written anew */
+	bool is_dirty;        /* the log lacks something: all is to be written anew */
 };
 
 /* ---- consumer.c: groups and members ---- */

@@ -179,7 +179,7 @@ struct offset {
 
 struct group {
 	struct cgroup *consumer; /* Owned.  NULL: of the classic protocol, or of none. */
-	struct sl_list link; /* coordinator.all_groups, oldest first */
+	struct sl_list link;     /* coordinator.all_groups, oldest first */
 	struct sl_list shard_link;
 	struct shard *shard;
 	struct sl_str id; /* Owned. */

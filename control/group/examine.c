@@ -60,7 +60,8 @@ static int list_target(struct group_coord *c, const struct parts *p,
 		return -ENOMEM;
 	for (int32_t i = 0; i < out->topic_partitions_count; i++)
 		out->topic_partitions[i] = (target_tp){list[i].topic_id, list[i].topic_name,
-		                                       list[i].partitions, list[i].partitions_count};
+		                                       list[i].partitions,
+		                                       list[i].partitions_count};
 	return 0;
 }
 

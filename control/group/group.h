@@ -75,7 +75,7 @@ enum group_event_type {
 	GROUP_EV_LOAD_BATCHES, /* record batches of it, in order, complete ones */
 	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
 	GROUP_EV_UNLOAD, /* not served any more: drop its groups, fail their parked requests */
-	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
+	GROUP_EV_TOPIC_DELETED,  /* committed offsets of the topic go */
 	GROUP_EV_TOPICS_CHANGED, /* one was made, or got more partitions */
 };
 
@@ -137,7 +137,8 @@ struct group_view {
 	struct sl_str group_id;
 	const char
 		*state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
-	const char *type; /* "classic"; "consumer", whose states also are "Assigning", "Reconciling" */
+	const char
+		*type; /* "classic"; "consumer", whose states also are "Assigning", "Reconciling" */
 	struct sl_str protocol_type;
 	struct sl_str protocol;
 	int32_t generation;

@@ -58,9 +58,10 @@ static enum sl_kerr check_join(const struct sl_consumer_group_heartbeat_req *m, 
 		return refuse(text, SL_KERR_INVALID_REQUEST,
 		              "TopicPartitions must be empty when (re-)joining.");
 	if (m->subscribed_topic_names_count < 0 && sl_str_is_null(m->subscribed_topic_regex))
-		return refuse(text, SL_KERR_INVALID_REQUEST,
-		              "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null "
-		              "when (re-)joining.");
+		return refuse(
+			text, SL_KERR_INVALID_REQUEST,
+			"Either SubscribedTopicNames or SubscribedTopicRegex must be non-null "
+			"when (re-)joining.");
 	return SL_KERR_NONE;
 }
 
@@ -182,8 +183,8 @@ static enum sl_kerr find_group(struct beat *b, const char **text)
  * with nothing that it may not have. */
 static bool is_former_epoch(const struct beat *b)
 {
-	return b->m->member_epoch == b->member->epoch_before &&
-	       b->has_owned && parts_is_within(&b->owned, &b->member->assigned);
+	return b->m->member_epoch == b->member->epoch_before && b->has_owned &&
+	       parts_is_within(&b->owned, &b->member->assigned);
 }
 
 static enum sl_kerr check_epoch(const struct beat *b, const char **text)
@@ -426,8 +427,8 @@ static int update_group(struct beat *b)
 static int fill_assignment(struct beat *b, struct sl_consumer_group_heartbeat_resp *resp)
 {
 	const struct parts *p = &b->member->assigned;
-	struct sl_consumer_group_heartbeat_resp_assignment *a =
-		sl_arena_alloc(&b->c->arena, sizeof(*a));
+	struct sl_consumer_group_heartbeat_resp_assignment *a = sl_arena_alloc(&b->c->arena,
+	                                                                       sizeof(*a));
 	uint32_t end;
 
 	if (!a)
@@ -457,7 +458,8 @@ static bool is_full_request(const struct sl_consumer_group_heartbeat_req *m)
 {
 	return m->member_epoch == 0 ||
 	       (m->rebalance_timeout_ms != -1 && m->topic_partitions_count >= 0 &&
-	        (m->subscribed_topic_names_count >= 0 || !sl_str_is_null(m->subscribed_topic_regex)));
+	        (m->subscribed_topic_names_count >= 0 ||
+	         !sl_str_is_null(m->subscribed_topic_regex)));
 }
 
 static void answer(struct beat *b, bool has_assignment)
@@ -524,7 +526,8 @@ static void keep_up(struct beat *b)
 		fail(b,
 		     rc == -EINVAL ? SL_KERR_INVALID_REGULAR_EXPRESSION
 		                   : SL_KERR_COORDINATOR_NOT_AVAILABLE,
-		     rc == -EINVAL ? "SubscribedTopicRegex is not a valid regular expression." : NULL);
+		     rc == -EINVAL ? "SubscribedTopicRegex is not a valid regular expression."
+		                   : NULL);
 		drop_refused(b);
 		return;
 	}

@@ -27,7 +27,8 @@
 #define LIMIT_SUBSCRIBED         10000
 /* Of a pattern; longer ones than any topic name are of no use but to hurt. */
 #define LIMIT_PATTERN_BYTES      1024
-/* Answers in which a member of a consumer group is told a new assignment that it does not confirm. */
+/* Answers in which a member of a consumer group is told a new assignment that it does not confirm.
+ */
 #define LIMIT_TELLS              5u
 /* Topics deleted while one partition is being loaded. */
 #define LIMIT_DELETED_TOPICS     10000u

@@ -129,8 +129,8 @@ static int copy_member(struct group_coord *c, struct cgroup *cg, const struct me
 	if (copy_classic(m, from) || consumer_set_text(&m->client_id, from->client_id) < 0 ||
 	    consumer_set_text(&m->client_host, from->client_host) < 0 ||
 	    consumer_set_text(&m->rack_id, sub.rack_id) < 0 ||
-	    consumer_set_names(m, sub.topics, sub.topics_count) < 0 ||
-	    target_subscribe(c, m) < 0 || copy_assignment(c, m, from, &sub))
+	    consumer_set_names(m, sub.topics, sub.topics_count) < 0 || target_subscribe(c, m) < 0 ||
+	    copy_assignment(c, m, from, &sub))
 		return -ENOMEM;
 	m->is_member_changed = true;
 	m->is_target_changed = true;

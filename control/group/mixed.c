@@ -259,9 +259,8 @@ void mixed_join(struct group_coord *c, const struct request *rq, const struct sl
 	char text[MEMBER_ID_BYTES];
 	enum sl_kerr kerr = check(&x);
 
-	if (kerr == SL_KERR_NONE &&
-	    (mixed_read_subscription(c, m->protocols[0].metadata, &x.sub) ||
-	     mixed_read_owned(c, &x.sub, &x.owned)))
+	if (kerr == SL_KERR_NONE && (mixed_read_subscription(c, m->protocols[0].metadata, &x.sub) ||
+	                             mixed_read_owned(c, &x.sub, &x.owned)))
 		kerr = SL_KERR_INCONSISTENT_GROUP_PROTOCOL;
 	if (kerr != SL_KERR_NONE) {
 		fail(&x, kerr, m->member_id);
@@ -270,11 +269,10 @@ void mixed_join(struct group_coord *c, const struct request *rq, const struct sl
 	if (is_unknown) {
 		bool is_static = !sl_str_is_null(m->group_instance_id);
 
-		id = (struct sl_str){text, (int32_t)member_id_make(
-						   c,
-						   is_static ? m->group_instance_id
-		                                             : rq->client_id,
-						   text, sizeof(text))};
+		id = (struct sl_str){text, (int32_t)member_id_make(c,
+		                                                   is_static ? m->group_instance_id
+		                                                             : rq->client_id,
+		                                                   text, sizeof(text))};
 		if (!is_static && rq->to.version >= VERSION_MEMBER_ID_REQUIRED) {
 			fail(&x, SL_KERR_MEMBER_ID_REQUIRED, id);
 			return;
@@ -363,8 +361,7 @@ static enum sl_kerr check_sync(struct group_coord *c, const struct sl_sync_group
 		return kerr;
 	if (m->generation_id != (*out)->epoch)
 		return SL_KERR_ILLEGAL_GENERATION;
-	if ((!sl_str_is_null(m->protocol_type) &&
-	     !sl_str_eq_c(m->protocol_type, TYPE_CONSUMER)) ||
+	if ((!sl_str_is_null(m->protocol_type) && !sl_str_eq_c(m->protocol_type, TYPE_CONSUMER)) ||
 	    (!sl_str_is_null(m->protocol_name) &&
 	     !sl_str_eq(m->protocol_name, (*out)->classic->protocols->list[0].name)))
 		return SL_KERR_INCONSISTENT_GROUP_PROTOCOL;

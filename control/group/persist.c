@@ -170,7 +170,8 @@ static void put_target(struct append_writer *w, struct group *g, const struct cm
 /* The two lists of a member have types of their own, with the same members. */
 _Static_assert(
 	sizeof(struct sl_consumer_group_current_member_assignment_value_assigned_partition) ==
-		sizeof(struct sl_consumer_group_current_member_assignment_value_partitions_pending_revocation),
+		sizeof(struct
+                       sl_consumer_group_current_member_assignment_value_partitions_pending_revocation),
 	"one form for both");
 
 static void put_current(struct append_writer *w, struct group *g, const struct cmember *m)
@@ -192,7 +193,8 @@ static void put_current(struct append_writer *w, struct group *g, const struct c
 	for (uint32_t i = 0; v.assigned_partitions && i < m->assigned.count; i = end) {
 		end = parts_topic_end(&m->assigned, i);
 		v.assigned_partitions[v.assigned_partitions_count++] =
-			(struct sl_consumer_group_current_member_assignment_value_assigned_partition){
+			(struct
+		         sl_consumer_group_current_member_assignment_value_assigned_partition){
 				.topic_id = m->assigned.list[i].topic,
 				.partitions = numbers(c, &m->assigned, i, end, false),
 				.partitions_count = (int32_t)(end - i),
@@ -551,7 +553,7 @@ void persist_finish(struct group_coord *c, struct op *op)
 	while ((wt = sl_list_first(&cg->waiters, struct waiter, link)) != NULL &&
 	       wt->seq <= cg->done)
 		release(c, wt,
-		        wt->seq > cg->broken            ? SL_KERR_NONE
+		        wt->seq > cg->broken       ? SL_KERR_NONE
 		        : op->kerr != SL_KERR_NONE ? op->kerr
 		                                   : SL_KERR_COORDINATOR_NOT_AVAILABLE);
 }

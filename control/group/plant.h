@@ -14,10 +14,8 @@
 	X(join_releases, "a join's empty list is taken for a report") \
 	X(answer_early, "answers do not wait for the log") \
 	X(trust_refused, "what the log refused is taken for written") \
-	X(report_early, "what a member reports before it was told to give up counts") \
 	X(no_time_out, "a member that does not give up its partitions keeps its place") \
 	X(forget_current, "what a member has is not written") \
-	X(epoch_unmended, "a group may be behind its members after loading") \
 	X(no_session, "sessions do not begin again after loading") \
 	X(topics_unseen, "a change of topics does not reach the groups") \
 	X(stale_commit, "any epoch may commit") \

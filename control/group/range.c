@@ -8,24 +8,6 @@
 
 #include "assign.h"
 
-bool assign_has_topic(const struct assign_member *m, uint32_t topic)
-{
-	uint32_t low = 0;
-	uint32_t high = m->topics_count;
-
-	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-
-		if (m->topics[mid] == topic)
-			return true;
-		if (m->topics[mid] < topic)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
-}
-
 static int compare_text(struct sl_str a, struct sl_str b)
 {
 	int32_t common = SL_MIN(a.len, b.len);
@@ -72,8 +54,8 @@ static void cut_topic(const struct assign_spec *s, const struct assign_member *c
 
 int range_assign(const struct assign_spec *s, struct sl_arena *arena, uint32_t *owner)
 {
-	const struct assign_member **order =
-		sl_arena_alloc_array(arena, s->members_count, sizeof(*order));
+	const struct assign_member **order = sl_arena_alloc_array(arena, s->members_count,
+	                                                          sizeof(*order));
 	uint32_t *subscribers = sl_arena_alloc_array(arena, s->topics_count, sizeof(*subscribers));
 
 	if (!order || !subscribers)

@@ -23,8 +23,8 @@ bool reconcile_is_done(const struct cmember *m)
 static int split_pending(struct group_coord *c, const struct cmember *m, const struct parts *kept,
                          struct parts *all, bool *has_unreleased)
 {
-	struct part *list =
-		sl_arena_alloc_array(&c->arena, (size_t)m->target.count + 1, sizeof(*list));
+	struct part *list = sl_arena_alloc_array(&c->arena, (size_t)m->target.count + 1,
+	                                         sizeof(*list));
 	uint32_t count = 0;
 
 	if (!list)
@@ -98,8 +98,7 @@ int reconcile_member(struct group_coord *c, struct cmember *m, const struct part
 		return 0;
 	/* What it reported before it was told to give up something may be older than what it was
 	 * given last, within one epoch.  Joins of the classic protocol tell their generation. */
-	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic &&
-	    !PLANTED(report_early))
+	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic)
 		owned = NULL;
 	if (m->state == CMEMBER_UNREVOKED &&
 	    (!owned ? !PLANTED(silence_releases) : parts_meet(&m->revoking, owned)))

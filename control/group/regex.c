@@ -31,7 +31,7 @@ struct regex {
 	uint32_t count;
 	uint32_t cap;
 	uint32_t start;
-	bool is_full;       /* more steps than may be */
+	bool is_full; /* more steps than may be */
 	bool has_no_memory;
 	uint64_t round;
 	uint64_t *seen_at; /* Owned. */
@@ -201,7 +201,8 @@ static bool holds(enum regex_assertion assertion, struct sl_str text, int32_t at
 	return is_word(text, at - 1) == is_word(text, at);
 }
 
-/* Enters a step and whatever is reached from it without a byte.  Return: whether that is the end. */
+/* Enters a step and whatever is reached from it without a byte.  Return: whether that is the end.
+ */
 static bool enter(struct regex *re, uint32_t *list, uint32_t *count, uint32_t step,
                   struct sl_str text, int32_t at)
 {

@@ -212,11 +212,20 @@ static bool parse_named_class(struct parser *ps, struct regex_set *set)
 		const char *name;
 		const char *ranges; /* pairs of first and last */
 	} classes[] = {
-		{"alnum:]", "09AZaz"}, {"alpha:]", "AZaz"},   {"ascii:]", "\x01\x7f"},
-		{"blank:]", "\t\t  "}, {"cntrl:]", "\x01\x1f\x7f\x7f"}, {"digit:]", "09"},
-		{"graph:]", "!~"},     {"lower:]", "az"},     {"print:]", " ~"},
-		{"punct:]", "!/:@[`{~"}, {"space:]", "\t\r  "}, {"upper:]", "AZ"},
-		{"word:]", "09AZaz__"}, {"xdigit:]", "09AFaf"},
+		{"alnum:]", "09AZaz"},
+		{"alpha:]", "AZaz"},
+		{"ascii:]", "\x01\x7f"},
+		{"blank:]", "\t\t  "},
+		{"cntrl:]", "\x01\x1f\x7f\x7f"},
+		{"digit:]", "09"},
+		{"graph:]", "!~"},
+		{"lower:]", "az"},
+		{"print:]", " ~"},
+		{"punct:]", "!/:@[`{~"},
+		{"space:]", "\t\r  "},
+		{"upper:]", "AZ"},
+		{"word:]", "09AZaz__"},
+		{"xdigit:]", "09AFaf"},
 	};
 	bool is_negated;
 
@@ -374,8 +383,8 @@ static uint32_t join(struct parser *ps, uint32_t left, uint32_t right)
 {
 	if (left == REGEX_NODE_NONE)
 		return right;
-	return add_node(ps, (struct regex_node){
-				    .kind = REGEX_NODE_CAT, .left = left, .right = right});
+	return add_node(ps,
+	                (struct regex_node){.kind = REGEX_NODE_CAT, .left = left, .right = right});
 }
 
 /* Everything up to \E, or to the end, as it stands. */
@@ -441,11 +450,10 @@ static uint32_t parse_atom(struct parser *ps)
 		set_invert(&set);
 		return add_node(ps, (struct regex_node){.kind = REGEX_NODE_CLASS, .set = set});
 	case '^':
-		return add_assertion(ps, ps->flags.is_multiline ? REGEX_LINE_BEGIN
-		                                                : REGEX_TEXT_BEGIN);
-	case '$':
 		return add_assertion(ps,
-		                     ps->flags.is_multiline ? REGEX_LINE_END : REGEX_TEXT_END);
+		                     ps->flags.is_multiline ? REGEX_LINE_BEGIN : REGEX_TEXT_BEGIN);
+	case '$':
+		return add_assertion(ps, ps->flags.is_multiline ? REGEX_LINE_END : REGEX_TEXT_END);
 	case '*':
 	case '+':
 	case '?':
@@ -514,8 +522,9 @@ static uint32_t parse_repeated(struct parser *ps)
 	if (ps->is_bad || !parse_repetition(ps, &min, &max))
 		return node;
 	(void)accept(ps, '?');
-	node = add_node(ps, (struct regex_node){
-				    .kind = REGEX_NODE_REPEAT, .left = node, .min = min, .max = max});
+	node = add_node(ps,
+	                (struct regex_node){
+				.kind = REGEX_NODE_REPEAT, .left = node, .min = min, .max = max});
 	/* As in RE2, "a**" is a mistake and not a star of a star. */
 	if (parse_repetition(ps, &min, &max))
 		return fail(ps);
@@ -536,8 +545,9 @@ static uint32_t parse_alternatives(struct parser *ps)
 		if (all == REGEX_NODE_NONE)
 			all = one;
 		else
-			all = add_node(ps, (struct regex_node){
-						   .kind = REGEX_NODE_ALT, .left = all, .right = one});
+			all = add_node(ps, (struct regex_node){.kind = REGEX_NODE_ALT,
+			                                       .left = all,
+			                                       .right = one});
 	} while (!ps->is_bad && accept(ps, '|'));
 	return all;
 }

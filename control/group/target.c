@@ -44,8 +44,7 @@ static struct sub *get_sub(struct group_coord *c, struct cgroup *cg, struct sl_s
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
-	if (text_dup(&s->name, name) ||
-	    sl_map_put(&cg->subs, s->name.p, (size_t)s->name.len, s)) {
+	if (text_dup(&s->name, name) || sl_map_put(&cg->subs, s->name.p, (size_t)s->name.len, s)) {
 		text_free(&s->name);
 		free(s);
 		return NULL;
@@ -166,8 +165,8 @@ static int merge_names(struct group_coord *c, const struct cmember *m, struct sl
 {
 	const struct pattern *p = m->pattern;
 	uint32_t p_count = p ? p->topics_count : 0;
-	struct sl_str *list = sl_arena_alloc_array(
-		&c->arena, (size_t)m->names_count + p_count + 1, sizeof(*list));
+	struct sl_str *list = sl_arena_alloc_array(&c->arena, (size_t)m->names_count + p_count + 1,
+	                                           sizeof(*list));
 	uint32_t i = 0;
 	uint32_t k = 0;
 	uint32_t n = 0;
@@ -328,15 +327,15 @@ static int plan_topics(struct group_coord *c, struct cgroup *cg, struct plan *p)
 
 static int plan_members(struct group_coord *c, const struct cgroup *cg, struct plan *p)
 {
-	struct assign_member *list =
-		sl_arena_alloc_array(&c->arena, cg->members_count, sizeof(*list));
+	struct assign_member *list = sl_arena_alloc_array(&c->arena, cg->members_count,
+	                                                  sizeof(*list));
 
 	if (!list)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < cg->members_count; i++) {
 		const struct cmember *m = cg->members[i];
-		uint32_t *topics =
-			sl_arena_alloc_array(&c->arena, (size_t)m->subs_count + 1, sizeof(*topics));
+		uint32_t *topics = sl_arena_alloc_array(&c->arena, (size_t)m->subs_count + 1,
+		                                        sizeof(*topics));
 		uint32_t n = 0;
 
 		if (!topics)

@@ -47,8 +47,7 @@ void rpc_groups_list(struct rpc_call *call)
 		value_append(&list,
 		             json_pack("{s:o, s:s, s:s, s:o, s:o, s:i, s:i, s:i, s:o}", "group",
 		                       value_str(g.group_id), "type", g.type, "state", g.state,
-		                       "protocol_type",
-		                       value_str(g.protocol_type), "protocol",
+		                       "protocol_type", value_str(g.protocol_type), "protocol",
 		                       value_str(g.protocol), "generation", g.generation, "members",
 		                       (int)g.members, "coordinator_partition", g.partition, "lag",
 		                       value_offset(group_lag(c, coord, g.group_id))));
@@ -185,8 +184,9 @@ static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_a
 		return;
 	}
 	rpc_call_result(call, json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "group",
-	                                value_str(g->group_id), "type", "classic", "state", value_str(g->group_state),
-	                                "protocol_type", value_str(g->protocol_type), "protocol",
+	                                value_str(g->group_id), "type", "classic", "state",
+	                                value_str(g->group_state), "protocol_type",
+	                                value_str(g->protocol_type), "protocol",
 	                                value_str(g->protocol_data), "members", members_of(g),
 	                                "offsets", offsets_of(call->c, g->group_id)));
 }

@@ -54,10 +54,10 @@ static void list_features(struct ctx *ctx, struct sl_api_versions_resp *resp, in
 	};
 	size_t n = SL_ARRAY_SIZE(features);
 
-	resp->supported_features =
-		sl_arena_alloc_array(&ctx->scratch, n, sizeof(*resp->supported_features));
-	resp->finalized_features =
-		sl_arena_alloc_array(&ctx->scratch, n, sizeof(*resp->finalized_features));
+	resp->supported_features = sl_arena_alloc_array(&ctx->scratch, n,
+	                                                sizeof(*resp->supported_features));
+	resp->finalized_features = sl_arena_alloc_array(&ctx->scratch, n,
+	                                                sizeof(*resp->finalized_features));
 	if (!resp->supported_features || !resp->finalized_features)
 		return;
 	for (size_t i = 0; i < n; i++) {

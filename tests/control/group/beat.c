@@ -24,8 +24,8 @@ static void fill(struct sim *s, const struct beat_member *m,
 
 static void fill_names(struct sim *s, const char *list, struct sl_consumer_group_heartbeat_req *req)
 {
-	req->subscribed_topic_names =
-		sl_arena_alloc_array(&s->arena, SIM_TOPICS, sizeof(*req->subscribed_topic_names));
+	req->subscribed_topic_names = sl_arena_alloc_array(&s->arena, SIM_TOPICS,
+	                                                   sizeof(*req->subscribed_topic_names));
 	req->subscribed_topic_names_count = 0;
 	for (; list && *list; list += 2 + (list[2] == ','))
 		req->subscribed_topic_names[req->subscribed_topic_names_count++] =
@@ -35,8 +35,8 @@ static void fill_names(struct sim *s, const char *list, struct sl_consumer_group
 static void fill_owned(struct sim *s, const struct beat_member *m,
                        struct sl_consumer_group_heartbeat_req *req)
 {
-	req->topic_partitions =
-		sl_arena_alloc_array(&s->arena, SIM_TOPICS, sizeof(*req->topic_partitions));
+	req->topic_partitions = sl_arena_alloc_array(&s->arena, SIM_TOPICS,
+	                                             sizeof(*req->topic_partitions));
 	req->topic_partitions_count = 0;
 	for (int32_t t = 0; t < SIM_TOPICS; t++) {
 		int32_t *list = sl_arena_alloc_array(&s->arena, 32, sizeof(*list));

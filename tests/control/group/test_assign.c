@@ -100,7 +100,8 @@ static void check_balance(const struct table *t, const uint32_t *owner, const ui
 		for (uint32_t p = 0; p < t->topics[k].partitions; p++) {
 			uint32_t from = owner[t->topics[k].first + p];
 
-			for (uint32_t to = 0; from != ASSIGN_NONE && to < t->spec.members_count; to++)
+			for (uint32_t to = 0; from != ASSIGN_NONE && to < t->spec.members_count;
+			     to++)
 				cr_assert(!assign_has_topic(&t->members[to], k) ||
 				                  count[from] < count[to] + 2,
 				          "a move from %u to %u would help", from, to);

@@ -31,7 +31,8 @@ Test(group_heartbeat, first_member_gets_everything)
 	cr_assert_eq(g->assignment_epoch, 1);
 	cr_assert_eq(g->members_count, 1);
 	cr_assert_eq(g->members[0].member_type, 1);
-	cr_assert_eq(g->members[0].assignment.topic_partitions[0].partitions_count, SIM_TOPIC_PARTS);
+	cr_assert_eq(g->members[0].assignment.topic_partitions[0].partitions_count,
+	             SIM_TOPIC_PARTS);
 	sim_fini(&s);
 }
 

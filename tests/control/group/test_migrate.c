@@ -27,7 +27,8 @@ static int32_t synced_parts(struct sim *s, const char *member, int32_t generatio
 static int32_t join_mixed(struct sim *s, const char *member)
 {
 	const struct sl_join_group_resp *r = sim_joined(
-		s, sim_join(s, 5, (struct sim_join){.group = "g", .member = member, .topics = "t0"}));
+		s,
+		sim_join(s, 5, (struct sim_join){.group = "g", .member = member, .topics = "t0"}));
 
 	cr_assert_eq(r->error_code, 0);
 	cr_assert(sim_str_is(r->protocol_name, "range"));

@@ -41,8 +41,8 @@ static void check_readers(struct world *w)
 			for (int32_t t = 0; t < TOPICS; t++) {
 				if (w->topics[t].partitions > 0 && (a->owned[t] & b->owned[t]) &&
 				    a->owned_of[t] == b->owned_of[t])
-					world_fail(w, "clients %d and %d both read %x of topic %d", i, k,
-					           a->owned[t] & b->owned[t], t);
+					world_fail(w, "clients %d and %d both read %x of topic %d",
+					           i, k, a->owned[t] & b->owned[t], t);
 			}
 		}
 	}
@@ -143,8 +143,8 @@ static void check_commits(struct world *w)
 				world_fail(w, "offset %d of topic %d, partition %d is lost",
 				           w->acked[t][p], t, p);
 			if (offset >= 0 && w->commits[offset].state == COMMIT_OLD)
-				world_fail(w, "topic %d, partition %d went back from %d to %lld", t, p,
-				           w->acked[t][p], (long long)offset);
+				world_fail(w, "topic %d, partition %d went back from %d to %lld", t,
+				           p, w->acked[t][p], (long long)offset);
 		}
 	}
 }

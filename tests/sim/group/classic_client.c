@@ -289,7 +289,8 @@ static void failed(struct world *w, int8_t index, int16_t error)
 {
 	struct client *c = &w->clients[index];
 
-	world_trace(w, "client %d is told %s at generation %d", index, sl_kerr_name(error), c->epoch);
+	world_trace(w, "client %d is told %s at generation %d", index, sl_kerr_name(error),
+	            c->epoch);
 	switch (error) {
 	case SL_KERR_REBALANCE_IN_PROGRESS:
 		join_again(w, c, 0);
@@ -349,7 +350,8 @@ static void synced(struct world *w, int8_t index, const struct sl_sync_group_res
 {
 	struct client *c = &w->clients[index];
 	struct sl_consumer_protocol_assignment a;
-	struct sl_cursor cur = sl_cursor_from(m->assignment.p, (size_t)SL_MAX(m->assignment.len, 0));
+	struct sl_cursor cur = sl_cursor_from(m->assignment.p,
+	                                      (size_t)SL_MAX(m->assignment.len, 0));
 
 	if (m->error_code != SL_KERR_NONE) {
 		failed(w, index, m->error_code);
@@ -371,8 +373,8 @@ static void synced(struct world *w, int8_t index, const struct sl_sync_group_res
 		for (int32_t k = 0; k < a.assigned_partitions[i].partitions_count; k++)
 			c->told[t] |= 1u << a.assigned_partitions[i].partitions[k];
 	}
-	world_trace(w, "client %d shall read %x %x %x %x", index, c->told[0], c->told[1], c->told[2],
-	            c->told[3]);
+	world_trace(w, "client %d shall read %x %x %x %x", index, c->told[0], c->told[1],
+	            c->told[2], c->told[3]);
 	c->has_told = true;
 	c->apply_ms = w->now_ms + world_below(w, 200);
 	c->phase = PHASE_STABLE;

@@ -55,8 +55,9 @@ void client_start(struct world *w, int8_t index, bool is_classic)
 	snprintf(c->instance, sizeof(c->instance), "%s", instance);
 	if (!is_classic)
 		snprintf(c->id, sizeof(c->id), "m%d-%llu", index, (unsigned long long)w->id_next++);
-	world_trace(w, "client %d starts %s%s%s topics %x", index, is_classic ? "classic" : "consumer",
-	            instance[0] ? " static" : "", c->is_regex ? " regex" : "", c->topics);
+	world_trace(w, "client %d starts %s%s%s topics %x", index,
+	            is_classic ? "classic" : "consumer", instance[0] ? " static" : "",
+	            c->is_regex ? " regex" : "", c->topics);
 }
 
 void client_crash(struct world *w, int8_t index)
@@ -85,9 +86,9 @@ void client_wait(struct world *w, int8_t index, uint64_t handle)
 {
 	w->clients[index].waits_for = handle;
 	/* A join is held until all others have joined. */
-	w->clients[index].waits_until =
-		w->now_ms + REQUEST_MS +
-		(w->sent[handle].api == SL_API_JOIN_GROUP ? 2 * REBALANCE_MS : 0);
+	w->clients[index].waits_until = w->now_ms + REQUEST_MS +
+	                                (w->sent[handle].api == SL_API_JOIN_GROUP ? 2 * REBALANCE_MS
+	                                                                          : 0);
 }
 
 /* The connection is closed; the coordinator learns it if it holds the request. */
@@ -102,7 +103,8 @@ void client_give_up(struct world *w, int8_t index)
 	c->is_full = true;
 	s->client = -1;
 	if (s->state == REQUEST_HELD && !w->failure) {
-		struct group_event ev = {.type = GROUP_EV_CANCEL, .handle = (uint64_t)(s - w->sent)};
+		struct group_event ev = {.type = GROUP_EV_CANCEL,
+		                         .handle = (uint64_t)(s - w->sent)};
 
 		s->state = REQUEST_DONE;
 		world_step(w, &ev);
@@ -121,11 +123,10 @@ static void commit(struct world *w, int8_t index)
 
 	if (!((c->owned[t] >> p) & 1) || w->commits_count == COMMITS_MAX)
 		return;
-	w->commits[w->commits_count] =
-		(struct commit_info){.topic = (uint8_t)t,
-		                     .partition = (uint8_t)p,
-		                     .incarnation = w->topics[t].incarnation,
-		                     .epoch = c->epoch};
+	w->commits[w->commits_count] = (struct commit_info){.topic = (uint8_t)t,
+	                                                    .partition = (uint8_t)p,
+	                                                    .incarnation = w->topics[t].incarnation,
+	                                                    .epoch = c->epoch};
 	memcpy(w->commits[w->commits_count].id, c->id, sizeof(c->id));
 	sl_offset_commit_req_init(&m);
 	sl_offset_commit_req_topic_init(&topic);

@@ -58,7 +58,8 @@ static void send_beat(struct world *w, int8_t index)
 	memcpy(c->reported, c->owned, sizeof(c->owned));
 	sl_buf_init_grow(&b, 1u << 16);
 	sl_consumer_group_heartbeat_req_encode(&m, &b, VERSION);
-	client_wait(w, index, world_send(w, index, SL_API_CONSUMER_GROUP_HEARTBEAT, VERSION, &b, -1));
+	client_wait(w, index,
+	            world_send(w, index, SL_API_CONSUMER_GROUP_HEARTBEAT, VERSION, &b, -1));
 	sl_buf_fini(&b);
 	c->is_full = false;
 }
@@ -103,8 +104,8 @@ static void take_assignment(struct world *w, struct client *c,
 	}
 	for (int32_t t = 0; t < TOPICS; t++)
 		is_less |= (c->owned[t] & ~c->told[t]) != 0;
-	world_trace(w, "member %s shall read %x %x %x %x", c->id, c->told[0], c->told[1], c->told[2],
-	            c->told[3]);
+	world_trace(w, "member %s shall read %x %x %x %x", c->id, c->told[0], c->told[1],
+	            c->told[2], c->told[3]);
 	c->has_told = true;
 	c->apply_ms = w->now_ms + world_below(w, 200);
 	/* What it does before it gives partitions up takes long. */

@@ -21,10 +21,9 @@
 
 enum group_plant group_plant;
 
-static const char *const plant_names[PLANT_NR] = {
-	[PLANT_NONE] = "none",
+static const char *const plant_names[PLANT_NR] = {[PLANT_NONE] = "none",
 #define PLANT_NAME(name, text) [PLANT_##name] = #name,
-	GROUP_PLANTS(PLANT_NAME)
+                                                  GROUP_PLANTS(PLANT_NAME)
 #undef PLANT_NAME
 };
 

@@ -227,8 +227,8 @@ static void take_batch(struct world *w, const struct group_action *a)
 	/* Outcomes come in the order of the batches. */
 	if (w->batches_count > 0)
 		due_ms = SL_MAX(due_ms, w->batches[w->batches_count - 1].due_ms);
-	w->batches[w->batches_count] =
-		(struct batch){due_ms, a->cookie, malloc((size_t)a->bytes.len), a->bytes.len};
+	w->batches[w->batches_count] = (struct batch){due_ms, a->cookie,
+	                                              malloc((size_t)a->bytes.len), a->bytes.len};
 	memcpy(w->batches[w->batches_count++].bytes, a->bytes.p, (size_t)a->bytes.len);
 }
 
@@ -351,8 +351,8 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 		world_fail(w, "too many requests");
 		return handle;
 	}
-	w->sent[handle] = (struct sent){
-		.client = client, .api = api, .version = version, .commit = commit};
+	w->sent[handle] =
+		(struct sent){.client = client, .api = api, .version = version, .commit = commit};
 	if (!is_ordered && world_fault(w, 20))
 		due_ms += world_below(w, 2 * REQUEST_MS);
 	if (!world_fault(w, 20))
@@ -361,8 +361,10 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 	if (commit < 0 && !is_ordered && world_fault(w, is_join ? 100 : 10)) {
 		uint64_t twin = w->handle_next++;
 
-		w->sent[twin] = (struct sent){.client = -1, .api = api, .version = version, .commit = -1};
-		add_message(w, true, twin, due_ms + world_below(w, (is_join ? 4 : 1) * REQUEST_MS), bytes);
+		w->sent[twin] =
+			(struct sent){.client = -1, .api = api, .version = version, .commit = -1};
+		add_message(w, true, twin, due_ms + world_below(w, (is_join ? 4 : 1) * REQUEST_MS),
+		            bytes);
 	}
 	return handle;
 }
@@ -447,9 +449,9 @@ void world_run(struct world *w)
 
 void world_init(struct world *w, uint64_t seed, bool is_traced)
 {
-	static const enum group_migration policies[] = {GROUP_MIGRATE_BOTH, GROUP_MIGRATE_BOTH,
-	                                                GROUP_MIGRATE_BOTH, GROUP_MIGRATE_UPGRADE,
-	                                                GROUP_MIGRATE_DOWNGRADE, GROUP_MIGRATE_NONE};
+	static const enum group_migration policies[] = {
+		GROUP_MIGRATE_BOTH,    GROUP_MIGRATE_BOTH,      GROUP_MIGRATE_BOTH,
+		GROUP_MIGRATE_UPGRADE, GROUP_MIGRATE_DOWNGRADE, GROUP_MIGRATE_NONE};
 
 	memset(w, 0, sizeof(*w));
 	w->seed = seed;

@@ -13,17 +13,17 @@
 
 #include "sluice/base/buf.h"
 
-#define TOPICS         4
-#define PARTS          8
-#define CLIENTS        7
-#define GROUP          "g"
-#define SESSION_MS     10000
-#define HEARTBEAT_MS   1000
-#define REBALANCE_MS   8000
-#define REQUEST_MS     4000 /* a client gives up waiting after this */
-#define MESSAGES_MAX   4096
-#define REQUESTS_MAX   65536
-#define COMMITS_MAX    16384
+#define TOPICS       4
+#define PARTS        8
+#define CLIENTS      7
+#define GROUP        "g"
+#define SESSION_MS   10000
+#define HEARTBEAT_MS 1000
+#define REBALANCE_MS 8000
+#define REQUEST_MS   4000 /* a client gives up waiting after this */
+#define MESSAGES_MAX 4096
+#define REQUESTS_MAX 65536
+#define COMMITS_MAX  16384
 
 enum phase {
 	PHASE_JOIN = 0,
@@ -35,7 +35,7 @@ struct client {
 	bool is_alive;
 	bool is_classic;
 	bool is_regex;
-	bool is_slow; /* gives nothing up for long */
+	bool is_slow;   /* gives nothing up for long */
 	uint8_t topics; /* bits */
 	char id[80];
 	char instance[16]; /* "": dynamic */
@@ -56,7 +56,7 @@ struct client {
 	enum phase phase;
 	bool is_leader;
 	int32_t seen[TOPICS]; /* partitions, when the leader planned */
-	struct sl_buf plan; /* the leader's SyncGroup assignments, encoded one by one */
+	struct sl_buf plan;   /* the leader's SyncGroup assignments, encoded one by one */
 };
 
 enum request_state {
@@ -92,7 +92,7 @@ struct commit_info {
 	uint8_t topic;
 	uint8_t partition;
 	enum commit_state state;
-	char id[80]; /* of the member */
+	char id[80];          /* of the member */
 	uint32_t incarnation; /* of the topic */
 	int32_t epoch;
 };
@@ -171,7 +171,8 @@ void world_change_topics(struct world *w);
 /* ---- client.c: both kinds ---- */
 void client_start(struct world *w, int8_t index, bool is_classic);
 void client_run(struct world *w, int8_t index);
-void client_answer(struct world *w, int8_t index, int16_t api, int16_t version, struct sl_cursor *c);
+void client_answer(struct world *w, int8_t index, int16_t api, int16_t version,
+                   struct sl_cursor *c);
 void client_crash(struct world *w, int8_t index);
 void client_leave(struct world *w, int8_t index);
 void client_drop(struct client *c);
