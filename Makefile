@@ -9,6 +9,6 @@ include tools/build/layers.mk
 include tools/build/rules.mk
 $(foreach c,$(COMPONENTS),$(eval $(call sl_component,$(c))))
 $(foreach c,$(COMPONENTS),$(eval $(call sl_tests,$(c))))
--include tools/build/bpf.mk tools/build/gen.mk tools/build/fuzz.mk tools/build/race.mk
+-include tools/build/bpf.mk tools/build/gen.mk tools/build/fuzz.mk tools/build/race.mk tools/build/sim.mk
 include tools/build/targets.mk
 -include $(ALL_DEPS)

@@ -36,6 +36,8 @@ static request_handler *const handlers[SL_API_KEY_MAX + 1] = {
 	[SL_API_DESCRIBE_TRANSACTIONS] = admin_describe_transactions,
 	[SL_API_LIST_TRANSACTIONS] = admin_list_transactions,
 	[SL_API_LIST_CONFIG_RESOURCES] = admin_list_config_resources,
+	[SL_API_CONSUMER_GROUP_HEARTBEAT] = offsets_request,
+	[SL_API_CONSUMER_GROUP_DESCRIBE] = offsets_request,
 	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = admin_describe_topic_partitions,
 };
 

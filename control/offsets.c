@@ -55,6 +55,71 @@ static bool topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
 	return t != NULL;
 }
 
+static int32_t topic_partitions(void *ctx, struct sl_str topic)
+{
+	const struct offsets *o = ctx;
+	const struct meta_topic *t = meta_topic_by_name(o->c->meta, topic);
+
+	return t ? t->rec.partitions_count : 0;
+}
+
+/* Patterns do not reach internal topics, as Kafka's consumers leave them out. */
+static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
+{
+	const struct offsets *o = ctx;
+
+	while (*pos < meta_topics_count(o->c->meta)) {
+		const struct meta_topic *t = meta_topic_at(o->c->meta, (*pos)++);
+
+		if (t->is_internal)
+			continue;
+		*name = t->rec.name;
+		return true;
+	}
+	return false;
+}
+
+static enum group_migration migration_policy(const struct sl_conf *conf)
+{
+	const char *word = sl_conf_str(conf, SL_CK_group_consumer_migration_policy);
+
+	if (strcmp(word, "bidirectional") == 0)
+		return GROUP_MIGRATE_BOTH;
+	if (strcmp(word, "upgrade") == 0)
+		return GROUP_MIGRATE_UPGRADE;
+	return strcmp(word, "downgrade") == 0 ? GROUP_MIGRATE_DOWNGRADE : GROUP_MIGRATE_NONE;
+}
+
+/* Adds the assignor unless it is there. */
+static void add_assignor(struct group_opts *opts, enum group_assignor assignor)
+{
+	for (uint32_t i = 0; i < opts->assignors_count; i++) {
+		if (opts->assignors[i] == assignor)
+			return;
+	}
+	opts->assignors[opts->assignors_count++] = assignor;
+}
+
+static void set_consumer_opts(const struct sl_conf *conf, struct group_opts *opts)
+{
+	const char *word = sl_conf_str(conf, SL_CK_group_consumer_assignors);
+
+	opts->consumer = (struct group_conf){
+		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_session_timeout_ms),
+		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_heartbeat_interval_ms)};
+	opts->consumer_size_max = (int32_t)sl_conf_int(conf, SL_CK_group_consumer_max_size);
+	opts->migration = migration_policy(conf);
+	for (; *word; word += strcspn(word, ",")) {
+		word += strspn(word, ", ");
+		if (strncmp(word, "uniform", strlen("uniform")) == 0)
+			add_assignor(opts, GROUP_ASSIGN_UNIFORM);
+		else if (strncmp(word, "range", strlen("range")) == 0)
+			add_assignor(opts, GROUP_ASSIGN_RANGE);
+	}
+	if (opts->assignors_count == 0)
+		add_assignor(opts, GROUP_ASSIGN_UNIFORM);
+}
+
 static int make_coordinator(void *arg, int32_t partitions_count)
 {
 	struct offsets *o = arg;
@@ -75,10 +140,14 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.has_partition = has_partition,
 		.topic_name = topic_name,
 		.topic_id = topic_id,
+		.topic_partitions = topic_partitions,
+		.topic_next = topic_next,
 	};
 	struct group_coord *coord;
-	int rc = group_create(&coord, &opts);
+	int rc;
 
+	set_consumer_opts(conf, &opts);
+	rc = group_create(&coord, &opts);
 	if (rc < 0)
 		return rc;
 	group_destroy(o->coord);
@@ -259,10 +328,22 @@ struct statelog *offsets_log(const struct offsets *o)
 	return o->log;
 }
 
+/* Was the topic made, or did it get more partitions? */
+static bool is_other_size(const struct meta_change *change)
+{
+	return !change->before ||
+	       change->before->rec.partitions_count != change->after->rec.partitions_count;
+}
+
 void offsets_changed(struct offsets *o, const struct meta_change *change)
 {
 	struct group_event ev = {.type = GROUP_EV_TOPIC_DELETED};
 
+	if (change->type == META_REC_TOPIC && is_other_size(change)) {
+		struct group_event changed = {.type = GROUP_EV_TOPICS_CHANGED};
+
+		step(o, &changed);
+	}
 	statelog_changed(o->log, change);
 	if (change->type != META_REC_TOPIC_DELETE || !change->before ||
 	    sl_str_eq_c(change->before->rec.name, OFFSETS_TOPIC))

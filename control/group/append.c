@@ -6,7 +6,7 @@
  * An op ties the batches of one cause together and says who is answered once all are done.  Relies
  * on: the caller appends a partition's batches in the order of the actions.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -128,6 +128,9 @@ static void finish(struct group_coord *c, struct op *op)
 	case OP_STATIC_JOIN:
 		join_finish_static(c, op);
 		break;
+	case OP_CONSUMER:
+		persist_finish(c, op);
+		break;
 	}
 	append_op_destroy(c, op);
 }
@@ -203,6 +206,7 @@ static void settle(struct group_coord *c, struct op *op, struct change *ch, enum
 	case CHANGE_MARKER:
 		break;
 	case CHANGE_GROUP:
+	case CHANGE_CONSUMER:
 		g->is_in_log |= kerr == SL_KERR_NONE;
 		break;
 	case CHANGE_GROUP_GONE:
@@ -407,11 +411,23 @@ void append_group_gone(struct append_writer *w, struct group *g, int32_t result)
 {
 	struct change ch = {.kind = CHANGE_GROUP_GONE, .result = result, .group = g};
 
+	if (g->consumer)
+		persist_gone(w, g);
 	sl_buf_reset(&w->c->key);
 	sl_buf_reset(&w->c->value);
-	records_group_key(&w->c->key, g->id);
+	if (g->consumer)
+		persist_group_key(&w->c->key, g);
+	else
+		records_group_key(&w->c->key, g->id);
 	g->is_deleting = true;
 	add(w, &ch, true);
+}
+
+void append_consumer(struct append_writer *w, struct group *g, bool is_tombstone)
+{
+	struct change ch = {.kind = CHANGE_CONSUMER, .result = -1, .group = g};
+
+	add(w, &ch, is_tombstone);
 }
 
 /* The end of a transaction is on the log, or was refused and will be asked for again. */

@@ -37,7 +37,10 @@
 	X(groups_deleted) X(groups_expired) X(load_records) X(load_skipped_version) \
 	X(load_transactional) X(load_markers) X(load_skipped_control) X(load_skipped_misplaced) \
 	X(load_bad) X(load_failed_partitions) X(txn_offsets_pending) X(txn_offsets_committed) \
-	X(txn_offsets_aborted) X(txn_offsets_superseded) X(txn_markers) X(txn_markers_refused)
+	X(txn_offsets_aborted) X(txn_offsets_superseded) X(txn_markers) X(txn_markers_refused) \
+	X(consumer_rebalances) X(consumer_members_fenced) X(consumer_stale_epochs) \
+	X(consumer_unreleased_instances) X(consumer_rewrites) X(consumer_regexes_refused) \
+	X(consumer_upgrades) X(consumer_downgrades) X(refused_subscription_full)
 /* clang-format on */
 
 enum coord_counter {
@@ -198,7 +201,8 @@ struct txn_offset {
 };
 
 struct group {
-	struct sl_list link; /* coordinator.all_groups, oldest first */
+	struct cgroup *consumer; /* Owned.  NULL: of the classic protocol, or of none. */
+	struct sl_list link;     /* coordinator.all_groups, oldest first */
 	struct sl_list shard_link;
 	struct shard *shard;
 	struct sl_str id; /* Owned. */
@@ -239,6 +243,7 @@ enum change_kind {
 	CHANGE_GROUP_GONE, /* the group's tombstone */
 	CHANGE_TXN_OFFSET, /* @committed waits for the end of the producer's transaction */
 	CHANGE_MARKER,     /* the end of one; no group */
+	CHANGE_CONSUMER,   /* a record of a consumer group, whose state is ahead of it */
 };
 
 /* What a record does to the state once it is on the log. */
@@ -277,6 +282,7 @@ enum op_kind {
 	OP_NEW_GROUP,   /* an empty group's first record */
 	OP_SYNC,        /* the leader's assignment */
 	OP_STATIC_JOIN, /* a static member came back under a new id */
+	OP_CONSUMER,    /* records of a consumer group */
 };
 
 /* What is done when all batches of a change are on the log, or one was refused. */
@@ -285,9 +291,12 @@ struct op {
 	uint32_t left;         /* batches in flight, and one while it is being built */
 	enum sl_kerr kerr;     /* the first failure, as the client sees it */
 	struct parked *parked; /* Owned.  NULL: nobody waits. */
-	struct group *group;   /* NEW_GROUP, SYNC, STATIC_JOIN; NULL once its shard is unloaded */
+	struct group *group;   /* NEW_GROUP, SYNC, STATIC_JOIN, CONSUMER; NULL once its shard is
+	                        * unloaded */
 	int32_t generation;    /* SYNC */
 	uint64_t join_seq;     /* NEW_GROUP, STATIC_JOIN: of the held join */
+	uint64_t serial;       /* CONSUMER: of the cgroup */
+	uint64_t consumer_seq; /* CONSUMER: number of the change */
 	void *body;            /* Owned.  The request, to be answered item by item. */
 	int32_t body_len;
 	int64_t producer_id; /* TXN_COMMIT */
@@ -317,6 +326,8 @@ struct group_coord {
 	uint64_t cookie_next;
 	uint64_t parked_next;
 	uint64_t id_next;
+	uint64_t serial_next;
+	uint64_t topics_seq; /* rises with each change of topics; from 1 */
 	/* This step. */
 	int64_t now_ms;
 	int64_t wall_ms;
@@ -353,6 +364,9 @@ void reply_close(struct group_coord *c, const struct reply_to *to, enum coord_co
 struct parked *reply_park(struct group_coord *c, const struct reply_to *to);
 /* Answers, unless the client is gone.  Ownership: takes @p. */
 void reply_unpark(struct group_coord *c, struct parked *p, const void *m);
+/* The answer as encoded before by reply_encode(). */
+void reply_unpark_bytes(struct group_coord *c, struct parked *p, struct sl_bytes bytes);
+void reply_encode(struct sl_buf *b, const struct reply_to *to, const void *m);
 void reply_cancel(struct group_coord *c, uint64_t handle);
 /* Forgets @p without an answer; the caller answers it at once. */
 void reply_forget(struct group_coord *c, struct parked *p);
@@ -564,6 +578,8 @@ void append_offset(struct append_writer *w, struct group *g, struct offset *o,
                    struct committed *committed, int32_t result);
 void append_group(struct append_writer *w, struct group *g, enum records_form form);
 void append_group_gone(struct append_writer *w, struct group *g, int32_t result);
+/* The record of a consumer group in the scratch buffers. */
+void append_consumer(struct append_writer *w, struct group *g, bool is_tombstone);
 void append_end(struct append_writer *w);
 void append_done(struct group_coord *c, const struct group_event *ev);
 /* Fails everything in flight of a shard that is not served any more. */

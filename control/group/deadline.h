@@ -9,11 +9,13 @@
 #include "sluice/base/base.h"
 
 enum deadline_kind {
-	DEADLINE_SESSION = 0, /* of a member */
-	DEADLINE_PENDING,     /* of a member that was told its id */
-	DEADLINE_JOIN,        /* of a group */
-	DEADLINE_SYNC,        /* of a group */
-	DEADLINE_EXPIRY,      /* of the coordinator: offsets past their retention */
+	DEADLINE_SESSION = 0,        /* of a member */
+	DEADLINE_PENDING,            /* of a member that was told its id */
+	DEADLINE_JOIN,               /* of a group */
+	DEADLINE_SYNC,               /* of a group */
+	DEADLINE_EXPIRY,             /* of the coordinator: offsets past their retention */
+	DEADLINE_CONSUMER_SESSION,   /* of a consumer group's member */
+	DEADLINE_CONSUMER_REBALANCE, /* of one that has partitions to give up, or to join */
 };
 
 /* Zeroed: not armed. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DescribeGroups and ListGroups: what groups look like from outside.  Changes nothing. */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 
@@ -9,13 +9,12 @@
 
 /* Before this version a group that does not exist is shown as a dead one: KIP-1043. */
 #define VERSION_NOT_FOUND 6
-#define GROUP_TYPE        "classic"
 /* Bits of Kafka's operations that apply to groups, as it answers without an authorizer: read 3,
  * delete 6, describe 8, describe configs 10, alter configs 11. */
 #define OPERATIONS_ALL    (1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11)
 
 static void describe_absent(struct group_coord *c, struct sl_describe_groups_resp_group *to,
-                            int16_t version)
+                            const struct group *g, int16_t version)
 {
 	char *text;
 
@@ -23,7 +22,9 @@ static void describe_absent(struct group_coord *c, struct sl_describe_groups_res
 	if (version < VERSION_NOT_FOUND)
 		return;
 	to->error_code = SL_KERR_GROUP_ID_NOT_FOUND;
-	text = sl_arena_printf(&c->arena, "Group %.*s not found.", SL_STR_ARG(to->group_id));
+	text = sl_arena_printf(&c->arena,
+	                       g ? "Group %.*s is not a classic group." : "Group %.*s not found.",
+	                       SL_STR_ARG(to->group_id));
 	to->error_message = sl_str_from(text);
 }
 
@@ -69,8 +70,9 @@ static int describe_one(struct group_coord *c, struct sl_str id, bool has_operat
 	if (kerr != SL_KERR_NONE)
 		return 0;
 	g = state_find(c, id);
-	if (!g)
-		describe_absent(c, to, version);
+	/* A consumer group is none of those that this request is about: KIP-848. */
+	if (!g || g->consumer)
+		describe_absent(c, to, g, version);
 	else if (describe_group(c, g, to))
 		return -ENOMEM;
 	if (has_operations && to->error_code == SL_KERR_NONE)
@@ -140,22 +142,26 @@ static void list_groups(const struct group_coord *c, const struct sl_list_groups
 {
 	struct sl_list *pos;
 
-	if (m->types_filter_count > 0 &&
-	    !is_listed(m->types_filter, m->types_filter_count, GROUP_TYPE))
-		return;
 	sl_list_for_each(pos, &c->all_groups) {
 		const struct group *g = sl_list_entry(pos, struct group, link);
 
+		const char *type = g->consumer ? "consumer" : "classic";
+		const char *state = g->consumer ? consumer_state_name(g) : state_name(g->state);
+		struct sl_str protocol_type = g->consumer ? sl_str_from("consumer")
+		                                          : g->protocol_type;
+
 		if (g->shard->state != SHARD_ACTIVE ||
+		    (m->types_filter_count > 0 &&
+		     !is_listed(m->types_filter, m->types_filter_count, type)) ||
 		    (m->states_filter_count > 0 &&
-		     !is_listed(m->states_filter, m->states_filter_count, state_name(g->state))))
+		     !is_listed(m->states_filter, m->states_filter_count, state)))
 			continue;
 		resp->groups[resp->groups_count++] = (struct sl_list_groups_resp_group){
 			.group_id = g->id,
-			.protocol_type = sl_str_is_null(g->protocol_type) ? (struct sl_str){"", 0}
-		                                                          : g->protocol_type,
-			.group_state = sl_str_from(state_name(g->state)),
-			.group_type = sl_str_from(GROUP_TYPE),
+			.protocol_type = sl_str_is_null(protocol_type) ? (struct sl_str){"", 0}
+		                                                       : protocol_type,
+			.group_state = sl_str_from(state),
+			.group_type = sl_str_from(type),
 		};
 	}
 }

@@ -3,7 +3,7 @@
  * OffsetFetch.  Offsets that are on the log are visible, others are not.  A client that asks for
  * stable ones is told to come back for those that an open transaction may change (KIP-447).
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 
@@ -129,6 +129,8 @@ static int fetch_group(struct group_coord *c, const struct wish *wish,
 	enum sl_kerr kerr = state_check_shard(c, from->group_id);
 	const struct group *g = state_find(c, from->group_id);
 
+	if (kerr == SL_KERR_NONE && g && g->consumer)
+		kerr = consumer_check_fetch(g, from->member_id, from->member_epoch);
 	sl_offset_fetch_resp_group_init(to);
 	to->group_id = from->group_id;
 	to->error_code = (int16_t)kerr;

@@ -12,7 +12,7 @@
 
 #include "sluice/base/assert.h"
 
-#include "coord.h"
+#include "consumer.h"
 
 #define PARTITIONS_MAX 10000
 
@@ -43,9 +43,24 @@ static request_handler *find_handler(int16_t api_key)
 		return remove_handle_groups;
 	case SL_API_OFFSET_DELETE:
 		return remove_handle_offsets;
+	case SL_API_CONSUMER_GROUP_HEARTBEAT:
+		return heartbeat_handle;
+	case SL_API_CONSUMER_GROUP_DESCRIBE:
+		return examine_handle;
 	default:
 		return NULL;
 	}
+}
+
+static bool are_consumer_opts_valid(const struct group_opts *o)
+{
+	for (uint32_t i = 0; i < o->assignors_count && i < GROUP_ASSIGN_NR; i++) {
+		if (o->assignors[i] >= GROUP_ASSIGN_NR)
+			return false;
+	}
+	return o->consumer.session_timeout_ms > 0 && o->consumer.heartbeat_interval_ms > 0 &&
+	       o->consumer_size_max > 0 && o->assignors_count > 0 &&
+	       o->assignors_count <= GROUP_ASSIGN_NR && o->topic_partitions && o->topic_next;
 }
 
 static bool are_opts_valid(const struct group_opts *o)
@@ -55,7 +70,8 @@ static bool are_opts_valid(const struct group_opts *o)
 	       o->session_timeout_max_ms >= o->session_timeout_min_ms &&
 	       o->initial_rebalance_delay_ms >= 0 && o->offsets_retention_ms > 0 &&
 	       o->offsets_retention_check_ms > 0 && o->offset_metadata_bytes_max >= 0 &&
-	       o->group_size_max > 0 && o->has_partition && o->topic_name && o->topic_id;
+	       o->group_size_max > 0 && o->has_partition && o->topic_name && o->topic_id &&
+	       are_consumer_opts_valid(o);
 }
 
 /* Memory is touched only as far as it is used; what was used much is given back. */
@@ -90,6 +106,7 @@ int group_create(struct group_coord **out, const struct group_opts *opts)
 		return -ENOMEM;
 	c->opts = *opts;
 	c->cookie_next = 1;
+	c->topics_seq = 1;
 	c->expiry.kind = DEADLINE_EXPIRY;
 	sl_list_init(&c->all_groups);
 	sl_buf_init_grow(&c->out, LIMIT_OUT_BYTES);
@@ -180,6 +197,11 @@ static void handle_tick(struct group_coord *c)
 
 	while ((d = deadline_first(&c->heap)) != NULL && d->at_ms <= c->now_ms) {
 		sl_arena_reset(&c->arena);
+		if (d->kind == DEADLINE_CONSUMER_SESSION ||
+		    d->kind == DEADLINE_CONSUMER_REBALANCE) {
+			consumer_due(c, d);
+			continue;
+		}
 		if (d != &c->expiry) {
 			rebalance_due(c, d);
 			continue;
@@ -223,7 +245,11 @@ static void dispatch(struct group_coord *c, const struct group_event *ev)
 		load_drop(c, event_shard(c, ev));
 		break;
 	case GROUP_EV_TOPIC_DELETED:
+		c->topics_seq++;
 		remove_topic(c, ev->topic);
+		break;
+	case GROUP_EV_TOPICS_CHANGED:
+		c->topics_seq++;
 		break;
 	case GROUP_EV_MARK:
 		pending_mark(c, ev);
@@ -273,6 +299,7 @@ bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *o
 			continue;
 		*out = (struct group_view){
 			.group_id = g->id,
+			.type = "classic",
 			.state = state_name(g->state),
 			.protocol_type = g->protocol_type,
 			.protocol = g->protocol,
@@ -280,9 +307,24 @@ bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *o
 			.members = g->members_by_id.count,
 			.partition = g->shard->partition,
 		};
+		if (g->consumer) {
+			out->type = "consumer";
+			out->state = consumer_state_name(g);
+			out->protocol_type = sl_str_from("consumer");
+			out->protocol = sl_str_from(target_assignor(c, g->consumer));
+			out->generation = g->consumer->epoch;
+			out->members = g->consumer->members_count;
+		}
 		return true;
 	}
 	return false;
+}
+
+bool group_is_consumer(const struct group_coord *c, struct sl_str group_id)
+{
+	const struct group *g = state_find(c, group_id);
+
+	return g && g->consumer && g->shard->state == SHARD_ACTIVE;
 }
 
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,

@@ -17,6 +17,26 @@
 
 struct group_coord;
 
+/* Whether groups may change between the protocols while they have members. */
+enum group_migration {
+	GROUP_MIGRATE_NONE = 0,
+	GROUP_MIGRATE_UPGRADE,   /* classic to consumer */
+	GROUP_MIGRATE_DOWNGRADE, /* consumer to classic */
+	GROUP_MIGRATE_BOTH,
+};
+
+enum group_assignor {
+	GROUP_ASSIGN_UNIFORM = 0,
+	GROUP_ASSIGN_RANGE,
+	GROUP_ASSIGN_NR,
+};
+
+/* What can be set for one group of the consumer protocol. */
+struct group_conf {
+	int32_t session_timeout_ms;
+	int32_t heartbeat_interval_ms;
+};
+
 struct group_opts {
 	int32_t partitions_count; /* of __consumer_offsets */
 	int64_t session_timeout_min_ms;
@@ -26,12 +46,25 @@ struct group_opts {
 	int64_t offsets_retention_check_ms;
 	int32_t offset_metadata_bytes_max;
 	int32_t group_size_max;
+	/* Groups of the consumer protocol. */
+	struct group_conf consumer; /* unless the group has its own */
+	int32_t consumer_size_max;
+	enum group_migration migration;
+	enum group_assignor assignors[GROUP_ASSIGN_NR]; /* the first is the default */
+	uint32_t assignors_count;
 	/* Topics, as the metadata has them now.  @ctx is given back. */
 	void *ctx;
 	bool (*has_partition)(void *ctx, struct sl_str topic, int32_t partition);
 	/* Return: false unknown.  @name stays valid for this step only. */
 	bool (*topic_name)(void *ctx, const struct sl_uuid *id, struct sl_str *name);
 	bool (*topic_id)(void *ctx, struct sl_str name, struct sl_uuid *id);
+	/* Return: how many partitions it has; 0 unknown. */
+	int32_t (*topic_partitions)(void *ctx, struct sl_str name);
+	/* All topics that a pattern may match, in order of their names; start with *pos = 0.
+	 * Return: false at the end. */
+	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
+	/* What is set for the group; values of @conf that are not stay.  NULL: nothing ever is. */
+	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *conf);
 };
 
 enum group_event_type {
@@ -43,7 +76,8 @@ enum group_event_type {
 	GROUP_EV_LOAD_BATCHES, /* record batches of it, in order, complete ones */
 	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
 	GROUP_EV_UNLOAD, /* not served any more: drop its groups, fail their parked requests */
-	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
+	GROUP_EV_TOPIC_DELETED,  /* committed offsets of the topic go */
+	GROUP_EV_TOPICS_CHANGED, /* one was made, or got more partitions */
 	/* A transaction ends on a partition: its marker is to be written, and told with MARKED. */
 	GROUP_EV_MARK,
 };
@@ -56,7 +90,7 @@ struct group_event {
 	int32_t partition; /* LOAD_*, UNLOAD, MARK */
 	/* REQUEST, CANCEL, MARK */
 	uint64_t handle; /* the caller's name for the request, unique while unanswered */
-	/* 8, 9, 11-16, 28, 42, 47.  28, TxnOffsetCommit: the caller knows that the partition of the
+	/* 8, 9, 11-16, 28, 42, 47, 68, 69.  28, TxnOffsetCommit: the caller knows that the partition of the
 	 * offsets is in the producer's transaction. */
 	int16_t api_key;
 	int16_t version;
@@ -111,6 +145,8 @@ struct group_view {
 	struct sl_str group_id;
 	const char
 		*state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
+	const char
+		*type; /* "classic"; "consumer", whose states also are "Assigning", "Reconciling" */
 	struct sl_str protocol_type;
 	struct sl_str protocol;
 	int32_t generation;
@@ -125,6 +161,8 @@ struct group_offset_view {
 };
 /* Start with *pos = 0.  Return: false at the end. */
 bool group_next(const struct group_coord *c, uint32_t *pos, struct group_view *out);
+/* Is it served here, and of the consumer protocol? */
+bool group_is_consumer(const struct group_coord *c, struct sl_str group_id);
 /* Offsets of one group, same way. */
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
                        struct group_offset_view *out);

@@ -4,7 +4,7 @@
  * the rebalance completes, and a static member that comes back without its id takes its place
  * again.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -375,7 +375,15 @@ void join_handle(struct group_coord *c, const struct request *rq, const void *ms
 		fail(&j, kerr, ID_EMPTY);
 		return;
 	}
-	is_new_group = !state_find(c, m->group_id);
+	j.g = state_find(c, m->group_id);
+	if (j.g && j.g->consumer && !j.g->is_deleting) {
+		if (j.g->consumer->members_count > 0) {
+			mixed_join(c, rq, m, j.g);
+			return;
+		}
+		migrate_forget_consumer(c, j.g);
+	}
+	is_new_group = !j.g;
 	j.g = get_group(c, rq, m);
 	if (!j.g)
 		return;

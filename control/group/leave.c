@@ -3,7 +3,7 @@
  * LeaveGroup, of one member or of several.  A member that left is not put back when the log refuses
  * the record of it: its client is gone either way, and the next record tells the truth again.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,29 +30,37 @@ static struct sl_leave_group_req_member leaving(const struct sl_leave_group_req 
 	return one;
 }
 
+static void fill(struct group_coord *c, const struct reply_to *to,
+                 const struct sl_leave_group_req *m, const int16_t *errors, enum sl_kerr kerr,
+                 struct sl_leave_group_resp *resp)
+{
+	int32_t n = kerr == SL_KERR_NONE ? leaving_count(m, to->version) : 0;
+
+	sl_leave_group_resp_init(resp);
+	resp->error_code = (int16_t)kerr;
+	if (to->version < VERSION_BATCH && n > 0) {
+		resp->error_code = errors[0];
+		n = 0;
+	}
+	resp->members = sl_arena_alloc_array(&c->arena, (size_t)n, sizeof(*resp->members));
+	for (int32_t i = 0; resp->members && i < n; i++) {
+		resp->members[i].member_id = m->members[i].member_id;
+		resp->members[i].group_instance_id = m->members[i].group_instance_id;
+		resp->members[i].error_code = errors[i];
+	}
+	resp->members_count = n;
+	if (!resp->members) {
+		resp->error_code = SL_KERR_COORDINATOR_NOT_AVAILABLE;
+		resp->members_count = 0;
+	}
+}
+
 static void respond(struct group_coord *c, struct parked *parked, const struct reply_to *to,
                     const struct sl_leave_group_req *m, const int16_t *errors, enum sl_kerr kerr)
 {
-	int32_t n = kerr == SL_KERR_NONE ? leaving_count(m, to->version) : 0;
 	struct sl_leave_group_resp resp;
 
-	sl_leave_group_resp_init(&resp);
-	resp.error_code = (int16_t)kerr;
-	if (to->version < VERSION_BATCH && n > 0) {
-		resp.error_code = errors[0];
-		n = 0;
-	}
-	resp.members = sl_arena_alloc_array(&c->arena, (size_t)n, sizeof(*resp.members));
-	for (int32_t i = 0; resp.members && i < n; i++) {
-		resp.members[i].member_id = m->members[i].member_id;
-		resp.members[i].group_instance_id = m->members[i].group_instance_id;
-		resp.members[i].error_code = errors[i];
-	}
-	resp.members_count = n;
-	if (!resp.members) {
-		resp.error_code = SL_KERR_COORDINATOR_NOT_AVAILABLE;
-		resp.members_count = 0;
-	}
+	fill(c, to, m, errors, kerr, &resp);
 	if (parked)
 		reply_unpark(c, parked, &resp);
 	else
@@ -113,6 +121,35 @@ static bool attach(struct group_coord *c, struct op *op, const struct request *r
 	return true;
 }
 
+/* Members of a consumer group that speak the classic protocol. */
+static void leave_consumer(struct group_coord *c, const struct request *rq, struct group *g,
+                           const struct sl_leave_group_req *m, int16_t *errors)
+{
+	int32_t n = leaving_count(m, rq->to.version);
+	struct sl_leave_group_resp resp;
+	bool has_left = false;
+
+	for (int32_t i = 0; i < n; i++) {
+		const struct sl_leave_group_req_member who = leaving(m, rq->to.version, i);
+
+		errors[i] = (int16_t)mixed_leave(c, g, who.member_id, who.group_instance_id);
+		if (errors[i] != SL_KERR_NONE)
+			continue;
+		has_left = true;
+		coord_count(c, COUNT_members_left);
+	}
+	if (has_left) {
+		consumer_bump(c, g->consumer);
+		if (!migrate_downgrade(c, g))
+			persist_flush(c, g->consumer);
+	}
+	fill(c, &rq->to, m, errors, SL_KERR_NONE, &resp);
+	if (g->consumer)
+		persist_answer(c, g->consumer, &rq->to, &resp);
+	else
+		reply_send(c, &rq->to, &resp);
+}
+
 void leave_handle(struct group_coord *c, const struct request *rq, const void *msg)
 {
 	const struct sl_leave_group_req *m = msg;
@@ -126,6 +163,11 @@ void leave_handle(struct group_coord *c, const struct request *rq, const void *m
 
 	if (kerr == SL_KERR_NONE && !errors)
 		kerr = SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	if (kerr == SL_KERR_NONE && g && g->consumer) {
+		leave_consumer(c, rq, g, m, errors);
+		free(errors);
+		return;
+	}
 	for (int32_t i = 0; kerr == SL_KERR_NONE && i < n; i++) {
 		const struct sl_leave_group_req_member who = leaving(m, rq->to.version, i);
 

@@ -25,6 +25,13 @@
 #define LIMIT_PARKED             65536u
 /* Bytes of requests that are kept for their answers. */
 #define LIMIT_HELD_BYTES         (256u << 20)
+/* Topics that one member of a consumer group names, and that one pattern may match. */
+#define LIMIT_SUBSCRIBED         10000
+/* Of a pattern; longer ones than any topic name are of no use but to hurt. */
+#define LIMIT_PATTERN_BYTES      1024
+/* Answers in which a member of a consumer group is told a new assignment that it does not confirm.
+ */
+#define LIMIT_TELLS              5u
 /* Topics deleted while one partition is being loaded. */
 #define LIMIT_DELETED_TOPICS     10000u
 /* A batch is closed when it has reached this; one record may make it larger. */

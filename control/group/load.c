@@ -7,7 +7,7 @@
  * serving a guess would move consumers to wrong offsets, so its groups are refused until it is
  * loaded anew.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -150,6 +150,8 @@ static int restore(struct group_coord *c, struct group *g, const struct sl_group
 	struct member *leader;
 	int err = 0;
 
+	/* It was of the other protocol before. */
+	consumer_destroy(c, g, SL_KERR_NONE);
 	forget_members(c, g);
 	for (int32_t i = 0; !err && i < v->members_count; i++)
 		err = add_member(c, g, v, &v->members[i]);
@@ -183,8 +185,10 @@ static int replay_group(struct group_coord *c, const struct shard *shard, struct
 		return err;
 	if (value.len < 0) {
 		g = state_find(c, key.group);
-		if (g)
-			state_destroy(c, g);
+		/* Of a group that changed over only the classic one is gone; offsets have
+		 * tombstones of their own. */
+		if (g && !g->consumer)
+			migrate_forget_all(c, g);
 		return 0;
 	}
 
@@ -203,6 +207,7 @@ static int replay(struct group_coord *c, const struct shard *shard, const struct
 {
 	struct sl_cursor cur = cursor_over(r->key);
 	int16_t type = sl_cursor_i16(&cur);
+	int rc;
 
 	coord_count(c, COUNT_load_records);
 	if (cur.failed)
@@ -211,6 +216,9 @@ static int replay(struct group_coord *c, const struct shard *shard, const struct
 		return replay_offset(c, shard, h, &cur, r);
 	if (type == SL_GROUP_METADATA_KEY_TYPE)
 		return replay_group(c, shard, &cur, r->value);
+	rc = revive_record(c, shard, type, &cur, r->value);
+	if (rc <= 0)
+		return rc;
 	coord_count(c, COUNT_load_skipped_version);
 	return 0;
 }
@@ -322,6 +330,8 @@ void load_end(struct group_coord *c, struct shard *shard)
 		struct sl_list *at;
 
 		sl_arena_reset(&c->arena);
+		if (g->consumer)
+			revive_end(c, g);
 		sl_list_for_each(at, &g->members)
 			member_arm_session(c, sl_list_entry(at, struct member, link));
 		/* The limit may have become lower; members must join anew for their places. */

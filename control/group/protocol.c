@@ -4,7 +4,7 @@
  * reads.  The metadata is the clients' own; only subscriptions of protocol type "consumer" are
  * looked into, and one that cannot be read only means that the topics are unknown.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -268,6 +268,8 @@ void protocol_subscribe(struct group_coord *c, struct group *g)
 /* Where a group of consumers does not tell its topics, it is taken to read all of them. */
 bool protocol_is_subscribed(const struct group *g, struct sl_str topic)
 {
+	if (g->consumer)
+		return consumer_is_subscribed(g, topic);
 	if (!g->is_subscribed_known)
 		return sl_str_eq_c(g->protocol_type, TYPE_CONSUMER);
 	return sl_map_get(&g->subscribed, topic.p, (size_t)topic.len) != NULL;

@@ -319,7 +319,9 @@ void rebalance_due(struct group_coord *c, struct deadline *d)
 		op = sync_due(c, SL_CONTAINER_OF(d, struct group, sync_deadline));
 		break;
 	case DEADLINE_EXPIRY:
-		SL_ASSERT(d->kind != DEADLINE_EXPIRY);
+	case DEADLINE_CONSUMER_SESSION:
+	case DEADLINE_CONSUMER_REBALANCE:
+		SL_ASSERT(!"not a classic group's deadline");
 		break;
 	}
 	append_op_release(c, op);

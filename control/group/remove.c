@@ -4,7 +4,7 @@
  * past their retention.  Things are gone when the tombstones are on the log; until then a group
  * that is being deleted takes no changes.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,7 +99,7 @@ static enum sl_kerr delete_group(struct group_coord *c, struct sl_str id, struct
 	g = state_find(c, id);
 	if (!g)
 		return SL_KERR_GROUP_ID_NOT_FOUND;
-	if (g->state != GROUP_EMPTY)
+	if (g->state != GROUP_EMPTY || !consumer_is_empty(g))
 		return SL_KERR_NON_EMPTY_GROUP;
 	if (g->is_deleting)
 		return SL_KERR_COORDINATOR_LOAD_IN_PROGRESS;
@@ -427,7 +427,7 @@ static void expire_group(struct group_coord *c, struct group *g)
 	g->in_flight++;
 	append_begin(&w, c, g->shard, op);
 	if (expire_offsets(c, g, &w) && is_idle && g->state == GROUP_EMPTY &&
-	    g->pendings_by_id.count == 0) {
+	    consumer_is_empty(g) && g->pendings_by_id.count == 0) {
 		coord_count(c, COUNT_groups_expired);
 		append_group_gone(&w, g, -1);
 	}

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
 #include "sluice/wire/heartbeat_gen.h"
@@ -57,6 +59,12 @@ static void encode(struct sl_buf *b, const struct reply_to *to, const void *m)
 		break;
 	case SL_API_DELETE_GROUPS:
 		sl_delete_groups_resp_encode(m, b, to->version);
+		break;
+	case SL_API_CONSUMER_GROUP_HEARTBEAT:
+		sl_consumer_group_heartbeat_resp_encode(m, b, to->version);
+		break;
+	case SL_API_CONSUMER_GROUP_DESCRIBE:
+		sl_consumer_group_describe_resp_encode(m, b, to->version);
 		break;
 	default:
 		SL_ASSERT(to->api_key == SL_API_OFFSET_DELETE);
@@ -132,13 +140,18 @@ void reply_close(struct group_coord *c, const struct reply_to *to, enum coord_co
 	coord_count(c, why);
 }
 
+void reply_encode(struct sl_buf *b, const struct reply_to *to, const void *m)
+{
+	sl_response_head_encode(b, sl_api_find(to->api_key), to->version, to->correlation_id);
+	encode(b, to, m);
+}
+
 void reply_send(struct group_coord *c, const struct reply_to *to, const void *m)
 {
 	size_t pos = c->out.len;
 	struct group_action *a;
 
-	sl_response_head_encode(&c->out, sl_api_find(to->api_key), to->version, to->correlation_id);
-	encode(&c->out, to, m);
+	reply_encode(&c->out, to, m);
 	if (!sl_buf_ok(&c->out)) {
 		/* One answer that does not fit must not spoil the others of this step. */
 		c->out.failed = false;
@@ -190,6 +203,31 @@ void reply_unpark(struct group_coord *c, struct parked *p, const void *m)
 		coord_count(c, COUNT_answers_dropped);
 	else
 		reply_send(c, &to, m);
+}
+
+void reply_unpark_bytes(struct group_coord *c, struct parked *p, struct sl_bytes bytes)
+{
+	struct reply_to to = p->to;
+	bool is_gone = p->is_gone;
+	size_t pos = c->out.len;
+	struct group_action *a;
+
+	reply_forget(c, p);
+	if (is_gone) {
+		coord_count(c, COUNT_answers_dropped);
+		return;
+	}
+	sl_buf_put(&c->out, bytes.p, (size_t)bytes.len);
+	if (!sl_buf_ok(&c->out)) {
+		c->out.failed = false;
+		c->out.len = pos;
+		reply_close(c, &to, COUNT_closed_too_large);
+		return;
+	}
+	a = push(c, pos);
+	a->type = GROUP_ACT_RESPOND;
+	a->handle = to.handle;
+	coord_count(c, COUNT_answers);
 }
 
 /*

@@ -3,7 +3,7 @@
  * Groups: finding, making and dropping them, and the one place where their state changes.
  * A group belongs to one shard, and is in the coordinator's map and list as long as it lives.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,6 +99,7 @@ void state_destroy(struct group_coord *c, struct group *g)
 	struct sl_list *tmp;
 
 	g->state = GROUP_DEAD;
+	consumer_destroy(c, g, SL_KERR_NOT_COORDINATOR);
 	sl_list_for_each_safe(pos, tmp, &g->members)
 		member_remove(c, sl_list_entry(pos, struct member, link));
 	sl_list_for_each_safe(pos, tmp, &g->pendings)
@@ -124,7 +125,7 @@ void state_destroy(struct group_coord *c, struct group *g)
 
 void state_forget_unused(struct group_coord *c, struct group *g)
 {
-	if (g->state == GROUP_EMPTY && !g->is_in_log && g->in_flight == 0 &&
+	if (g->state == GROUP_EMPTY && !g->consumer && !g->is_in_log && g->in_flight == 0 &&
 	    g->offsets.count == 0 && g->pendings_by_id.count == 0)
 		state_destroy(c, g);
 }

@@ -3,7 +3,7 @@
  * SyncGroup and Heartbeat.  The leader's assignment is written to the log before anybody gets it,
  * so that a restarted coordinator knows what every member of the generation reads.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 
@@ -108,14 +108,28 @@ static void hold(struct group_coord *c, const struct request *rq,
 		store_assignments(c, g, op);
 }
 
+/* The group, if it is served here and of the consumer protocol. */
+static struct group *find_consumer(struct group_coord *c, struct sl_str group_id)
+{
+	struct group *g = group_id.len > 0 ? state_find(c, group_id) : NULL;
+
+	return g && g->consumer && g->shard->state == SHARD_ACTIVE ? g : NULL;
+}
+
 void sync_handle(struct group_coord *c, const struct request *rq, const void *msg)
 {
 	const struct sl_sync_group_req *req = msg;
 	struct sl_sync_group_resp resp;
 	struct group *g = NULL;
-	enum sl_kerr kerr = check(c, req, &g);
+	enum sl_kerr kerr;
 	struct member *m;
 
+	g = find_consumer(c, req->group_id);
+	if (g) {
+		mixed_sync(c, rq, req, g);
+		return;
+	}
+	kerr = check(c, req, &g);
 	if (kerr != SL_KERR_NONE) {
 		reply_sync_error(c, &rq->to, kerr);
 		return;
@@ -180,6 +194,8 @@ static enum sl_kerr beat(struct group_coord *c, const struct sl_heartbeat_req *m
 	g = state_find(c, m->group_id);
 	if (!g)
 		return SL_KERR_UNKNOWN_MEMBER_ID;
+	if (g->consumer)
+		return mixed_heartbeat(c, g, m->member_id, m->group_instance_id, m->generation_id);
 	kerr = member_validate(c, g, m->member_id, m->group_instance_id);
 	if (kerr != SL_KERR_NONE)
 		return kerr;

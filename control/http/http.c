@@ -381,6 +381,21 @@ static bool no_topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
 	return false;
 }
 
+static int32_t no_topic_partitions(void *ctx, struct sl_str name)
+{
+	(void)ctx;
+	(void)name;
+	return 0;
+}
+
+static bool no_topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
+{
+	(void)ctx;
+	(void)pos;
+	(void)name;
+	return false;
+}
+
 int http_print_markdown(FILE *file)
 {
 	/* The coordinator's counters are known only through one. */
@@ -392,7 +407,12 @@ int http_print_markdown(FILE *file)
 	                          .group_size_max = 1,
 	                          .has_partition = no_partition,
 	                          .topic_name = no_topic_name,
-	                          .topic_id = no_topic_id};
+	                          .topic_id = no_topic_id,
+	                          .topic_partitions = no_topic_partitions,
+	                          .topic_next = no_topic_next,
+	                          .consumer = {1, 1},
+	                          .consumer_size_max = 1,
+	                          .assignors_count = 1};
 	struct txn_opts txn_opts = {.partitions_count = 1,
 	                            .offsets_partitions_count = 1,
 	                            .timeout_max_ms = 1,

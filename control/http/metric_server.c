@@ -136,6 +136,19 @@ bool metric_server_groups(const struct metric_at *at, struct metric_value *out)
 	return whole(out, n);
 }
 
+/* @at->index: 0 the classic protocol, 1 the consumer protocol. */
+bool metric_server_groups_of(const struct metric_at *at, struct metric_value *out)
+{
+	const struct group_coord *coord = control_groups(at->c);
+	struct group_view g;
+	uint32_t pos = 0;
+	int64_t n = 0;
+
+	while (coord && group_next(coord, &pos, &g))
+		n += (strcmp(g.type, "consumer") == 0) == (at->index == 1);
+	return whole(out, n);
+}
+
 bool metric_server_counter(const struct metric_at *at, struct metric_value *out)
 {
 	return whole(out, (int64_t)at->c->counters[at->index]);

@@ -44,6 +44,8 @@ static const struct metric table[] = {
 	{"kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent", 'G', METRIC_LANE, metric_lane_idle, "The same: a lane is network thread and request handler in one", 0},
 	{"kafka_server_kafkaserver_linux_disk_read_bytes", 'G', METRIC_SERVER, metric_server_disk_read, "Bytes the data plane has read from disks, since its start", 0},
 	{"kafka_server_kafkaserver_linux_disk_write_bytes", 'G', METRIC_SERVER, metric_server_disk_write, "Bytes the data plane has written to disks, since its start", 0},
+	{"kafka_server_group_coordinator_metrics_classic_group_count", 'G', METRIC_SERVER, metric_server_groups_of, "Groups of the classic protocol that are loaded, or with offsets only", 0},
+	{"kafka_server_group_coordinator_metrics_consumer_group_count", 'G', METRIC_SERVER, metric_server_groups_of, "Groups of the consumer protocol that are loaded", 1},
 	/* kafka_exporter's names. */
 	{"kafka_brokers", 'G', METRIC_SERVER, metric_server_brokers, "Lanes that serve now; each is a Kafka broker", 0},
 	{"kafka_topic_partitions", 'G', METRIC_TOPIC, metric_topic_partitions, "Partitions of the topic", 0},

@@ -90,10 +90,10 @@ void metrics_scrape_fini(struct metric_scrape *s);
 
 /* Values of the single scopes, for the table. */
 metric_fn metric_server_info, metric_server_attached, metric_server_serving, metric_server_start,
-	metric_server_groups, metric_server_topics, metric_server_partitions,
-	metric_server_under_replicated, metric_server_offline, metric_server_controller,
-	metric_server_brokers, metric_server_counter, metric_server_group_counter,
-	metric_server_dataplane_start, metric_server_dataplane_cpu,
+	metric_server_groups, metric_server_groups_of, metric_server_topics,
+	metric_server_partitions, metric_server_under_replicated, metric_server_offline,
+	metric_server_controller, metric_server_brokers, metric_server_counter,
+	metric_server_group_counter, metric_server_dataplane_start, metric_server_dataplane_cpu,
 	metric_server_dataplane_resident, metric_server_disk_read, metric_server_disk_write,
 	metric_server_cpu, metric_server_resident, metric_server_virtual, metric_server_threads,
 	metric_server_fds, metric_server_fds_max;

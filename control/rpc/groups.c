@@ -2,6 +2,7 @@
 /* Consumer groups, from the coordinator's views and through the handlers of Kafka's requests. */
 #include <stdlib.h>
 
+#include "sluice/wire/consumer_group_describe_gen.h"
 #include "sluice/wire/consumer_protocol_assignment_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
@@ -11,6 +12,7 @@
 #include "value.h"
 
 #define DESCRIBE_VERSION 6
+#define CONSUMER_VERSION 1
 #define DELETE_VERSION   2
 #define ASSIGNMENT_BYTES (UINT64_C(4) << 20)
 
@@ -43,9 +45,9 @@ void rpc_groups_list(struct rpc_call *call)
 
 	while (coord && group_next(coord, &pos, &g))
 		value_append(&list,
-		             json_pack("{s:o, s:s, s:o, s:o, s:i, s:i, s:i, s:o}", "group",
-		                       value_str(g.group_id), "state", g.state, "protocol_type",
-		                       value_str(g.protocol_type), "protocol",
+		             json_pack("{s:o, s:s, s:s, s:o, s:o, s:i, s:i, s:i, s:o}", "group",
+		                       value_str(g.group_id), "type", g.type, "state", g.state,
+		                       "protocol_type", value_str(g.protocol_type), "protocol",
 		                       value_str(g.protocol), "generation", g.generation, "members",
 		                       (int)g.members, "coordinator_partition", g.partition, "lag",
 		                       value_offset(group_lag(c, coord, g.group_id))));
@@ -181,19 +183,112 @@ static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_a
 		              g->error_message);
 		return;
 	}
-	rpc_call_result(call, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "group",
-	                                value_str(g->group_id), "state", value_str(g->group_state),
-	                                "protocol_type", value_str(g->protocol_type), "protocol",
+	rpc_call_result(call, json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "group",
+	                                value_str(g->group_id), "type", "classic", "state",
+	                                value_str(g->group_state), "protocol_type",
+	                                value_str(g->protocol_type), "protocol",
 	                                value_str(g->protocol_data), "members", members_of(g),
 	                                "offsets", offsets_of(call->c, g->group_id)));
+}
+
+/* ---- describe, of the consumer protocol ---- */
+
+/* The two assignments of a member have types of their own, of one form. */
+typedef struct sl_consumer_group_describe_resp_group_member_assignment_topic_partition
+	described_topic;
+typedef struct sl_consumer_group_describe_resp_group_member_target_assignment_topic_partition
+	described_target;
+
+_Static_assert(sizeof(described_topic) == sizeof(described_target), "one form for both");
+
+static json_t *topic_value(struct sl_str name, const int32_t *partitions, int32_t count)
+{
+	json_t *numbers = json_array();
+
+	for (int32_t p = 0; p < count; p++)
+		value_append(&numbers, json_integer(partitions[p]));
+	return json_pack("{s:o, s:o}", "topic", value_str(name), "partitions", numbers);
+}
+
+static json_t *consumer_member(const struct sl_consumer_group_describe_resp_group_member *m)
+{
+	json_t *names = json_array(), *has = json_array(), *target = json_array();
+
+	for (int32_t i = 0; i < m->subscribed_topic_names_count; i++)
+		value_append(&names, value_str(m->subscribed_topic_names[i]));
+	for (int32_t i = 0; i < m->assignment.topic_partitions_count; i++) {
+		const described_topic *t = &m->assignment.topic_partitions[i];
+
+		value_append(&has, topic_value(t->topic_name, t->partitions, t->partitions_count));
+	}
+	for (int32_t i = 0; i < m->target_assignment.topic_partitions_count; i++) {
+		const described_target *t = &m->target_assignment.topic_partitions[i];
+
+		value_append(&target,
+		             topic_value(t->topic_name, t->partitions, t->partitions_count));
+	}
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o, s:o}", "member_id",
+	                 value_str(m->member_id), "instance_id", value_str(m->instance_id),
+	                 "client_id", value_str(m->client_id), "host", value_str(m->client_host),
+	                 "type", m->member_type == 0 ? "classic" : "consumer", "epoch",
+	                 m->member_epoch, "topics", names, "regex",
+	                 value_str(m->subscribed_topic_regex), "assignment", has, "target", target);
+}
+
+static void described_consumer(struct rpc_call *call, struct sl_cursor *body,
+                               struct sl_arena *arena, int16_t version)
+{
+	struct sl_consumer_group_describe_resp resp;
+	const struct sl_consumer_group_describe_resp_group *g;
+	json_t *members;
+
+	if (sl_consumer_group_describe_resp_decode(&resp, body, arena, version) < 0 ||
+	    resp.groups_count != 1) {
+		kafka_malformed(call);
+		return;
+	}
+	g = &resp.groups[0];
+	if (g->error_code != SL_KERR_NONE) {
+		rpc_call_kerr(call, g->error_code, g->error_message);
+		return;
+	}
+	members = json_array();
+	for (int32_t i = 0; i < g->members_count; i++)
+		value_append(&members, consumer_member(&g->members[i]));
+	rpc_call_result(call,
+	                json_pack("{s:o, s:s, s:o, s:s, s:o, s:i, s:i, s:o, s:o}", "group",
+	                          value_str(g->group_id), "type", "consumer", "state",
+	                          value_str(g->group_state), "protocol_type", "consumer",
+	                          "protocol", value_str(g->assignor_name), "epoch", g->group_epoch,
+	                          "assignment_epoch", g->assignment_epoch, "members", members,
+	                          "offsets", offsets_of(call->c, g->group_id)));
+}
+
+static void describe_consumer(struct rpc_call *call, struct sl_str group)
+{
+	struct sl_consumer_group_describe_req req;
+	struct kafka_frame frame;
+
+	sl_consumer_group_describe_req_init(&req);
+	req.group_ids = &group;
+	req.group_ids_count = 1;
+	sl_consumer_group_describe_req_encode(
+		&req, kafka_begin(&frame, SL_API_CONSUMER_GROUP_DESCRIBE, CONSUMER_VERSION),
+		CONSUMER_VERSION);
+	kafka_send(call, &frame, described_consumer);
 }
 
 void rpc_groups_describe(struct rpc_call *call)
 {
 	struct sl_str group = sl_str_from(rpc_call_str(call, "group"));
+	const struct group_coord *coord = control_groups(call->c);
 	struct sl_describe_groups_req req;
 	struct kafka_frame frame;
 
+	if (coord && group_is_consumer(coord, group)) {
+		describe_consumer(call, group);
+		return;
+	}
 	sl_describe_groups_req_init(&req);
 	req.groups = &group;
 	req.groups_count = 1;

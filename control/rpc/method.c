@@ -55,10 +55,11 @@ static const struct rpc_method methods[] = {
 	  {"after_partition", RPC_INT, false, "with after_topic"},
 	  {"limit", RPC_INT, false, "at most so many, 1 to 5000; 1000 when absent"}}},
 	{"groups.list", "Consumer groups",
-	 "{groups: [{group, state, protocol_type, protocol, generation, members, coordinator_partition, lag}]}", rpc_groups_list, {{0}}},
+	 "{groups: [{group, type, state, protocol_type, protocol, generation, members, coordinator_partition, lag}]}", rpc_groups_list, {{0}}},
 	{"groups.describe", "One group: members with what is assigned to them, committed offsets and lag",
-	 "{group, state, protocol_type, protocol, members: [{member_id, instance_id, client_id, host, assignment}],"
-	 " offsets: [{topic, partition, offset, log_end, lag, commit_ms}]}", rpc_groups_describe,
+	 "{group, type, state, protocol_type, protocol, members: [{member_id, instance_id, client_id, host, assignment}],"
+	 " offsets: [{topic, partition, offset, log_end, lag, commit_ms}]}; of the consumer protocol also {epoch,"
+	 " assignment_epoch} and for each member {type, epoch, topics, regex, target}", rpc_groups_describe,
 	 {{"group", RPC_STRING, true, "id of the group"}}},
 	{"groups.delete", "Deletes a group without members, as DeleteGroups does", "{group}", rpc_groups_delete,
 	 {{"group", RPC_STRING, true, "id of the group"}}},

@@ -82,7 +82,7 @@ static enum sl_kerr write(struct txn_coord *c, const struct request *rq, struct 
 		}
 		answer_forget(c, w);
 	}
-	parts_settle(c, t, false);
+	partset_settle(c, t, false);
 	return kerr;
 }
 
@@ -99,13 +99,13 @@ static bool add_all(struct txn_coord *c, const struct request *rq, struct txn *t
 		for (int32_t k = 0; k < topic->partitions_count; k++) {
 			int err = 0;
 
-			if (!parts_find(t, topic->name, topic->partitions[k])) {
-				err = parts_add(t, topic->name, topic->partitions[k]);
+			if (!partset_find(t, topic->name, topic->partitions[k])) {
+				err = partset_add(t, topic->name, topic->partitions[k]);
 				is_new = true;
 			}
 			if (err) {
 				*kerr = add_error(c, err);
-				parts_settle(c, t, false);
+				partset_settle(c, t, false);
 				return false;
 			}
 		}
@@ -195,10 +195,10 @@ void add_handle_offsets(struct txn_coord *c, const struct request *rq, const voi
 	struct txn *t = NULL;
 	enum sl_kerr kerr = check(c, &p, &t);
 	bool is_in = kerr == SL_KERR_NONE && t->now.state == TXN_ONGOING &&
-	             parts_find(t, topic, partition);
+	             partset_find(t, topic, partition);
 
 	if (kerr == SL_KERR_NONE && !is_in) {
-		int err = parts_add(t, topic, partition);
+		int err = partset_add(t, topic, partition);
 
 		kerr = err ? add_error(c, err) : write(c, rq, t);
 		if (kerr == SL_KERR_NONE)
@@ -221,7 +221,7 @@ static enum verdict judge(const struct txn *t, const struct waiter *w, enum sl_k
 	*kerr = check_producer(t, w->producer_id, w->producer_epoch);
 	if (*kerr != SL_KERR_NONE)
 		return VERDICT_ANSWER;
-	part = t->now.state == TXN_ONGOING ? parts_find(t, w->topic, w->partition) : NULL;
+	part = t->now.state == TXN_ONGOING ? partset_find(t, w->topic, w->partition) : NULL;
 	if (part && part->state == PART_IN)
 		return VERDICT_ANSWER;
 	if (w->is_add)
@@ -244,7 +244,7 @@ void add_run_held(struct txn_coord *c, struct txn *t)
 		int err = 0;
 
 		if (judge(t, w, &kerr) == VERDICT_ADD) {
-			err = parts_add(t, w->topic, w->partition);
+			err = partset_add(t, w->topic, w->partition);
 			kerr = err ? add_error(c, err) : SL_KERR_NONE;
 			if (!err) {
 				is_adding = true;
@@ -260,7 +260,7 @@ void add_run_held(struct txn_coord *c, struct txn *t)
 		return;
 	(void)begin(c, t, VERSION_ASKED);
 	if (journal_write(c, t)) {
-		parts_settle(c, t, false);
+		partset_settle(c, t, false);
 		answer_all(c, &t->waiters, SL_KERR_COORDINATOR_NOT_AVAILABLE, t);
 	}
 }

@@ -73,7 +73,7 @@ void answer_mark(struct txn_coord *c, const struct part *p)
 	const struct txn *t = p->txn;
 
 	a->cookie = p->cookie;
-	a->topic = parts_topic(p);
+	a->topic = partset_topic(p);
 	a->partition = p->partition;
 	a->marker = (struct sl_txn_end){
 		.producer_id = t->now.producer_id,

@@ -54,7 +54,7 @@ static bool fill_topics(struct txn_coord *c, const struct txn *t,
 	list = sl_arena_alloc_array(&c->arena, count, sizeof(*list));
 	for (pos = t->parts.next; list && is_ok && pos != &t->parts; pos = pos->next) {
 		const struct part *p = sl_list_entry(pos, struct part, link);
-		struct sl_str topic = parts_topic(p);
+		struct sl_str topic = partset_topic(p);
 		struct sl_transaction_log_value_transaction_partition *to =
 			sl_map_get(&by_name, topic.p, (size_t)topic.len);
 
@@ -74,7 +74,7 @@ static bool fill_topics(struct txn_coord *c, const struct txn *t,
 	}
 	for (pos = t->parts.next; list && is_ok && pos != &t->parts; pos = pos->next) {
 		const struct part *p = sl_list_entry(pos, struct part, link);
-		struct sl_str topic = parts_topic(p);
+		struct sl_str topic = partset_topic(p);
 		struct sl_transaction_log_value_transaction_partition *to =
 			sl_map_get(&by_name, topic.p, (size_t)topic.len);
 
@@ -179,7 +179,7 @@ static void accept(struct txn_coord *c, struct txn *t)
 
 	SL_ASSERT(next.producer_id != t->now.producer_id ||
 	          next.producer_epoch >= t->now.producer_epoch);
-	parts_settle(c, t, true);
+	partset_settle(c, t, true);
 	table_set(c, t, &next);
 	t->is_in_log = true;
 	count_outcome(c, t);
@@ -191,7 +191,7 @@ static void accept(struct txn_coord *c, struct txn *t)
 static void refuse(struct txn_coord *c, struct txn *t, enum sl_kerr kerr)
 {
 	coord_count(c, COUNT_appends_failed);
-	parts_settle(c, t, false);
+	partset_settle(c, t, false);
 	answer_all(c, &t->waiters, journal_error(kerr), t);
 	if (t->next.state == TXN_COMPLETE_COMMIT || t->next.state == TXN_COMPLETE_ABORT)
 		scan_retry_later(c);

@@ -62,7 +62,7 @@ static void drop(struct txn_coord *c, struct part *p)
 {
 	struct txn *t = p->txn;
 
-	parts_remove(c, p);
+	partset_remove(c, p);
 	finish(c, t);
 }
 
@@ -87,7 +87,7 @@ void marker_pump(struct txn_coord *c)
 
 	while (c->markers.count < LIMIT_MARKERS &&
 	       (p = sl_list_first(&c->to_mark, struct part, queue)) != NULL) {
-		if (c->opts.has_partition(c->opts.ctx, parts_topic(p), p->partition)) {
+		if (c->opts.has_partition(c->opts.ctx, partset_topic(p), p->partition)) {
 			send(c, p);
 			continue;
 		}

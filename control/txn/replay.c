@@ -27,7 +27,7 @@ static int add_parts(struct txn *t, const struct sl_transaction_log_value *v)
 			&v->transaction_partitions[i];
 
 		for (int32_t k = 0; !err && k < topic->partition_ids_count; k++)
-			err = parts_add(t, topic->topic, topic->partition_ids[k]);
+			err = partset_add(t, topic->topic, topic->partition_ids[k]);
 	}
 	return err;
 }
@@ -64,9 +64,9 @@ static int restore(struct txn_coord *c, struct sl_str id, const struct sl_transa
 		err = table_create(c, id, &t);
 	if (err)
 		return err;
-	parts_clear(c, t);
+	partset_clear(c, t);
 	err = add_parts(t, v);
-	parts_settle(c, t, true);
+	partset_settle(c, t, true);
 	table_set(c, t, &image);
 	t->is_in_log = true;
 	return err;

@@ -227,15 +227,15 @@ static inline bool table_is_busy(const struct txn *t)
 /* Return: 0; -EAGAIN none is left, a block was asked for. */
 int table_take_producer_id(struct txn_coord *c, int64_t *out) SL_MUST_CHECK;
 
-/* ---- parts.c: partitions of a transaction ---- */
-struct part *parts_find(const struct txn *t, struct sl_str topic, int32_t partition);
+/* ---- partset.c: partitions of a transaction ---- */
+struct part *partset_find(const struct txn *t, struct sl_str topic, int32_t partition);
 /* Return: 0, and the partition is there, as ADDING if it was not; -ENOSPC; -ENOMEM. */
-int parts_add(struct txn *t, struct sl_str topic, int32_t partition) SL_MUST_CHECK;
-struct sl_str parts_topic(const struct part *p);
-void parts_remove(struct txn_coord *c, struct part *p);
-void parts_clear(struct txn_coord *c, struct txn *t);
+int partset_add(struct txn *t, struct sl_str topic, int32_t partition) SL_MUST_CHECK;
+struct sl_str partset_topic(const struct part *p);
+void partset_remove(struct txn_coord *c, struct part *p);
+void partset_clear(struct txn_coord *c, struct txn *t);
 /* Those that are being added are in, or go again. */
-void parts_settle(struct txn_coord *c, struct txn *t, bool is_in);
+void partset_settle(struct txn_coord *c, struct txn *t, bool is_in);
 
 /* ---- answer.c: actions of a step, and who waits for an answer ---- */
 /* Room for @n more actions beside the answers that may come.  False: no memory. */

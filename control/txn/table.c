@@ -129,7 +129,7 @@ void table_destroy(struct txn_coord *c, struct txn *t, enum sl_kerr kerr)
 	answer_all(c, &t->held, kerr, NULL);
 	if (t->is_pending)
 		sl_map_del(&c->appends, &t->cookie, sizeof(t->cookie));
-	parts_clear(c, t);
+	partset_clear(c, t);
 	sl_map_fini(&t->parts_by_key);
 	count_state(c, t->now.state, (uint32_t)-1);
 	sl_map_del(&c->txns, t->id.p, (size_t)t->id.len);

@@ -369,7 +369,7 @@ bool txn_next_part(const struct txn_coord *c, struct sl_str transactional_id, ui
 	while (t && (p = sl_map_next(&t->parts_by_key, pos)) != NULL) {
 		if (p->state == PART_ADDING)
 			continue;
-		*out = (struct txn_part_view){parts_topic(p), p->partition};
+		*out = (struct txn_part_view){partset_topic(p), p->partition};
 		return true;
 	}
 	return false;

@@ -8,6 +8,8 @@
 #include "sluice/wire/add_partitions_to_txn_gen.h"
 #include "sluice/wire/alter_configs_gen.h"
 #include "sluice/wire/api_versions_gen.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/create_partitions_gen.h"
 #include "sluice/wire/create_topics_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
@@ -241,6 +243,18 @@ static int decode_list_transactions(void *m, struct sl_cursor *c, struct sl_aren
                                     int16_t version)
 {
 	return sl_list_transactions_req_decode(m, c, arena, version);
+}
+
+static int decode_consumer_group_heartbeat(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                           int16_t version)
+{
+	return sl_consumer_group_heartbeat_req_decode(m, c, arena, version);
+}
+
+static int decode_consumer_group_describe(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                          int16_t version)
+{
+	return sl_consumer_group_describe_req_decode(m, c, arena, version);
 }
 
 static int decode_list_config_resources(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -536,6 +550,22 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_list_transactions_req),
          .req_decode = decode_list_transactions},
+	{.key = SL_API_CONSUMER_GROUP_HEARTBEAT,
+         .name = "ConsumerGroupHeartbeat",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 1,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_consumer_group_heartbeat_req),
+         .req_decode = decode_consumer_group_heartbeat},
+	{.key = SL_API_CONSUMER_GROUP_DESCRIBE,
+         .name = "ConsumerGroupDescribe",
+         .listed_min = 0,
+         .min_version = 0,
+         .max_version = 1,
+         .flexible_from = 0,
+         .req_bytes = sizeof(struct sl_consumer_group_describe_req),
+         .req_decode = decode_consumer_group_describe},
 	{.key = SL_API_LIST_CONFIG_RESOURCES,
          .name = "ListConfigResources",
          .listed_min = 0,
@@ -591,6 +621,8 @@ const uint8_t sl_api_index[SL_API_KEY_MAX + 1] = {
 	[SL_API_DESCRIBE_PRODUCERS] = 33,
 	[SL_API_DESCRIBE_TRANSACTIONS] = 34,
 	[SL_API_LIST_TRANSACTIONS] = 35,
-	[SL_API_LIST_CONFIG_RESOURCES] = 36,
-	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 37,
+	[SL_API_CONSUMER_GROUP_HEARTBEAT] = 36,
+	[SL_API_CONSUMER_GROUP_DESCRIBE] = 37,
+	[SL_API_LIST_CONFIG_RESOURCES] = 38,
+	[SL_API_DESCRIBE_TOPIC_PARTITIONS] = 39,
 };

@@ -15,7 +15,7 @@ RUN_TESTS  = $(PYTHON) tests/run.py --build $(O) --logs $(O)/test-logs $(if $(TO
 TEST_SCRIPTS   := $(if $(SANS),,$(sort $(foreach e,sh py, \
 	$(wildcard $(foreach d,tools tools/* kernel interop cluster,tests/$(d)/test_*.$(e))))))
 CLIENT_SCRIPTS := $(filter tests/interop/%,$(TEST_SCRIPTS))
-CHECK_COMMANDS  = $(foreach t,fuzz-replay schema-check race-check,$(if $(call has_target,$(t)),'$(t)=$(AGAIN) $(t)'))
+CHECK_COMMANDS  = $(foreach t,fuzz-replay schema-check race-check sim-check,$(if $(call has_target,$(t)),'$(t)=$(AGAIN) $(t)'))
 PURE_LIBS      := $(foreach c,$(COMPONENTS),$(if $(PURE-$(c)),$(O)/lib/libsl$(c).a))
 
 .PHONY: help
@@ -45,11 +45,6 @@ tests: $(ALL_TESTS)
 .PHONY: unit
 unit: $(if $(T),$(O)/tests/$(T)-test,$(ALL_TESTS))
 	$(Q)$(RUN_TESTS) $(if $(T),--verbose) --unit $^
-
-#: sim            random worlds around the coordinators; SEEDS=10000, SEED=n just that one
-.PHONY: sim
-sim: $(O)/tests/control-test
-	$(Q)SEEDS="$(or $(SEEDS),10000)" $(O)/tests/control-test --filter 'txn_sim/*'
 
 #: check          setup, all, unit tests, fuzz corpus, scripts of tests/{tools,kernel,interop,cluster}
 #:                (with SAN= only unit tests and corpus); ends with a line that counts the tests

@@ -30,6 +30,9 @@ class Layers:
         layer = re.match(r"include/sluice/(\w+)/", name)
         if layer:
             return LAYER_OWNER.get(layer.group(1), layer.group(1))
+        simulator = re.match(r"tests/sim/(\w+)/", name)
+        if simulator:
+            return simulator.group(1)
         bare = re.sub(r"^tests/", "", name)
         inside = [c for c in self.components if bare.startswith(self.dirs[c] + "/")]
         return max(inside, key=lambda c: len(self.dirs[c]), default=None)

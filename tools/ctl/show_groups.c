@@ -14,10 +14,11 @@ void show_groups(FILE *out, json_t *result)
 	size_t i;
 	json_t *g;
 
-	table_init(&t, (const char *const[]){"GROUP", "STATE", "PROTOCOL", ">MEMBERS",
+	table_init(&t, (const char *const[]){"GROUP", "TYPE", "STATE", "PROTOCOL", ">MEMBERS",
 	                                     ">GENERATION", ">LAG", NULL});
 	json_array_foreach(json_object_get(result, "groups"), i, g) {
 		table_cell(&t, "%s", text_str(g, "group"));
+		table_cell(&t, "%s", text_str(g, "type"));
 		table_cell(&t, "%s", text_str(g, "state"));
 		table_cell(&t, "%s", text_str(g, "protocol"));
 		table_cell(&t, "%s", text_num(g, "members", a));
@@ -49,6 +50,29 @@ static void put_assignment(struct table *t, json_t *assignment)
 	free(text);
 }
 
+/* Members of the consumer protocol have an epoch each, and something they shall have. */
+static void consumer_rows(FILE *out, json_t *members)
+{
+	struct table t;
+	char a[TEXT_MAX];
+	size_t i;
+	json_t *m;
+
+	table_init(&t, (const char *const[]){"MEMBER", "INSTANCE", "CLIENT", "HOST", "TYPE",
+	                                     ">EPOCH", "ASSIGNED", "TARGET", NULL});
+	json_array_foreach(members, i, m) {
+		table_cell(&t, "%s", text_str(m, "member_id"));
+		table_cell(&t, "%s", text_str(m, "instance_id"));
+		table_cell(&t, "%s", text_str(m, "client_id"));
+		table_cell(&t, "%s", text_str(m, "host"));
+		table_cell(&t, "%s", text_str(m, "type"));
+		table_cell(&t, "%s", text_num(m, "epoch", a));
+		put_assignment(&t, json_object_get(m, "assignment"));
+		put_assignment(&t, json_object_get(m, "target"));
+	}
+	table_print(&t, out);
+}
+
 static void member_rows(FILE *out, json_t *members)
 {
 	struct table t;
@@ -70,19 +94,24 @@ static void member_rows(FILE *out, json_t *members)
 void show_group(FILE *out, json_t *result)
 {
 	json_t *members = json_object_get(result, "members");
+	bool is_consumer = json_object_get(result, "epoch") != NULL;
 	struct table t;
 	char a[TEXT_MAX];
 	size_t i;
 	json_t *o;
 
-	table_init(&t, (const char *const[]){"GROUP", "STATE", "PROTOCOL", NULL});
+	table_init(&t, (const char *const[]){"GROUP", "TYPE", "STATE", "PROTOCOL", NULL});
 	table_cell(&t, "%s", text_str(result, "group"));
+	table_cell(&t, "%s", text_str(result, "type"));
 	table_cell(&t, "%s", text_str(result, "state"));
 	table_cell(&t, "%s", text_str(result, "protocol"));
 	table_print(&t, out);
 	fputc('\n', out);
 	if (json_array_size(members) > 0) {
-		member_rows(out, members);
+		if (is_consumer)
+			consumer_rows(out, members);
+		else
+			member_rows(out, members);
 		fputc('\n', out);
 	}
 	table_init(&t, (const char *const[]){"TOPIC", ">PART", ">COMMITTED", ">END", ">LAG", NULL});

@@ -78,7 +78,7 @@ def kafka_fields(fields, structs, valid, outer):
             "versions": versions,
             "nullable": schema.within(full_range(f.get("nullableVersions"), valid), versions),
             "tag": f.get("tag"),
-            "default": default_of(f.get("default")),
+            "default": default_of(f.get("default", "") if f.get("default", "") is not None else "null"),
             "plain": f.get("flexibleVersions") == "none",
         }
         out.append((plain(f["name"]), facts, members))

@@ -151,7 +151,7 @@ def check_field(f, msg):
             raise SchemaError(f"{f.name}: tagged in part of its versions")
         if not msg.is_flexible(f.versions[0]):
             raise SchemaError(f"{f.name}: tagged in an inflexible version")
-        if f.type in ("records", "bytes") or (f.type == "struct" and f.nullable):
+        if f.type in ("records", "bytes"):
             raise SchemaError(f"{f.name}: this type is never tagged")
 
 

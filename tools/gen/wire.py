@@ -263,6 +263,8 @@ def is_set(shape, f, var="m"):
     """C condition: the field differs from its default."""
     if f.array:
         return f"{var}->{f.name}_count {'>= 0' if f.default == 'null' else '> 0'}"
+    if f.type == "struct" and f.nullable:
+        return f"{var}->{f.name}"
     if f.type == "struct":
         return f"is_set_{Shape(shape.msg, f.struct).short}(&{var}->{f.name})"
     if f.type == "string":
@@ -389,7 +391,8 @@ def emit_source(msg):
     out = [msg_head(msg), f'#include "sluice/wire/{msg.base}_gen.h"', "", "#include <errno.h>", ""]
     for root in msg.sections.values():
         shapes = [Shape(msg, s) for s in schema.walk(root)]
-        as_tag = {f.struct.name for sh in shapes for f in sh.tagged if f.struct and not f.array}
+        as_tag = {f.struct.name for sh in shapes for f in sh.tagged
+                  if f.struct and not f.array and not f.nullable}
         for shape in shapes:
             out += emit_init(shape)
         for shape in shapes:

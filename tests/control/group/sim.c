@@ -55,6 +55,27 @@ static bool topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
 	return n >= 0;
 }
 
+static int32_t topic_partitions(void *ctx, struct sl_str topic)
+{
+	const struct sim *s = ctx;
+	int32_t n = topic_number(s, topic);
+
+	if (n < 0)
+		return 0;
+	return s->topic_parts[n] ? s->topic_parts[n] : SIM_TOPIC_PARTS;
+}
+
+static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
+{
+	while (*pos < SIM_TOPICS) {
+		struct sl_uuid id = sim_topic_id((int32_t)(*pos)++);
+
+		if (topic_name(ctx, &id, name))
+			return true;
+	}
+	return false;
+}
+
 struct group_opts sim_default_opts(struct sim *s)
 {
 	return (struct group_opts){
@@ -70,6 +91,13 @@ struct group_opts sim_default_opts(struct sim *s)
 		.has_partition = has_partition,
 		.topic_name = topic_name,
 		.topic_id = topic_id,
+		.topic_partitions = topic_partitions,
+		.topic_next = topic_next,
+		.consumer = {SIM_CONSUMER_SESSION_MS, SIM_HEARTBEAT_MS},
+		.consumer_size_max = 2000,
+		.migration = GROUP_MIGRATE_BOTH,
+		.assignors = {GROUP_ASSIGN_UNIFORM, GROUP_ASSIGN_RANGE},
+		.assignors_count = 2,
 	};
 }
 
@@ -334,6 +362,12 @@ static void encode(int16_t api_key, const void *req, struct sl_buf *b, int16_t v
 	case SL_API_DELETE_GROUPS:
 		sl_delete_groups_req_encode(req, b, version);
 		break;
+	case SL_API_CONSUMER_GROUP_HEARTBEAT:
+		sl_consumer_group_heartbeat_req_encode(req, b, version);
+		break;
+	case SL_API_CONSUMER_GROUP_DESCRIBE:
+		sl_consumer_group_describe_req_encode(req, b, version);
+		break;
 	default:
 		sl_offset_delete_req_encode(req, b, version);
 		break;
@@ -412,6 +446,10 @@ static int decode(struct sim *s, const struct sim_mail *mail, struct sl_cursor *
 		return sl_list_groups_resp_decode(m, c, &s->arena, v);
 	case SL_API_DELETE_GROUPS:
 		return sl_delete_groups_resp_decode(m, c, &s->arena, v);
+	case SL_API_CONSUMER_GROUP_HEARTBEAT:
+		return sl_consumer_group_heartbeat_resp_decode(m, c, &s->arena, v);
+	case SL_API_CONSUMER_GROUP_DESCRIBE:
+		return sl_consumer_group_describe_resp_decode(m, c, &s->arena, v);
 	default:
 		return sl_offset_delete_resp_decode(m, c, &s->arena, v);
 	}

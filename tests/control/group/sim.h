@@ -11,6 +11,8 @@
 
 #include "sluice/base/arena.h"
 #include "sluice/wire/apis.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/consumer_protocol_subscription_gen.h"
 #include "sluice/wire/delete_groups_gen.h"
 #include "sluice/wire/describe_groups_gen.h"
@@ -24,17 +26,19 @@
 #include "sluice/wire/sync_group_gen.h"
 #include "sluice/wire/txn_offset_commit_gen.h"
 
-#define SIM_PARTITIONS   4
-#define SIM_TOPICS       8  /* "t0".."t7" */
-#define SIM_TOPIC_PARTS  16 /* of each topic */
-#define SIM_SESSION_MS   10000
-#define SIM_REBALANCE_MS 60000
-#define SIM_DELAY_MS     3000
-#define SIM_RETENTION_MS INT64_C(604800000)
-#define SIM_CHECK_MS     600000
-#define SIM_MARKS        64
-#define SIM_NOT_MARKED   (-1000)
-#define SIM_WALL_BASE    INT64_C(1700000000000)
+#define SIM_PARTITIONS          4
+#define SIM_TOPICS              8  /* "t0".."t7" */
+#define SIM_TOPIC_PARTS         16 /* of each topic */
+#define SIM_SESSION_MS          10000
+#define SIM_REBALANCE_MS        60000
+#define SIM_DELAY_MS            3000
+#define SIM_CONSUMER_SESSION_MS 45000
+#define SIM_HEARTBEAT_MS        5000
+#define SIM_RETENTION_MS        INT64_C(604800000)
+#define SIM_CHECK_MS            600000
+#define SIM_MARKS               64
+#define SIM_NOT_MARKED          (-1000)
+#define SIM_WALL_BASE           INT64_C(1700000000000)
 
 enum sim_mail_state {
 	SIM_WAITING = 0,
@@ -83,7 +87,8 @@ struct sim {
 	int marked[SIM_MARKS]; /* what was told of each marker */
 	uint64_t marks_count;
 	bool is_topic_gone[SIM_TOPICS];
-	struct sl_arena arena; /* of decoded answers */
+	int32_t topic_parts[SIM_TOPICS]; /* 0: SIM_TOPIC_PARTS */
+	struct sl_arena arena;           /* of decoded answers */
 	char client_id[32];
 };
 

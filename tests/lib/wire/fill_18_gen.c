@@ -4,619 +4,75 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/consumer_protocol_assignment_gen.h"
-#include "sluice/wire/describe_topic_partitions_gen.h"
-#include "sluice/wire/list_config_resources_gen.h"
+#include "sluice/wire/consumer_group_describe_gen.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 
-static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_req_init(m);
-	if (version >= 1) {
-		rnd_field(r, "resourcetypes");
-		m->resource_types_count = rnd_count(r, false);
-		m->resource_types = rnd_array(arena, m->resource_types_count,
-		                              sizeof(*m->resource_types));
-		for (int32_t i = 0; i < m->resource_types_count; i++)
-			m->resource_types[i] = (int8_t)rnd(r);
-	}
-}
-
-static bool same_list_config_resources_req(const struct sl_list_config_resources_req *a,
-                                           const struct sl_list_config_resources_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->resource_types_count != b->resource_types_count)
-		return differs("resource_types_count");
-	for (int32_t i = 0; i < a->resource_types_count; i++) {
-		if (a->resource_types[i] != b->resource_types[i])
-			return differs("resource_types");
-	}
-	return true;
-}
-
-static void init_any_list_config_resources_req(void *m)
-{
-	sl_list_config_resources_req_init(m);
-}
-
-static void fill_any_list_config_resources_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	fill_list_config_resources_req(m, r, arena, version);
-}
-
-static bool same_any_list_config_resources_req(const void *a, const void *b)
-{
-	return same_list_config_resources_req(a, b);
-}
-
-static int decode_any_list_config_resources_req(void *m, struct sl_cursor *c,
-                                                struct sl_arena *arena, int16_t version)
-{
-	return sl_list_config_resources_req_decode(m, c, arena, version);
-}
-
-static void encode_any_list_config_resources_req(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_list_config_resources_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_list_config_resources_req = {
-	"list_config_resources_req",
-	0,
-	1,
-	0,
-	sizeof(struct sl_list_config_resources_req),
-	init_any_list_config_resources_req,
-	fill_any_list_config_resources_req,
-	same_any_list_config_resources_req,
-	decode_any_list_config_resources_req,
-	encode_any_list_config_resources_req,
-};
-
-static void fill_list_config_resources_resp_config_resource(
-	struct sl_list_config_resources_resp_config_resource *m, struct rnd *r,
+static void fill_consumer_group_heartbeat_req_topic_partition(
+	struct sl_consumer_group_heartbeat_req_topic_partition *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_list_config_resources_resp_config_resource_init(m);
-	rnd_field(r, "configresources.resourcename");
-	m->resource_name = rnd_str(r, arena, false);
-	if (version >= 1) {
-		rnd_field(r, "configresources.resourcetype");
-		m->resource_type = (int8_t)rnd(r);
-	}
-}
-
-static void fill_list_config_resources_resp(struct sl_list_config_resources_resp *m, struct rnd *r,
-                                            struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_list_config_resources_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "configresources");
-	m->config_resources_count = rnd_count(r, false);
-	m->config_resources = rnd_array(arena, m->config_resources_count,
-	                                sizeof(*m->config_resources));
-	for (int32_t i = 0; i < m->config_resources_count; i++)
-		fill_list_config_resources_resp_config_resource(&m->config_resources[i], r, arena,
-		                                                version);
-}
-
-static bool same_list_config_resources_resp_config_resource(
-	const struct sl_list_config_resources_resp_config_resource *a,
-	const struct sl_list_config_resources_resp_config_resource *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->resource_name, b->resource_name))
-		return differs("resource_name");
-	if (a->resource_type != b->resource_type)
-		return differs("resource_type");
-	return true;
-}
-
-static bool same_list_config_resources_resp(const struct sl_list_config_resources_resp *a,
-                                            const struct sl_list_config_resources_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->config_resources_count != b->config_resources_count)
-		return differs("config_resources_count");
-	for (int32_t i = 0; i < a->config_resources_count; i++) {
-		if (!same_list_config_resources_resp_config_resource(&a->config_resources[i],
-		                                                     &b->config_resources[i]))
-			return differs("config_resources");
-	}
-	return true;
-}
-
-static void init_any_list_config_resources_resp(void *m)
-{
-	sl_list_config_resources_resp_init(m);
-}
-
-static void fill_any_list_config_resources_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	fill_list_config_resources_resp(m, r, arena, version);
-}
-
-static bool same_any_list_config_resources_resp(const void *a, const void *b)
-{
-	return same_list_config_resources_resp(a, b);
-}
-
-static int decode_any_list_config_resources_resp(void *m, struct sl_cursor *c,
-                                                 struct sl_arena *arena, int16_t version)
-{
-	return sl_list_config_resources_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_list_config_resources_resp(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_list_config_resources_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_list_config_resources_resp = {
-	"list_config_resources_resp",
-	0,
-	1,
-	0,
-	sizeof(struct sl_list_config_resources_resp),
-	init_any_list_config_resources_resp,
-	fill_any_list_config_resources_resp,
-	same_any_list_config_resources_resp,
-	decode_any_list_config_resources_resp,
-	encode_any_list_config_resources_resp,
-};
-
-static void fill_describe_topic_partitions_req_topic(
-	struct sl_describe_topic_partitions_req_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_topic_init(m);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, false);
-}
-
-static void fill_describe_topic_partitions_req_cursor(
-	struct sl_describe_topic_partitions_req_cursor *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_cursor_init(m);
-	rnd_field(r, "cursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "cursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_req(struct sl_describe_topic_partitions_req *m,
-                                               struct rnd *r, struct sl_arena *arena,
-                                               int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_req_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_req_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "responsepartitionlimit");
-	m->response_partition_limit = (int32_t)rnd(r);
-	rnd_field(r, "cursor");
-	if (rnd_present(r)) {
-		m->cursor = sl_arena_alloc(arena, sizeof(*m->cursor));
-		fill_describe_topic_partitions_req_cursor(m->cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_req_topic(
-	const struct sl_describe_topic_partitions_req_topic *a,
-	const struct sl_describe_topic_partitions_req_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req_cursor(
-	const struct sl_describe_topic_partitions_req_cursor *a,
-	const struct sl_describe_topic_partitions_req_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_req(const struct sl_describe_topic_partitions_req *a,
-                                               const struct sl_describe_topic_partitions_req *b)
-{
-	(void)a;
-	(void)b;
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_req_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (a->response_partition_limit != b->response_partition_limit)
-		return differs("response_partition_limit");
-	if (!a->cursor != !b->cursor ||
-	    (a->cursor && !same_describe_topic_partitions_req_cursor(a->cursor, b->cursor)))
-		return differs("cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_req(void *m)
-{
-	sl_describe_topic_partitions_req_init(m);
-}
-
-static void fill_any_describe_topic_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
-                                                   int16_t version)
-{
-	fill_describe_topic_partitions_req(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_req(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_req(a, b);
-}
-
-static int decode_any_describe_topic_partitions_req(void *m, struct sl_cursor *c,
-                                                    struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_req(const void *m, struct sl_buf *b,
-                                                     int16_t version)
-{
-	sl_describe_topic_partitions_req_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_req = {
-	"describe_topic_partitions_req",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_req),
-	init_any_describe_topic_partitions_req,
-	fill_any_describe_topic_partitions_req,
-	same_any_describe_topic_partitions_req,
-	decode_any_describe_topic_partitions_req,
-	encode_any_describe_topic_partitions_req,
-};
-
-static void fill_describe_topic_partitions_resp_topic_partition(
-	struct sl_describe_topic_partitions_resp_topic_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_partition_init(m);
-	rnd_field(r, "topics.partitions.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.partitions.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.eligibleleaderreplicas");
-	m->eligible_leader_replicas_count = rnd_count(r, true);
-	m->eligible_leader_replicas = rnd_array(arena, m->eligible_leader_replicas_count,
-	                                        sizeof(*m->eligible_leader_replicas));
-	for (int32_t i = 0; i < m->eligible_leader_replicas_count; i++)
-		m->eligible_leader_replicas[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.lastknownelr");
-	m->last_known_elr_count = rnd_count(r, true);
-	m->last_known_elr = rnd_array(arena, m->last_known_elr_count, sizeof(*m->last_known_elr));
-	for (int32_t i = 0; i < m->last_known_elr_count; i++)
-		m->last_known_elr[i] = (int32_t)rnd(r);
-	rnd_field(r, "topics.partitions.offlinereplicas");
-	m->offline_replicas_count = rnd_count(r, false);
-	m->offline_replicas = rnd_array(arena, m->offline_replicas_count,
-	                                sizeof(*m->offline_replicas));
-	for (int32_t i = 0; i < m->offline_replicas_count; i++)
-		m->offline_replicas[i] = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_topic(
-	struct sl_describe_topic_partitions_resp_topic *m, struct rnd *r, struct sl_arena *arena,
-	int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_topic_init(m);
-	rnd_field(r, "topics.errorcode");
-	m->error_code = (int16_t)rnd(r);
-	rnd_field(r, "topics.name");
-	m->name = rnd_str(r, arena, true);
-	rnd_field(r, "topics.topicid");
+	sl_consumer_group_heartbeat_req_topic_partition_init(m);
+	rnd_field(r, "topicpartitions.topicid");
 	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "topics.isinternal");
-	m->is_internal = rnd_bool(r);
-	rnd_field(r, "topics.partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_describe_topic_partitions_resp_topic_partition(&m->partitions[i], r, arena,
-		                                                    version);
-	rnd_field(r, "topics.topicauthorizedoperations");
-	m->topic_authorized_operations = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp_next_cursor(
-	struct sl_describe_topic_partitions_resp_next_cursor *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_next_cursor_init(m);
-	rnd_field(r, "nextcursor.topicname");
-	m->topic_name = rnd_str(r, arena, false);
-	rnd_field(r, "nextcursor.partitionindex");
-	m->partition_index = (int32_t)rnd(r);
-}
-
-static void fill_describe_topic_partitions_resp(struct sl_describe_topic_partitions_resp *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_describe_topic_partitions_resp_init(m);
-	rnd_field(r, "throttletimems");
-	m->throttle_time_ms = (int32_t)rnd(r);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		fill_describe_topic_partitions_resp_topic(&m->topics[i], r, arena, version);
-	rnd_field(r, "nextcursor");
-	if (rnd_present(r)) {
-		m->next_cursor = sl_arena_alloc(arena, sizeof(*m->next_cursor));
-		fill_describe_topic_partitions_resp_next_cursor(m->next_cursor, r, arena, version);
-	}
-}
-
-static bool same_describe_topic_partitions_resp_topic_partition(
-	const struct sl_describe_topic_partitions_resp_topic_partition *a,
-	const struct sl_describe_topic_partitions_resp_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
-	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
-	if (a->eligible_leader_replicas_count != b->eligible_leader_replicas_count)
-		return differs("eligible_leader_replicas_count");
-	for (int32_t i = 0; i < a->eligible_leader_replicas_count; i++) {
-		if (a->eligible_leader_replicas[i] != b->eligible_leader_replicas[i])
-			return differs("eligible_leader_replicas");
-	}
-	if (a->last_known_elr_count != b->last_known_elr_count)
-		return differs("last_known_elr_count");
-	for (int32_t i = 0; i < a->last_known_elr_count; i++) {
-		if (a->last_known_elr[i] != b->last_known_elr[i])
-			return differs("last_known_elr");
-	}
-	if (a->offline_replicas_count != b->offline_replicas_count)
-		return differs("offline_replicas_count");
-	for (int32_t i = 0; i < a->offline_replicas_count; i++) {
-		if (a->offline_replicas[i] != b->offline_replicas[i])
-			return differs("offline_replicas");
-	}
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_topic(
-	const struct sl_describe_topic_partitions_resp_topic *a,
-	const struct sl_describe_topic_partitions_resp_topic *b)
-{
-	(void)a;
-	(void)b;
-	if (a->error_code != b->error_code)
-		return differs("error_code");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (a->is_internal != b->is_internal)
-		return differs("is_internal");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic_partition(&a->partitions[i],
-		                                                         &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->topic_authorized_operations != b->topic_authorized_operations)
-		return differs("topic_authorized_operations");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp_next_cursor(
-	const struct sl_describe_topic_partitions_resp_next_cursor *a,
-	const struct sl_describe_topic_partitions_resp_next_cursor *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->topic_name, b->topic_name))
-		return differs("topic_name");
-	if (a->partition_index != b->partition_index)
-		return differs("partition_index");
-	return true;
-}
-
-static bool same_describe_topic_partitions_resp(const struct sl_describe_topic_partitions_resp *a,
-                                                const struct sl_describe_topic_partitions_resp *b)
-{
-	(void)a;
-	(void)b;
-	if (a->throttle_time_ms != b->throttle_time_ms)
-		return differs("throttle_time_ms");
-	if (a->topics_count != b->topics_count)
-		return differs("topics_count");
-	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!same_describe_topic_partitions_resp_topic(&a->topics[i], &b->topics[i]))
-			return differs("topics");
-	}
-	if (!a->next_cursor != !b->next_cursor ||
-	    (a->next_cursor &&
-	     !same_describe_topic_partitions_resp_next_cursor(a->next_cursor, b->next_cursor)))
-		return differs("next_cursor");
-	return true;
-}
-
-static void init_any_describe_topic_partitions_resp(void *m)
-{
-	sl_describe_topic_partitions_resp_init(m);
-}
-
-static void fill_any_describe_topic_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
-{
-	fill_describe_topic_partitions_resp(m, r, arena, version);
-}
-
-static bool same_any_describe_topic_partitions_resp(const void *a, const void *b)
-{
-	return same_describe_topic_partitions_resp(a, b);
-}
-
-static int decode_any_describe_topic_partitions_resp(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
-{
-	return sl_describe_topic_partitions_resp_decode(m, c, arena, version);
-}
-
-static void encode_any_describe_topic_partitions_resp(const void *m, struct sl_buf *b,
-                                                      int16_t version)
-{
-	sl_describe_topic_partitions_resp_encode(m, b, version);
-}
-
-const struct fill_message fill_message_describe_topic_partitions_resp = {
-	"describe_topic_partitions_resp",
-	0,
-	0,
-	0,
-	sizeof(struct sl_describe_topic_partitions_resp),
-	init_any_describe_topic_partitions_resp,
-	fill_any_describe_topic_partitions_resp,
-	same_any_describe_topic_partitions_resp,
-	decode_any_describe_topic_partitions_resp,
-	encode_any_describe_topic_partitions_resp,
-};
-
-static void fill_consumer_protocol_assignment_assigned_partition(
-	struct sl_consumer_protocol_assignment_assigned_partition *m, struct rnd *r,
-	struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_consumer_protocol_assignment_assigned_partition_init(m);
-	rnd_field(r, "assignedpartitions.topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "assignedpartitions.partitions");
+	rnd_field(r, "topicpartitions.partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
 		m->partitions[i] = (int32_t)rnd(r);
 }
 
-static void fill_consumer_protocol_assignment(struct sl_consumer_protocol_assignment *m,
+static void fill_consumer_group_heartbeat_req(struct sl_consumer_group_heartbeat_req *m,
                                               struct rnd *r, struct sl_arena *arena,
                                               int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_assignment_init(m);
-	rnd_field(r, "assignedpartitions");
-	m->assigned_partitions_count = rnd_count(r, false);
-	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
-	                                   sizeof(*m->assigned_partitions));
-	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
-		fill_consumer_protocol_assignment_assigned_partition(&m->assigned_partitions[i], r,
-		                                                     arena, version);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
+	sl_consumer_group_heartbeat_req_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "memberid");
+	m->member_id = rnd_str(r, arena, false);
+	rnd_field(r, "memberepoch");
+	m->member_epoch = (int32_t)rnd(r);
+	rnd_field(r, "instanceid");
+	m->instance_id = rnd_str(r, arena, true);
+	rnd_field(r, "rackid");
+	m->rack_id = rnd_str(r, arena, true);
+	rnd_field(r, "rebalancetimeoutms");
+	m->rebalance_timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "subscribedtopicnames");
+	m->subscribed_topic_names_count = rnd_count(r, true);
+	m->subscribed_topic_names = rnd_array(arena, m->subscribed_topic_names_count,
+	                                      sizeof(*m->subscribed_topic_names));
+	for (int32_t i = 0; i < m->subscribed_topic_names_count; i++)
+		m->subscribed_topic_names[i] = rnd_str(r, arena, false);
+	if (version >= 1) {
+		rnd_field(r, "subscribedtopicregex");
+		m->subscribed_topic_regex = rnd_str(r, arena, version >= 1);
+	}
+	rnd_field(r, "serverassignor");
+	m->server_assignor = rnd_str(r, arena, true);
+	rnd_field(r, "topicpartitions");
+	m->topic_partitions_count = rnd_count(r, true);
+	m->topic_partitions = rnd_array(arena, m->topic_partitions_count,
+	                                sizeof(*m->topic_partitions));
+	for (int32_t i = 0; i < m->topic_partitions_count; i++)
+		fill_consumer_group_heartbeat_req_topic_partition(&m->topic_partitions[i], r, arena,
+		                                                  version);
 }
 
-static bool same_consumer_protocol_assignment_assigned_partition(
-	const struct sl_consumer_protocol_assignment_assigned_partition *a,
-	const struct sl_consumer_protocol_assignment_assigned_partition *b)
+static bool same_consumer_group_heartbeat_req_topic_partition(
+	const struct sl_consumer_group_heartbeat_req_topic_partition *a,
+	const struct sl_consumer_group_heartbeat_req_topic_partition *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
@@ -626,60 +82,668 @@ static bool same_consumer_protocol_assignment_assigned_partition(
 	return true;
 }
 
-static bool same_consumer_protocol_assignment(const struct sl_consumer_protocol_assignment *a,
-                                              const struct sl_consumer_protocol_assignment *b)
+static bool same_consumer_group_heartbeat_req(const struct sl_consumer_group_heartbeat_req *a,
+                                              const struct sl_consumer_group_heartbeat_req *b)
 {
 	(void)a;
 	(void)b;
-	if (a->assigned_partitions_count != b->assigned_partitions_count)
-		return differs("assigned_partitions_count");
-	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
-		if (!same_consumer_protocol_assignment_assigned_partition(
-			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
-			return differs("assigned_partitions");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	if (a->member_epoch != b->member_epoch)
+		return differs("member_epoch");
+	if (!sl_str_eq(a->instance_id, b->instance_id))
+		return differs("instance_id");
+	if (!sl_str_eq(a->rack_id, b->rack_id))
+		return differs("rack_id");
+	if (a->rebalance_timeout_ms != b->rebalance_timeout_ms)
+		return differs("rebalance_timeout_ms");
+	if (a->subscribed_topic_names_count != b->subscribed_topic_names_count)
+		return differs("subscribed_topic_names_count");
+	for (int32_t i = 0; i < a->subscribed_topic_names_count; i++) {
+		if (!sl_str_eq(a->subscribed_topic_names[i], b->subscribed_topic_names[i]))
+			return differs("subscribed_topic_names");
 	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
+	if (!sl_str_eq(a->subscribed_topic_regex, b->subscribed_topic_regex))
+		return differs("subscribed_topic_regex");
+	if (!sl_str_eq(a->server_assignor, b->server_assignor))
+		return differs("server_assignor");
+	if (a->topic_partitions_count != b->topic_partitions_count)
+		return differs("topic_partitions_count");
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		if (!same_consumer_group_heartbeat_req_topic_partition(&a->topic_partitions[i],
+		                                                       &b->topic_partitions[i]))
+			return differs("topic_partitions");
+	}
 	return true;
 }
 
-static void init_any_consumer_protocol_assignment(void *m)
+static void init_any_consumer_group_heartbeat_req(void *m)
 {
-	sl_consumer_protocol_assignment_init(m);
+	sl_consumer_group_heartbeat_req_init(m);
 }
 
-static void fill_any_consumer_protocol_assignment(void *m, struct rnd *r, struct sl_arena *arena,
+static void fill_any_consumer_group_heartbeat_req(void *m, struct rnd *r, struct sl_arena *arena,
                                                   int16_t version)
 {
-	fill_consumer_protocol_assignment(m, r, arena, version);
+	fill_consumer_group_heartbeat_req(m, r, arena, version);
 }
 
-static bool same_any_consumer_protocol_assignment(const void *a, const void *b)
+static bool same_any_consumer_group_heartbeat_req(const void *a, const void *b)
 {
-	return same_consumer_protocol_assignment(a, b);
+	return same_consumer_group_heartbeat_req(a, b);
 }
 
-static int decode_any_consumer_protocol_assignment(void *m, struct sl_cursor *c,
+static int decode_any_consumer_group_heartbeat_req(void *m, struct sl_cursor *c,
                                                    struct sl_arena *arena, int16_t version)
 {
-	return sl_consumer_protocol_assignment_decode(m, c, arena, version);
+	return sl_consumer_group_heartbeat_req_decode(m, c, arena, version);
 }
 
-static void encode_any_consumer_protocol_assignment(const void *m, struct sl_buf *b,
+static void encode_any_consumer_group_heartbeat_req(const void *m, struct sl_buf *b,
                                                     int16_t version)
 {
-	sl_consumer_protocol_assignment_encode(m, b, version);
+	sl_consumer_group_heartbeat_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_consumer_protocol_assignment = {
-	"consumer_protocol_assignment",
+const struct fill_message fill_message_consumer_group_heartbeat_req = {
+	"consumer_group_heartbeat_req",
 	0,
-	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_assignment),
-	init_any_consumer_protocol_assignment,
-	fill_any_consumer_protocol_assignment,
-	same_any_consumer_protocol_assignment,
-	decode_any_consumer_protocol_assignment,
-	encode_any_consumer_protocol_assignment,
+	1,
+	0,
+	sizeof(struct sl_consumer_group_heartbeat_req),
+	init_any_consumer_group_heartbeat_req,
+	fill_any_consumer_group_heartbeat_req,
+	same_any_consumer_group_heartbeat_req,
+	decode_any_consumer_group_heartbeat_req,
+	encode_any_consumer_group_heartbeat_req,
+};
+
+static void fill_consumer_group_heartbeat_resp_assignment_topic_partition(
+	struct sl_consumer_group_heartbeat_resp_assignment_topic_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_heartbeat_resp_assignment_topic_partition_init(m);
+	rnd_field(r, "assignment.topicpartitions.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "assignment.topicpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_consumer_group_heartbeat_resp_assignment(
+	struct sl_consumer_group_heartbeat_resp_assignment *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_heartbeat_resp_assignment_init(m);
+	rnd_field(r, "assignment.topicpartitions");
+	m->topic_partitions_count = rnd_count(r, false);
+	m->topic_partitions = rnd_array(arena, m->topic_partitions_count,
+	                                sizeof(*m->topic_partitions));
+	for (int32_t i = 0; i < m->topic_partitions_count; i++)
+		fill_consumer_group_heartbeat_resp_assignment_topic_partition(
+			&m->topic_partitions[i], r, arena, version);
+}
+
+static void fill_consumer_group_heartbeat_resp(struct sl_consumer_group_heartbeat_resp *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_heartbeat_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "memberid");
+	m->member_id = rnd_str(r, arena, true);
+	rnd_field(r, "memberepoch");
+	m->member_epoch = (int32_t)rnd(r);
+	rnd_field(r, "heartbeatintervalms");
+	m->heartbeat_interval_ms = (int32_t)rnd(r);
+	rnd_field(r, "assignment");
+	if (rnd_present(r)) {
+		m->assignment = sl_arena_alloc(arena, sizeof(*m->assignment));
+		fill_consumer_group_heartbeat_resp_assignment(m->assignment, r, arena, version);
+	}
+}
+
+static bool same_consumer_group_heartbeat_resp_assignment_topic_partition(
+	const struct sl_consumer_group_heartbeat_resp_assignment_topic_partition *a,
+	const struct sl_consumer_group_heartbeat_resp_assignment_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_heartbeat_resp_assignment(
+	const struct sl_consumer_group_heartbeat_resp_assignment *a,
+	const struct sl_consumer_group_heartbeat_resp_assignment *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topic_partitions_count != b->topic_partitions_count)
+		return differs("topic_partitions_count");
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		if (!same_consumer_group_heartbeat_resp_assignment_topic_partition(
+			    &a->topic_partitions[i], &b->topic_partitions[i]))
+			return differs("topic_partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_heartbeat_resp(const struct sl_consumer_group_heartbeat_resp *a,
+                                               const struct sl_consumer_group_heartbeat_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	if (a->member_epoch != b->member_epoch)
+		return differs("member_epoch");
+	if (a->heartbeat_interval_ms != b->heartbeat_interval_ms)
+		return differs("heartbeat_interval_ms");
+	if (!a->assignment != !b->assignment ||
+	    (a->assignment &&
+	     !same_consumer_group_heartbeat_resp_assignment(a->assignment, b->assignment)))
+		return differs("assignment");
+	return true;
+}
+
+static void init_any_consumer_group_heartbeat_resp(void *m)
+{
+	sl_consumer_group_heartbeat_resp_init(m);
+}
+
+static void fill_any_consumer_group_heartbeat_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
+{
+	fill_consumer_group_heartbeat_resp(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_heartbeat_resp(const void *a, const void *b)
+{
+	return same_consumer_group_heartbeat_resp(a, b);
+}
+
+static int decode_any_consumer_group_heartbeat_resp(void *m, struct sl_cursor *c,
+                                                    struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_heartbeat_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_heartbeat_resp(const void *m, struct sl_buf *b,
+                                                     int16_t version)
+{
+	sl_consumer_group_heartbeat_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_heartbeat_resp = {
+	"consumer_group_heartbeat_resp",
+	0,
+	1,
+	0,
+	sizeof(struct sl_consumer_group_heartbeat_resp),
+	init_any_consumer_group_heartbeat_resp,
+	fill_any_consumer_group_heartbeat_resp,
+	same_any_consumer_group_heartbeat_resp,
+	decode_any_consumer_group_heartbeat_resp,
+	encode_any_consumer_group_heartbeat_resp,
+};
+
+static void fill_consumer_group_describe_req(struct sl_consumer_group_describe_req *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_req_init(m);
+	rnd_field(r, "groupids");
+	m->group_ids_count = rnd_count(r, false);
+	m->group_ids = rnd_array(arena, m->group_ids_count, sizeof(*m->group_ids));
+	for (int32_t i = 0; i < m->group_ids_count; i++)
+		m->group_ids[i] = rnd_str(r, arena, false);
+	rnd_field(r, "includeauthorizedoperations");
+	m->include_authorized_operations = rnd_bool(r);
+}
+
+static bool same_consumer_group_describe_req(const struct sl_consumer_group_describe_req *a,
+                                             const struct sl_consumer_group_describe_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->group_ids_count != b->group_ids_count)
+		return differs("group_ids_count");
+	for (int32_t i = 0; i < a->group_ids_count; i++) {
+		if (!sl_str_eq(a->group_ids[i], b->group_ids[i]))
+			return differs("group_ids");
+	}
+	if (a->include_authorized_operations != b->include_authorized_operations)
+		return differs("include_authorized_operations");
+	return true;
+}
+
+static void init_any_consumer_group_describe_req(void *m)
+{
+	sl_consumer_group_describe_req_init(m);
+}
+
+static void fill_any_consumer_group_describe_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                                 int16_t version)
+{
+	fill_consumer_group_describe_req(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_describe_req(const void *a, const void *b)
+{
+	return same_consumer_group_describe_req(a, b);
+}
+
+static int decode_any_consumer_group_describe_req(void *m, struct sl_cursor *c,
+                                                  struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_describe_req_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_describe_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_consumer_group_describe_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_describe_req = {
+	"consumer_group_describe_req",
+	0,
+	1,
+	0,
+	sizeof(struct sl_consumer_group_describe_req),
+	init_any_consumer_group_describe_req,
+	fill_any_consumer_group_describe_req,
+	same_any_consumer_group_describe_req,
+	decode_any_consumer_group_describe_req,
+	encode_any_consumer_group_describe_req,
+};
+
+static void fill_consumer_group_describe_resp_group_member_assignment_topic_partition(
+	struct sl_consumer_group_describe_resp_group_member_assignment_topic_partition *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_member_assignment_topic_partition_init(m);
+	rnd_field(r, "groups.members.assignment.topicpartitions.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "groups.members.assignment.topicpartitions.topicname");
+	m->topic_name = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.assignment.topicpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_consumer_group_describe_resp_group_member_assignment(
+	struct sl_consumer_group_describe_resp_group_member_assignment *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_member_assignment_init(m);
+	rnd_field(r, "groups.members.assignment.topicpartitions");
+	m->topic_partitions_count = rnd_count(r, false);
+	m->topic_partitions = rnd_array(arena, m->topic_partitions_count,
+	                                sizeof(*m->topic_partitions));
+	for (int32_t i = 0; i < m->topic_partitions_count; i++)
+		fill_consumer_group_describe_resp_group_member_assignment_topic_partition(
+			&m->topic_partitions[i], r, arena, version);
+}
+
+static void fill_consumer_group_describe_resp_group_member_target_assignment_topic_partition(
+	struct sl_consumer_group_describe_resp_group_member_target_assignment_topic_partition *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_member_target_assignment_topic_partition_init(m);
+	rnd_field(r, "groups.members.targetassignment.topicpartitions.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "groups.members.targetassignment.topicpartitions.topicname");
+	m->topic_name = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.targetassignment.topicpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_consumer_group_describe_resp_group_member_target_assignment(
+	struct sl_consumer_group_describe_resp_group_member_target_assignment *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_member_target_assignment_init(m);
+	rnd_field(r, "groups.members.targetassignment.topicpartitions");
+	m->topic_partitions_count = rnd_count(r, false);
+	m->topic_partitions = rnd_array(arena, m->topic_partitions_count,
+	                                sizeof(*m->topic_partitions));
+	for (int32_t i = 0; i < m->topic_partitions_count; i++)
+		fill_consumer_group_describe_resp_group_member_target_assignment_topic_partition(
+			&m->topic_partitions[i], r, arena, version);
+}
+
+static void fill_consumer_group_describe_resp_group_member(
+	struct sl_consumer_group_describe_resp_group_member *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_member_init(m);
+	rnd_field(r, "groups.members.memberid");
+	m->member_id = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.instanceid");
+	m->instance_id = rnd_str(r, arena, true);
+	rnd_field(r, "groups.members.rackid");
+	m->rack_id = rnd_str(r, arena, true);
+	rnd_field(r, "groups.members.memberepoch");
+	m->member_epoch = (int32_t)rnd(r);
+	rnd_field(r, "groups.members.clientid");
+	m->client_id = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.clienthost");
+	m->client_host = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.subscribedtopicnames");
+	m->subscribed_topic_names_count = rnd_count(r, false);
+	m->subscribed_topic_names = rnd_array(arena, m->subscribed_topic_names_count,
+	                                      sizeof(*m->subscribed_topic_names));
+	for (int32_t i = 0; i < m->subscribed_topic_names_count; i++)
+		m->subscribed_topic_names[i] = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members.subscribedtopicregex");
+	m->subscribed_topic_regex = rnd_str(r, arena, true);
+	rnd_field(r, "groups.members.assignment");
+	fill_consumer_group_describe_resp_group_member_assignment(&m->assignment, r, arena,
+	                                                          version);
+	rnd_field(r, "groups.members.targetassignment");
+	fill_consumer_group_describe_resp_group_member_target_assignment(&m->target_assignment, r,
+	                                                                 arena, version);
+	if (version >= 1) {
+		rnd_field(r, "groups.members.membertype");
+		m->member_type = (int8_t)rnd(r);
+	}
+}
+
+static void fill_consumer_group_describe_resp_group(struct sl_consumer_group_describe_resp_group *m,
+                                                    struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_group_init(m);
+	rnd_field(r, "groups.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "groups.errormessage");
+	m->error_message = rnd_str(r, arena, true);
+	rnd_field(r, "groups.groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "groups.groupstate");
+	m->group_state = rnd_str(r, arena, false);
+	rnd_field(r, "groups.groupepoch");
+	m->group_epoch = (int32_t)rnd(r);
+	rnd_field(r, "groups.assignmentepoch");
+	m->assignment_epoch = (int32_t)rnd(r);
+	rnd_field(r, "groups.assignorname");
+	m->assignor_name = rnd_str(r, arena, false);
+	rnd_field(r, "groups.members");
+	m->members_count = rnd_count(r, false);
+	m->members = rnd_array(arena, m->members_count, sizeof(*m->members));
+	for (int32_t i = 0; i < m->members_count; i++)
+		fill_consumer_group_describe_resp_group_member(&m->members[i], r, arena, version);
+	rnd_field(r, "groups.authorizedoperations");
+	m->authorized_operations = (int32_t)rnd(r);
+}
+
+static void fill_consumer_group_describe_resp(struct sl_consumer_group_describe_resp *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_describe_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "groups");
+	m->groups_count = rnd_count(r, false);
+	m->groups = rnd_array(arena, m->groups_count, sizeof(*m->groups));
+	for (int32_t i = 0; i < m->groups_count; i++)
+		fill_consumer_group_describe_resp_group(&m->groups[i], r, arena, version);
+}
+
+static bool same_consumer_group_describe_resp_group_member_assignment_topic_partition(
+	const struct sl_consumer_group_describe_resp_group_member_assignment_topic_partition *a,
+	const struct sl_consumer_group_describe_resp_group_member_assignment_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (!sl_str_eq(a->topic_name, b->topic_name))
+		return differs("topic_name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_describe_resp_group_member_assignment(
+	const struct sl_consumer_group_describe_resp_group_member_assignment *a,
+	const struct sl_consumer_group_describe_resp_group_member_assignment *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topic_partitions_count != b->topic_partitions_count)
+		return differs("topic_partitions_count");
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		if (!same_consumer_group_describe_resp_group_member_assignment_topic_partition(
+			    &a->topic_partitions[i], &b->topic_partitions[i]))
+			return differs("topic_partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_describe_resp_group_member_target_assignment_topic_partition(
+	const struct sl_consumer_group_describe_resp_group_member_target_assignment_topic_partition
+		*a,
+	const struct sl_consumer_group_describe_resp_group_member_target_assignment_topic_partition
+		*b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (!sl_str_eq(a->topic_name, b->topic_name))
+		return differs("topic_name");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_describe_resp_group_member_target_assignment(
+	const struct sl_consumer_group_describe_resp_group_member_target_assignment *a,
+	const struct sl_consumer_group_describe_resp_group_member_target_assignment *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topic_partitions_count != b->topic_partitions_count)
+		return differs("topic_partitions_count");
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		if (!same_consumer_group_describe_resp_group_member_target_assignment_topic_partition(
+			    &a->topic_partitions[i], &b->topic_partitions[i]))
+			return differs("topic_partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_describe_resp_group_member(
+	const struct sl_consumer_group_describe_resp_group_member *a,
+	const struct sl_consumer_group_describe_resp_group_member *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	if (!sl_str_eq(a->instance_id, b->instance_id))
+		return differs("instance_id");
+	if (!sl_str_eq(a->rack_id, b->rack_id))
+		return differs("rack_id");
+	if (a->member_epoch != b->member_epoch)
+		return differs("member_epoch");
+	if (!sl_str_eq(a->client_id, b->client_id))
+		return differs("client_id");
+	if (!sl_str_eq(a->client_host, b->client_host))
+		return differs("client_host");
+	if (a->subscribed_topic_names_count != b->subscribed_topic_names_count)
+		return differs("subscribed_topic_names_count");
+	for (int32_t i = 0; i < a->subscribed_topic_names_count; i++) {
+		if (!sl_str_eq(a->subscribed_topic_names[i], b->subscribed_topic_names[i]))
+			return differs("subscribed_topic_names");
+	}
+	if (!sl_str_eq(a->subscribed_topic_regex, b->subscribed_topic_regex))
+		return differs("subscribed_topic_regex");
+	if (!same_consumer_group_describe_resp_group_member_assignment(&a->assignment,
+	                                                               &b->assignment))
+		return differs("assignment");
+	if (!same_consumer_group_describe_resp_group_member_target_assignment(
+		    &a->target_assignment, &b->target_assignment))
+		return differs("target_assignment");
+	if (a->member_type != b->member_type)
+		return differs("member_type");
+	return true;
+}
+
+static bool same_consumer_group_describe_resp_group(
+	const struct sl_consumer_group_describe_resp_group *a,
+	const struct sl_consumer_group_describe_resp_group *b)
+{
+	(void)a;
+	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (!sl_str_eq(a->error_message, b->error_message))
+		return differs("error_message");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->group_state, b->group_state))
+		return differs("group_state");
+	if (a->group_epoch != b->group_epoch)
+		return differs("group_epoch");
+	if (a->assignment_epoch != b->assignment_epoch)
+		return differs("assignment_epoch");
+	if (!sl_str_eq(a->assignor_name, b->assignor_name))
+		return differs("assignor_name");
+	if (a->members_count != b->members_count)
+		return differs("members_count");
+	for (int32_t i = 0; i < a->members_count; i++) {
+		if (!same_consumer_group_describe_resp_group_member(&a->members[i], &b->members[i]))
+			return differs("members");
+	}
+	if (a->authorized_operations != b->authorized_operations)
+		return differs("authorized_operations");
+	return true;
+}
+
+static bool same_consumer_group_describe_resp(const struct sl_consumer_group_describe_resp *a,
+                                              const struct sl_consumer_group_describe_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->groups_count != b->groups_count)
+		return differs("groups_count");
+	for (int32_t i = 0; i < a->groups_count; i++) {
+		if (!same_consumer_group_describe_resp_group(&a->groups[i], &b->groups[i]))
+			return differs("groups");
+	}
+	return true;
+}
+
+static void init_any_consumer_group_describe_resp(void *m)
+{
+	sl_consumer_group_describe_resp_init(m);
+}
+
+static void fill_any_consumer_group_describe_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                  int16_t version)
+{
+	fill_consumer_group_describe_resp(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_describe_resp(const void *a, const void *b)
+{
+	return same_consumer_group_describe_resp(a, b);
+}
+
+static int decode_any_consumer_group_describe_resp(void *m, struct sl_cursor *c,
+                                                   struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_describe_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_describe_resp(const void *m, struct sl_buf *b,
+                                                    int16_t version)
+{
+	sl_consumer_group_describe_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_describe_resp = {
+	"consumer_group_describe_resp",
+	0,
+	1,
+	0,
+	sizeof(struct sl_consumer_group_describe_resp),
+	init_any_consumer_group_describe_resp,
+	fill_any_consumer_group_describe_resp,
+	same_any_consumer_group_describe_resp,
+	decode_any_consumer_group_describe_resp,
+	encode_any_consumer_group_describe_resp,
 };

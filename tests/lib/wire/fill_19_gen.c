@@ -4,593 +4,436 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/consumer_protocol_subscription_gen.h"
-#include "sluice/wire/end_txn_marker_gen.h"
-#include "sluice/wire/group_metadata_key_gen.h"
-#include "sluice/wire/group_metadata_value_gen.h"
-#include "sluice/wire/image_broker_gen.h"
-#include "sluice/wire/image_topic_gen.h"
+#include "sluice/wire/consumer_group_current_member_assignment_key_gen.h"
+#include "sluice/wire/describe_topic_partitions_gen.h"
+#include "sluice/wire/list_config_resources_gen.h"
 
-static void fill_consumer_protocol_subscription_owned_partition(
-	struct sl_consumer_protocol_subscription_owned_partition *m, struct rnd *r,
+static void fill_list_config_resources_req(struct sl_list_config_resources_req *m, struct rnd *r,
+                                           struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_list_config_resources_req_init(m);
+	if (version >= 1) {
+		rnd_field(r, "resourcetypes");
+		m->resource_types_count = rnd_count(r, false);
+		m->resource_types = rnd_array(arena, m->resource_types_count,
+		                              sizeof(*m->resource_types));
+		for (int32_t i = 0; i < m->resource_types_count; i++)
+			m->resource_types[i] = (int8_t)rnd(r);
+	}
+}
+
+static bool same_list_config_resources_req(const struct sl_list_config_resources_req *a,
+                                           const struct sl_list_config_resources_req *b)
+{
+	(void)a;
+	(void)b;
+	if (a->resource_types_count != b->resource_types_count)
+		return differs("resource_types_count");
+	for (int32_t i = 0; i < a->resource_types_count; i++) {
+		if (a->resource_types[i] != b->resource_types[i])
+			return differs("resource_types");
+	}
+	return true;
+}
+
+static void init_any_list_config_resources_req(void *m)
+{
+	sl_list_config_resources_req_init(m);
+}
+
+static void fill_any_list_config_resources_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	fill_list_config_resources_req(m, r, arena, version);
+}
+
+static bool same_any_list_config_resources_req(const void *a, const void *b)
+{
+	return same_list_config_resources_req(a, b);
+}
+
+static int decode_any_list_config_resources_req(void *m, struct sl_cursor *c,
+                                                struct sl_arena *arena, int16_t version)
+{
+	return sl_list_config_resources_req_decode(m, c, arena, version);
+}
+
+static void encode_any_list_config_resources_req(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_config_resources_req_encode(m, b, version);
+}
+
+const struct fill_message fill_message_list_config_resources_req = {
+	"list_config_resources_req",
+	0,
+	1,
+	0,
+	sizeof(struct sl_list_config_resources_req),
+	init_any_list_config_resources_req,
+	fill_any_list_config_resources_req,
+	same_any_list_config_resources_req,
+	decode_any_list_config_resources_req,
+	encode_any_list_config_resources_req,
+};
+
+static void fill_list_config_resources_resp_config_resource(
+	struct sl_list_config_resources_resp_config_resource *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_subscription_owned_partition_init(m);
+	sl_list_config_resources_resp_config_resource_init(m);
+	rnd_field(r, "configresources.resourcename");
+	m->resource_name = rnd_str(r, arena, false);
 	if (version >= 1) {
-		rnd_field(r, "ownedpartitions.topic");
-		m->topic = rnd_str(r, arena, false);
-	}
-	if (version >= 1) {
-		rnd_field(r, "ownedpartitions.partitions");
-		m->partitions_count = rnd_count(r, false);
-		m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-		for (int32_t i = 0; i < m->partitions_count; i++)
-			m->partitions[i] = (int32_t)rnd(r);
+		rnd_field(r, "configresources.resourcetype");
+		m->resource_type = (int8_t)rnd(r);
 	}
 }
 
-static void fill_consumer_protocol_subscription(struct sl_consumer_protocol_subscription *m,
-                                                struct rnd *r, struct sl_arena *arena,
-                                                int16_t version)
+static void fill_list_config_resources_resp(struct sl_list_config_resources_resp *m, struct rnd *r,
+                                            struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_consumer_protocol_subscription_init(m);
-	rnd_field(r, "topics");
-	m->topics_count = rnd_count(r, false);
-	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
-	for (int32_t i = 0; i < m->topics_count; i++)
-		m->topics[i] = rnd_str(r, arena, false);
-	rnd_field(r, "userdata");
-	m->user_data = rnd_bytes(r, arena, true);
-	if (version >= 1) {
-		rnd_field(r, "ownedpartitions");
-		m->owned_partitions_count = rnd_count(r, false);
-		m->owned_partitions = rnd_array(arena, m->owned_partitions_count,
-		                                sizeof(*m->owned_partitions));
-		for (int32_t i = 0; i < m->owned_partitions_count; i++)
-			fill_consumer_protocol_subscription_owned_partition(&m->owned_partitions[i],
-			                                                    r, arena, version);
-	}
-	if (version >= 2) {
-		rnd_field(r, "generationid");
-		m->generation_id = (int32_t)rnd(r);
-	}
-	if (version >= 3) {
-		rnd_field(r, "rackid");
-		m->rack_id = rnd_str(r, arena, version >= 3);
-	}
+	sl_list_config_resources_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "configresources");
+	m->config_resources_count = rnd_count(r, false);
+	m->config_resources = rnd_array(arena, m->config_resources_count,
+	                                sizeof(*m->config_resources));
+	for (int32_t i = 0; i < m->config_resources_count; i++)
+		fill_list_config_resources_resp_config_resource(&m->config_resources[i], r, arena,
+		                                                version);
 }
 
-static bool same_consumer_protocol_subscription_owned_partition(
-	const struct sl_consumer_protocol_subscription_owned_partition *a,
-	const struct sl_consumer_protocol_subscription_owned_partition *b)
+static bool same_list_config_resources_resp_config_resource(
+	const struct sl_list_config_resources_resp_config_resource *a,
+	const struct sl_list_config_resources_resp_config_resource *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (a->partitions[i] != b->partitions[i])
-			return differs("partitions");
+	if (!sl_str_eq(a->resource_name, b->resource_name))
+		return differs("resource_name");
+	if (a->resource_type != b->resource_type)
+		return differs("resource_type");
+	return true;
+}
+
+static bool same_list_config_resources_resp(const struct sl_list_config_resources_resp *a,
+                                            const struct sl_list_config_resources_resp *b)
+{
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->error_code != b->error_code)
+		return differs("error_code");
+	if (a->config_resources_count != b->config_resources_count)
+		return differs("config_resources_count");
+	for (int32_t i = 0; i < a->config_resources_count; i++) {
+		if (!same_list_config_resources_resp_config_resource(&a->config_resources[i],
+		                                                     &b->config_resources[i]))
+			return differs("config_resources");
 	}
 	return true;
 }
 
-static bool same_consumer_protocol_subscription(const struct sl_consumer_protocol_subscription *a,
-                                                const struct sl_consumer_protocol_subscription *b)
+static void init_any_list_config_resources_resp(void *m)
+{
+	sl_list_config_resources_resp_init(m);
+}
+
+static void fill_any_list_config_resources_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
+{
+	fill_list_config_resources_resp(m, r, arena, version);
+}
+
+static bool same_any_list_config_resources_resp(const void *a, const void *b)
+{
+	return same_list_config_resources_resp(a, b);
+}
+
+static int decode_any_list_config_resources_resp(void *m, struct sl_cursor *c,
+                                                 struct sl_arena *arena, int16_t version)
+{
+	return sl_list_config_resources_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_list_config_resources_resp(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_config_resources_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_list_config_resources_resp = {
+	"list_config_resources_resp",
+	0,
+	1,
+	0,
+	sizeof(struct sl_list_config_resources_resp),
+	init_any_list_config_resources_resp,
+	fill_any_list_config_resources_resp,
+	same_any_list_config_resources_resp,
+	decode_any_list_config_resources_resp,
+	encode_any_list_config_resources_resp,
+};
+
+static void fill_describe_topic_partitions_req_topic(
+	struct sl_describe_topic_partitions_req_topic *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_topic_partitions_req_topic_init(m);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, false);
+}
+
+static void fill_describe_topic_partitions_req_cursor(
+	struct sl_describe_topic_partitions_req_cursor *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_topic_partitions_req_cursor_init(m);
+	rnd_field(r, "cursor.topicname");
+	m->topic_name = rnd_str(r, arena, false);
+	rnd_field(r, "cursor.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+}
+
+static void fill_describe_topic_partitions_req(struct sl_describe_topic_partitions_req *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_topic_partitions_req_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_topic_partitions_req_topic(&m->topics[i], r, arena, version);
+	rnd_field(r, "responsepartitionlimit");
+	m->response_partition_limit = (int32_t)rnd(r);
+	rnd_field(r, "cursor");
+	if (rnd_present(r)) {
+		m->cursor = sl_arena_alloc(arena, sizeof(*m->cursor));
+		fill_describe_topic_partitions_req_cursor(m->cursor, r, arena, version);
+	}
+}
+
+static bool same_describe_topic_partitions_req_topic(
+	const struct sl_describe_topic_partitions_req_topic *a,
+	const struct sl_describe_topic_partitions_req_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	return true;
+}
+
+static bool same_describe_topic_partitions_req_cursor(
+	const struct sl_describe_topic_partitions_req_cursor *a,
+	const struct sl_describe_topic_partitions_req_cursor *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->topic_name, b->topic_name))
+		return differs("topic_name");
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	return true;
+}
+
+static bool same_describe_topic_partitions_req(const struct sl_describe_topic_partitions_req *a,
+                                               const struct sl_describe_topic_partitions_req *b)
 {
 	(void)a;
 	(void)b;
 	if (a->topics_count != b->topics_count)
 		return differs("topics_count");
 	for (int32_t i = 0; i < a->topics_count; i++) {
-		if (!sl_str_eq(a->topics[i], b->topics[i]))
+		if (!same_describe_topic_partitions_req_topic(&a->topics[i], &b->topics[i]))
 			return differs("topics");
 	}
-	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
-		return differs("user_data");
-	if (a->owned_partitions_count != b->owned_partitions_count)
-		return differs("owned_partitions_count");
-	for (int32_t i = 0; i < a->owned_partitions_count; i++) {
-		if (!same_consumer_protocol_subscription_owned_partition(&a->owned_partitions[i],
-		                                                         &b->owned_partitions[i]))
-			return differs("owned_partitions");
-	}
-	if (a->generation_id != b->generation_id)
-		return differs("generation_id");
-	if (!sl_str_eq(a->rack_id, b->rack_id))
-		return differs("rack_id");
+	if (a->response_partition_limit != b->response_partition_limit)
+		return differs("response_partition_limit");
+	if (!a->cursor != !b->cursor ||
+	    (a->cursor && !same_describe_topic_partitions_req_cursor(a->cursor, b->cursor)))
+		return differs("cursor");
 	return true;
 }
 
-static void init_any_consumer_protocol_subscription(void *m)
+static void init_any_describe_topic_partitions_req(void *m)
 {
-	sl_consumer_protocol_subscription_init(m);
+	sl_describe_topic_partitions_req_init(m);
 }
 
-static void fill_any_consumer_protocol_subscription(void *m, struct rnd *r, struct sl_arena *arena,
-                                                    int16_t version)
+static void fill_any_describe_topic_partitions_req(void *m, struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
 {
-	fill_consumer_protocol_subscription(m, r, arena, version);
+	fill_describe_topic_partitions_req(m, r, arena, version);
 }
 
-static bool same_any_consumer_protocol_subscription(const void *a, const void *b)
+static bool same_any_describe_topic_partitions_req(const void *a, const void *b)
 {
-	return same_consumer_protocol_subscription(a, b);
+	return same_describe_topic_partitions_req(a, b);
 }
 
-static int decode_any_consumer_protocol_subscription(void *m, struct sl_cursor *c,
-                                                     struct sl_arena *arena, int16_t version)
+static int decode_any_describe_topic_partitions_req(void *m, struct sl_cursor *c,
+                                                    struct sl_arena *arena, int16_t version)
 {
-	return sl_consumer_protocol_subscription_decode(m, c, arena, version);
+	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
 }
 
-static void encode_any_consumer_protocol_subscription(const void *m, struct sl_buf *b,
-                                                      int16_t version)
+static void encode_any_describe_topic_partitions_req(const void *m, struct sl_buf *b,
+                                                     int16_t version)
 {
-	sl_consumer_protocol_subscription_encode(m, b, version);
+	sl_describe_topic_partitions_req_encode(m, b, version);
 }
 
-const struct fill_message fill_message_consumer_protocol_subscription = {
-	"consumer_protocol_subscription",
+const struct fill_message fill_message_describe_topic_partitions_req = {
+	"describe_topic_partitions_req",
 	0,
-	3,
-	INT16_MAX,
-	sizeof(struct sl_consumer_protocol_subscription),
-	init_any_consumer_protocol_subscription,
-	fill_any_consumer_protocol_subscription,
-	same_any_consumer_protocol_subscription,
-	decode_any_consumer_protocol_subscription,
-	encode_any_consumer_protocol_subscription,
+	0,
+	0,
+	sizeof(struct sl_describe_topic_partitions_req),
+	init_any_describe_topic_partitions_req,
+	fill_any_describe_topic_partitions_req,
+	same_any_describe_topic_partitions_req,
+	decode_any_describe_topic_partitions_req,
+	encode_any_describe_topic_partitions_req,
 };
 
-static void fill_end_txn_marker(struct sl_end_txn_marker *m, struct rnd *r, struct sl_arena *arena,
-                                int16_t version)
+static void fill_describe_topic_partitions_resp_topic_partition(
+	struct sl_describe_topic_partitions_resp_topic_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_end_txn_marker_init(m);
-	rnd_field(r, "coordinatorepoch");
-	m->coordinator_epoch = (int32_t)rnd(r);
-}
-
-static bool same_end_txn_marker(const struct sl_end_txn_marker *a,
-                                const struct sl_end_txn_marker *b)
-{
-	(void)a;
-	(void)b;
-	if (a->coordinator_epoch != b->coordinator_epoch)
-		return differs("coordinator_epoch");
-	return true;
-}
-
-static void init_any_end_txn_marker(void *m)
-{
-	sl_end_txn_marker_init(m);
-}
-
-static void fill_any_end_txn_marker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_end_txn_marker(m, r, arena, version);
-}
-
-static bool same_any_end_txn_marker(const void *a, const void *b)
-{
-	return same_end_txn_marker(a, b);
-}
-
-static int decode_any_end_txn_marker(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                     int16_t version)
-{
-	return sl_end_txn_marker_decode(m, c, arena, version);
-}
-
-static void encode_any_end_txn_marker(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_end_txn_marker_encode(m, b, version);
-}
-
-const struct fill_message fill_message_end_txn_marker = {
-	"end_txn_marker",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_end_txn_marker),
-	init_any_end_txn_marker,
-	fill_any_end_txn_marker,
-	same_any_end_txn_marker,
-	decode_any_end_txn_marker,
-	encode_any_end_txn_marker,
-};
-
-static void fill_group_metadata_key(struct sl_group_metadata_key *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_group_metadata_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-}
-
-static bool same_group_metadata_key(const struct sl_group_metadata_key *a,
-                                    const struct sl_group_metadata_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
-	return true;
-}
-
-static void init_any_group_metadata_key(void *m)
-{
-	sl_group_metadata_key_init(m);
-}
-
-static void fill_any_group_metadata_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_group_metadata_key(m, r, arena, version);
-}
-
-static bool same_any_group_metadata_key(const void *a, const void *b)
-{
-	return same_group_metadata_key(a, b);
-}
-
-static int decode_any_group_metadata_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_group_metadata_key_decode(m, c, arena, version);
-}
-
-static void encode_any_group_metadata_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_group_metadata_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_group_metadata_key = {
-	"group_metadata_key",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_group_metadata_key),
-	init_any_group_metadata_key,
-	fill_any_group_metadata_key,
-	same_any_group_metadata_key,
-	decode_any_group_metadata_key,
-	encode_any_group_metadata_key,
-};
-
-static void fill_group_metadata_value_member(struct sl_group_metadata_value_member *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_group_metadata_value_member_init(m);
-	rnd_field(r, "members.memberid");
-	m->member_id = rnd_str(r, arena, false);
-	if (version >= 3) {
-		rnd_field(r, "members.groupinstanceid");
-		m->group_instance_id = rnd_str(r, arena, version >= 3);
-	}
-	rnd_field(r, "members.clientid");
-	m->client_id = rnd_str(r, arena, false);
-	rnd_field(r, "members.clienthost");
-	m->client_host = rnd_str(r, arena, false);
-	if (version >= 1) {
-		rnd_field(r, "members.rebalancetimeout");
-		m->rebalance_timeout = (int32_t)rnd(r);
-	}
-	rnd_field(r, "members.sessiontimeout");
-	m->session_timeout = (int32_t)rnd(r);
-	rnd_field(r, "members.subscription");
-	m->subscription = rnd_bytes(r, arena, false);
-	rnd_field(r, "members.assignment");
-	m->assignment = rnd_bytes(r, arena, false);
-}
-
-static void fill_group_metadata_value(struct sl_group_metadata_value *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_group_metadata_value_init(m);
-	rnd_field(r, "protocoltype");
-	m->protocol_type = rnd_str(r, arena, false);
-	rnd_field(r, "generation");
-	m->generation = (int32_t)rnd(r);
-	rnd_field(r, "protocol");
-	m->protocol = rnd_str(r, arena, true);
-	rnd_field(r, "leader");
-	m->leader = rnd_str(r, arena, true);
-	if (version >= 2) {
-		rnd_field(r, "currentstatetimestamp");
-		m->current_state_timestamp = (int64_t)rnd(r);
-	}
-	rnd_field(r, "members");
-	m->members_count = rnd_count(r, false);
-	m->members = rnd_array(arena, m->members_count, sizeof(*m->members));
-	for (int32_t i = 0; i < m->members_count; i++)
-		fill_group_metadata_value_member(&m->members[i], r, arena, version);
-}
-
-static bool same_group_metadata_value_member(const struct sl_group_metadata_value_member *a,
-                                             const struct sl_group_metadata_value_member *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->member_id, b->member_id))
-		return differs("member_id");
-	if (!sl_str_eq(a->group_instance_id, b->group_instance_id))
-		return differs("group_instance_id");
-	if (!sl_str_eq(a->client_id, b->client_id))
-		return differs("client_id");
-	if (!sl_str_eq(a->client_host, b->client_host))
-		return differs("client_host");
-	if (a->rebalance_timeout != b->rebalance_timeout)
-		return differs("rebalance_timeout");
-	if (a->session_timeout != b->session_timeout)
-		return differs("session_timeout");
-	if (!same_bytes(a->subscription.p, a->subscription.len, b->subscription.p,
-	                b->subscription.len))
-		return differs("subscription");
-	if (!same_bytes(a->assignment.p, a->assignment.len, b->assignment.p, b->assignment.len))
-		return differs("assignment");
-	return true;
-}
-
-static bool same_group_metadata_value(const struct sl_group_metadata_value *a,
-                                      const struct sl_group_metadata_value *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->protocol_type, b->protocol_type))
-		return differs("protocol_type");
-	if (a->generation != b->generation)
-		return differs("generation");
-	if (!sl_str_eq(a->protocol, b->protocol))
-		return differs("protocol");
-	if (!sl_str_eq(a->leader, b->leader))
-		return differs("leader");
-	if (a->current_state_timestamp != b->current_state_timestamp)
-		return differs("current_state_timestamp");
-	if (a->members_count != b->members_count)
-		return differs("members_count");
-	for (int32_t i = 0; i < a->members_count; i++) {
-		if (!same_group_metadata_value_member(&a->members[i], &b->members[i]))
-			return differs("members");
-	}
-	return true;
-}
-
-static void init_any_group_metadata_value(void *m)
-{
-	sl_group_metadata_value_init(m);
-}
-
-static void fill_any_group_metadata_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                          int16_t version)
-{
-	fill_group_metadata_value(m, r, arena, version);
-}
-
-static bool same_any_group_metadata_value(const void *a, const void *b)
-{
-	return same_group_metadata_value(a, b);
-}
-
-static int decode_any_group_metadata_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                           int16_t version)
-{
-	return sl_group_metadata_value_decode(m, c, arena, version);
-}
-
-static void encode_any_group_metadata_value(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_group_metadata_value_encode(m, b, version);
-}
-
-const struct fill_message fill_message_group_metadata_value = {
-	"group_metadata_value",
-	0,
-	4,
-	4,
-	sizeof(struct sl_group_metadata_value),
-	init_any_group_metadata_value,
-	fill_any_group_metadata_value,
-	same_any_group_metadata_value,
-	decode_any_group_metadata_value,
-	encode_any_group_metadata_value,
-};
-
-static void fill_image_broker_node(struct sl_image_broker_node *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_broker_node_init(m);
-	rnd_field(r, "nodes.nodeid");
-	m->node_id = (int32_t)rnd(r);
-	rnd_field(r, "nodes.host");
-	m->host = rnd_str(r, arena, false);
-	rnd_field(r, "nodes.port");
-	m->port = (int32_t)rnd(r);
-}
-
-static void fill_image_broker(struct sl_image_broker *m, struct rnd *r, struct sl_arena *arena,
-                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_broker_init(m);
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
-	rnd_field(r, "controllerid");
-	m->controller_id = (int32_t)rnd(r);
-	rnd_field(r, "nodes");
-	m->nodes_count = rnd_count(r, false);
-	m->nodes = rnd_array(arena, m->nodes_count, sizeof(*m->nodes));
-	for (int32_t i = 0; i < m->nodes_count; i++)
-		fill_image_broker_node(&m->nodes[i], r, arena, version);
-	rnd_field(r, "autocreatetopics");
-	m->auto_create_topics = rnd_bool(r);
-}
-
-static bool same_image_broker_node(const struct sl_image_broker_node *a,
-                                   const struct sl_image_broker_node *b)
-{
-	(void)a;
-	(void)b;
-	if (a->node_id != b->node_id)
-		return differs("node_id");
-	if (!sl_str_eq(a->host, b->host))
-		return differs("host");
-	if (a->port != b->port)
-		return differs("port");
-	return true;
-}
-
-static bool same_image_broker(const struct sl_image_broker *a, const struct sl_image_broker *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
-	if (a->controller_id != b->controller_id)
-		return differs("controller_id");
-	if (a->nodes_count != b->nodes_count)
-		return differs("nodes_count");
-	for (int32_t i = 0; i < a->nodes_count; i++) {
-		if (!same_image_broker_node(&a->nodes[i], &b->nodes[i]))
-			return differs("nodes");
-	}
-	if (a->auto_create_topics != b->auto_create_topics)
-		return differs("auto_create_topics");
-	return true;
-}
-
-static void init_any_image_broker(void *m)
-{
-	sl_image_broker_init(m);
-}
-
-static void fill_any_image_broker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_image_broker(m, r, arena, version);
-}
-
-static bool same_any_image_broker(const void *a, const void *b)
-{
-	return same_image_broker(a, b);
-}
-
-static int decode_any_image_broker(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                   int16_t version)
-{
-	return sl_image_broker_decode(m, c, arena, version);
-}
-
-static void encode_any_image_broker(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_image_broker_encode(m, b, version);
-}
-
-const struct fill_message fill_message_image_broker = {
-	"image_broker",
-	0,
-	0,
-	0,
-	sizeof(struct sl_image_broker),
-	init_any_image_broker,
-	fill_any_image_broker,
-	same_any_image_broker,
-	decode_any_image_broker,
-	encode_any_image_broker,
-};
-
-static void fill_image_topic_partition(struct sl_image_topic_partition *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_partition_init(m);
-	rnd_field(r, "partitions.partitionindex");
+	sl_describe_topic_partitions_resp_topic_partition_init(m);
+	rnd_field(r, "topics.partitions.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "topics.partitions.partitionindex");
 	m->partition_index = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderid");
+	rnd_field(r, "topics.partitions.leaderid");
 	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
+	rnd_field(r, "topics.partitions.leaderepoch");
 	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
+	rnd_field(r, "topics.partitions.replicanodes");
 	m->replica_nodes_count = rnd_count(r, false);
 	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
 	for (int32_t i = 0; i < m->replica_nodes_count; i++)
 		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
+	rnd_field(r, "topics.partitions.isrnodes");
 	m->isr_nodes_count = rnd_count(r, false);
 	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
 	for (int32_t i = 0; i < m->isr_nodes_count; i++)
 		m->isr_nodes[i] = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.eligibleleaderreplicas");
+	m->eligible_leader_replicas_count = rnd_count(r, true);
+	m->eligible_leader_replicas = rnd_array(arena, m->eligible_leader_replicas_count,
+	                                        sizeof(*m->eligible_leader_replicas));
+	for (int32_t i = 0; i < m->eligible_leader_replicas_count; i++)
+		m->eligible_leader_replicas[i] = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.lastknownelr");
+	m->last_known_elr_count = rnd_count(r, true);
+	m->last_known_elr = rnd_array(arena, m->last_known_elr_count, sizeof(*m->last_known_elr));
+	for (int32_t i = 0; i < m->last_known_elr_count; i++)
+		m->last_known_elr[i] = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitions.offlinereplicas");
+	m->offline_replicas_count = rnd_count(r, false);
+	m->offline_replicas = rnd_array(arena, m->offline_replicas_count,
+	                                sizeof(*m->offline_replicas));
+	for (int32_t i = 0; i < m->offline_replicas_count; i++)
+		m->offline_replicas[i] = (int32_t)rnd(r);
 }
 
-static void fill_image_topic_config(struct sl_image_topic_config *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
+static void fill_describe_topic_partitions_resp_topic(
+	struct sl_describe_topic_partitions_resp_topic *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_image_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_image_topic(struct sl_image_topic *m, struct rnd *r, struct sl_arena *arena,
-                             int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_image_topic_init(m);
-	rnd_field(r, "topicid");
+	sl_describe_topic_partitions_resp_topic_init(m);
+	rnd_field(r, "topics.errorcode");
+	m->error_code = (int16_t)rnd(r);
+	rnd_field(r, "topics.name");
+	m->name = rnd_str(r, arena, true);
+	rnd_field(r, "topics.topicid");
 	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "isinternal");
+	rnd_field(r, "topics.isinternal");
 	m->is_internal = rnd_bool(r);
-	rnd_field(r, "partitions");
+	rnd_field(r, "topics.partitions");
 	m->partitions_count = rnd_count(r, false);
 	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
 	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_image_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_image_topic_config(&m->configs[i], r, arena, version);
+		fill_describe_topic_partitions_resp_topic_partition(&m->partitions[i], r, arena,
+		                                                    version);
+	rnd_field(r, "topics.topicauthorizedoperations");
+	m->topic_authorized_operations = (int32_t)rnd(r);
 }
 
-static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
-                                       const struct sl_image_topic_partition *b)
+static void fill_describe_topic_partitions_resp_next_cursor(
+	struct sl_describe_topic_partitions_resp_next_cursor *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_topic_partitions_resp_next_cursor_init(m);
+	rnd_field(r, "nextcursor.topicname");
+	m->topic_name = rnd_str(r, arena, false);
+	rnd_field(r, "nextcursor.partitionindex");
+	m->partition_index = (int32_t)rnd(r);
+}
+
+static void fill_describe_topic_partitions_resp(struct sl_describe_topic_partitions_resp *m,
+                                                struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_describe_topic_partitions_resp_init(m);
+	rnd_field(r, "throttletimems");
+	m->throttle_time_ms = (int32_t)rnd(r);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_describe_topic_partitions_resp_topic(&m->topics[i], r, arena, version);
+	rnd_field(r, "nextcursor");
+	if (rnd_present(r)) {
+		m->next_cursor = sl_arena_alloc(arena, sizeof(*m->next_cursor));
+		fill_describe_topic_partitions_resp_next_cursor(m->next_cursor, r, arena, version);
+	}
+}
+
+static bool same_describe_topic_partitions_resp_topic_partition(
+	const struct sl_describe_topic_partitions_resp_topic_partition *a,
+	const struct sl_describe_topic_partitions_resp_topic_partition *b)
 {
 	(void)a;
 	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
 	if (a->partition_index != b->partition_index)
 		return differs("partition_index");
 	if (a->leader_id != b->leader_id)
@@ -609,81 +452,193 @@ static bool same_image_topic_partition(const struct sl_image_topic_partition *a,
 		if (a->isr_nodes[i] != b->isr_nodes[i])
 			return differs("isr_nodes");
 	}
+	if (a->eligible_leader_replicas_count != b->eligible_leader_replicas_count)
+		return differs("eligible_leader_replicas_count");
+	for (int32_t i = 0; i < a->eligible_leader_replicas_count; i++) {
+		if (a->eligible_leader_replicas[i] != b->eligible_leader_replicas[i])
+			return differs("eligible_leader_replicas");
+	}
+	if (a->last_known_elr_count != b->last_known_elr_count)
+		return differs("last_known_elr_count");
+	for (int32_t i = 0; i < a->last_known_elr_count; i++) {
+		if (a->last_known_elr[i] != b->last_known_elr[i])
+			return differs("last_known_elr");
+	}
+	if (a->offline_replicas_count != b->offline_replicas_count)
+		return differs("offline_replicas_count");
+	for (int32_t i = 0; i < a->offline_replicas_count; i++) {
+		if (a->offline_replicas[i] != b->offline_replicas[i])
+			return differs("offline_replicas");
+	}
 	return true;
 }
 
-static bool same_image_topic_config(const struct sl_image_topic_config *a,
-                                    const struct sl_image_topic_config *b)
+static bool same_describe_topic_partitions_resp_topic(
+	const struct sl_describe_topic_partitions_resp_topic *a,
+	const struct sl_describe_topic_partitions_resp_topic *b)
 {
 	(void)a;
 	(void)b;
+	if (a->error_code != b->error_code)
+		return differs("error_code");
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
-}
-
-static bool same_image_topic(const struct sl_image_topic *a, const struct sl_image_topic *b)
-{
-	(void)a;
-	(void)b;
 	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
 		return differs("topic_id");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
 	if (a->is_internal != b->is_internal)
 		return differs("is_internal");
 	if (a->partitions_count != b->partitions_count)
 		return differs("partitions_count");
 	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_image_topic_partition(&a->partitions[i], &b->partitions[i]))
+		if (!same_describe_topic_partitions_resp_topic_partition(&a->partitions[i],
+		                                                         &b->partitions[i]))
 			return differs("partitions");
 	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_image_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
-	}
+	if (a->topic_authorized_operations != b->topic_authorized_operations)
+		return differs("topic_authorized_operations");
 	return true;
 }
 
-static void init_any_image_topic(void *m)
+static bool same_describe_topic_partitions_resp_next_cursor(
+	const struct sl_describe_topic_partitions_resp_next_cursor *a,
+	const struct sl_describe_topic_partitions_resp_next_cursor *b)
 {
-	sl_image_topic_init(m);
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->topic_name, b->topic_name))
+		return differs("topic_name");
+	if (a->partition_index != b->partition_index)
+		return differs("partition_index");
+	return true;
 }
 
-static void fill_any_image_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static bool same_describe_topic_partitions_resp(const struct sl_describe_topic_partitions_resp *a,
+                                                const struct sl_describe_topic_partitions_resp *b)
 {
-	fill_image_topic(m, r, arena, version);
+	(void)a;
+	(void)b;
+	if (a->throttle_time_ms != b->throttle_time_ms)
+		return differs("throttle_time_ms");
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_describe_topic_partitions_resp_topic(&a->topics[i], &b->topics[i]))
+			return differs("topics");
+	}
+	if (!a->next_cursor != !b->next_cursor ||
+	    (a->next_cursor &&
+	     !same_describe_topic_partitions_resp_next_cursor(a->next_cursor, b->next_cursor)))
+		return differs("next_cursor");
+	return true;
 }
 
-static bool same_any_image_topic(const void *a, const void *b)
+static void init_any_describe_topic_partitions_resp(void *m)
 {
-	return same_image_topic(a, b);
+	sl_describe_topic_partitions_resp_init(m);
 }
 
-static int decode_any_image_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                  int16_t version)
+static void fill_any_describe_topic_partitions_resp(void *m, struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
 {
-	return sl_image_topic_decode(m, c, arena, version);
+	fill_describe_topic_partitions_resp(m, r, arena, version);
 }
 
-static void encode_any_image_topic(const void *m, struct sl_buf *b, int16_t version)
+static bool same_any_describe_topic_partitions_resp(const void *a, const void *b)
 {
-	sl_image_topic_encode(m, b, version);
+	return same_describe_topic_partitions_resp(a, b);
 }
 
-const struct fill_message fill_message_image_topic = {
-	"image_topic",
+static int decode_any_describe_topic_partitions_resp(void *m, struct sl_cursor *c,
+                                                     struct sl_arena *arena, int16_t version)
+{
+	return sl_describe_topic_partitions_resp_decode(m, c, arena, version);
+}
+
+static void encode_any_describe_topic_partitions_resp(const void *m, struct sl_buf *b,
+                                                      int16_t version)
+{
+	sl_describe_topic_partitions_resp_encode(m, b, version);
+}
+
+const struct fill_message fill_message_describe_topic_partitions_resp = {
+	"describe_topic_partitions_resp",
 	0,
 	0,
 	0,
-	sizeof(struct sl_image_topic),
-	init_any_image_topic,
-	fill_any_image_topic,
-	same_any_image_topic,
-	decode_any_image_topic,
-	encode_any_image_topic,
+	sizeof(struct sl_describe_topic_partitions_resp),
+	init_any_describe_topic_partitions_resp,
+	fill_any_describe_topic_partitions_resp,
+	same_any_describe_topic_partitions_resp,
+	decode_any_describe_topic_partitions_resp,
+	encode_any_describe_topic_partitions_resp,
+};
+
+static void fill_consumer_group_current_member_assignment_key(
+	struct sl_consumer_group_current_member_assignment_key *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_current_member_assignment_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "memberid");
+	m->member_id = rnd_str(r, arena, false);
+}
+
+static bool same_consumer_group_current_member_assignment_key(
+	const struct sl_consumer_group_current_member_assignment_key *a,
+	const struct sl_consumer_group_current_member_assignment_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	return true;
+}
+
+static void init_any_consumer_group_current_member_assignment_key(void *m)
+{
+	sl_consumer_group_current_member_assignment_key_init(m);
+}
+
+static void fill_any_consumer_group_current_member_assignment_key(void *m, struct rnd *r,
+                                                                  struct sl_arena *arena,
+                                                                  int16_t version)
+{
+	fill_consumer_group_current_member_assignment_key(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_current_member_assignment_key(const void *a, const void *b)
+{
+	return same_consumer_group_current_member_assignment_key(a, b);
+}
+
+static int decode_any_consumer_group_current_member_assignment_key(void *m, struct sl_cursor *c,
+                                                                   struct sl_arena *arena,
+                                                                   int16_t version)
+{
+	return sl_consumer_group_current_member_assignment_key_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_current_member_assignment_key(const void *m, struct sl_buf *b,
+                                                                    int16_t version)
+{
+	sl_consumer_group_current_member_assignment_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_current_member_assignment_key = {
+	"consumer_group_current_member_assignment_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_consumer_group_current_member_assignment_key),
+	init_any_consumer_group_current_member_assignment_key,
+	fill_any_consumer_group_current_member_assignment_key,
+	same_any_consumer_group_current_member_assignment_key,
+	decode_any_consumer_group_current_member_assignment_key,
+	encode_any_consumer_group_current_member_assignment_key,
 };

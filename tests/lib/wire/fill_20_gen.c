@@ -4,722 +4,801 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/leader_change_message_gen.h"
-#include "sluice/wire/meta_broker_config_gen.h"
-#include "sluice/wire/meta_cluster_gen.h"
-#include "sluice/wire/meta_producer_ids_gen.h"
-#include "sluice/wire/meta_topic_delete_gen.h"
-#include "sluice/wire/meta_topic_gen.h"
-#include "sluice/wire/meta_topic_purge_gen.h"
-#include "sluice/wire/offset_commit_key_gen.h"
+#include "sluice/wire/consumer_group_current_member_assignment_value_gen.h"
+#include "sluice/wire/consumer_group_member_metadata_key_gen.h"
+#include "sluice/wire/consumer_group_member_metadata_value_gen.h"
+#include "sluice/wire/consumer_group_metadata_key_gen.h"
+#include "sluice/wire/consumer_group_metadata_value_gen.h"
+#include "sluice/wire/consumer_group_partition_metadata_key_gen.h"
+#include "sluice/wire/consumer_group_partition_metadata_value_gen.h"
 
-static void fill_leader_change_message_voter(struct sl_leader_change_message_voter *m,
-                                             struct rnd *r, struct sl_arena *arena, int16_t version)
+static void fill_consumer_group_current_member_assignment_value_assigned_partition(
+	struct sl_consumer_group_current_member_assignment_value_assigned_partition *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_voter_init(m);
-	rnd_field(r, "voters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "voters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
-	}
+	sl_consumer_group_current_member_assignment_value_assigned_partition_init(m);
+	rnd_field(r, "assignedpartitions.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "assignedpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+	rnd_field(r, "assignedpartitions.assignmentepochs");
+	m->assignment_epochs_count = rnd_count(r, true);
+	m->assignment_epochs = rnd_array(arena, m->assignment_epochs_count,
+	                                 sizeof(*m->assignment_epochs));
+	for (int32_t i = 0; i < m->assignment_epochs_count; i++)
+		m->assignment_epochs[i] = (int32_t)rnd(r);
 }
 
-static void fill_leader_change_message_granting_voter(
-	struct sl_leader_change_message_granting_voter *m, struct rnd *r, struct sl_arena *arena,
+static void fill_consumer_group_current_member_assignment_value_partitions_pending_revocation(
+	struct sl_consumer_group_current_member_assignment_value_partitions_pending_revocation *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_current_member_assignment_value_partitions_pending_revocation_init(m);
+	rnd_field(r, "partitionspendingrevocation.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "partitionspendingrevocation.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+	rnd_field(r, "partitionspendingrevocation.assignmentepochs");
+	m->assignment_epochs_count = rnd_count(r, true);
+	m->assignment_epochs = rnd_array(arena, m->assignment_epochs_count,
+	                                 sizeof(*m->assignment_epochs));
+	for (int32_t i = 0; i < m->assignment_epochs_count; i++)
+		m->assignment_epochs[i] = (int32_t)rnd(r);
+}
+
+static void fill_consumer_group_current_member_assignment_value(
+	struct sl_consumer_group_current_member_assignment_value *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_current_member_assignment_value_init(m);
+	rnd_field(r, "memberepoch");
+	m->member_epoch = (int32_t)rnd(r);
+	rnd_field(r, "previousmemberepoch");
+	m->previous_member_epoch = (int32_t)rnd(r);
+	rnd_field(r, "state");
+	m->state = (int8_t)rnd(r);
+	rnd_field(r, "assignedpartitions");
+	m->assigned_partitions_count = rnd_count(r, false);
+	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
+	                                   sizeof(*m->assigned_partitions));
+	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
+		fill_consumer_group_current_member_assignment_value_assigned_partition(
+			&m->assigned_partitions[i], r, arena, version);
+	rnd_field(r, "partitionspendingrevocation");
+	m->partitions_pending_revocation_count = rnd_count(r, false);
+	m->partitions_pending_revocation = rnd_array(arena, m->partitions_pending_revocation_count,
+	                                             sizeof(*m->partitions_pending_revocation));
+	for (int32_t i = 0; i < m->partitions_pending_revocation_count; i++)
+		fill_consumer_group_current_member_assignment_value_partitions_pending_revocation(
+			&m->partitions_pending_revocation[i], r, arena, version);
+}
+
+static bool same_consumer_group_current_member_assignment_value_assigned_partition(
+	const struct sl_consumer_group_current_member_assignment_value_assigned_partition *a,
+	const struct sl_consumer_group_current_member_assignment_value_assigned_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	if (a->assignment_epochs_count != b->assignment_epochs_count)
+		return differs("assignment_epochs_count");
+	for (int32_t i = 0; i < a->assignment_epochs_count; i++) {
+		if (a->assignment_epochs[i] != b->assignment_epochs[i])
+			return differs("assignment_epochs");
+	}
+	return true;
+}
+
+static bool same_consumer_group_current_member_assignment_value_partitions_pending_revocation(
+	const struct sl_consumer_group_current_member_assignment_value_partitions_pending_revocation
+		*a,
+	const struct sl_consumer_group_current_member_assignment_value_partitions_pending_revocation
+		*b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	if (a->assignment_epochs_count != b->assignment_epochs_count)
+		return differs("assignment_epochs_count");
+	for (int32_t i = 0; i < a->assignment_epochs_count; i++) {
+		if (a->assignment_epochs[i] != b->assignment_epochs[i])
+			return differs("assignment_epochs");
+	}
+	return true;
+}
+
+static bool same_consumer_group_current_member_assignment_value(
+	const struct sl_consumer_group_current_member_assignment_value *a,
+	const struct sl_consumer_group_current_member_assignment_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->member_epoch != b->member_epoch)
+		return differs("member_epoch");
+	if (a->previous_member_epoch != b->previous_member_epoch)
+		return differs("previous_member_epoch");
+	if (a->state != b->state)
+		return differs("state");
+	if (a->assigned_partitions_count != b->assigned_partitions_count)
+		return differs("assigned_partitions_count");
+	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
+		if (!same_consumer_group_current_member_assignment_value_assigned_partition(
+			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
+			return differs("assigned_partitions");
+	}
+	if (a->partitions_pending_revocation_count != b->partitions_pending_revocation_count)
+		return differs("partitions_pending_revocation_count");
+	for (int32_t i = 0; i < a->partitions_pending_revocation_count; i++) {
+		if (!same_consumer_group_current_member_assignment_value_partitions_pending_revocation(
+			    &a->partitions_pending_revocation[i],
+			    &b->partitions_pending_revocation[i]))
+			return differs("partitions_pending_revocation");
+	}
+	return true;
+}
+
+static void init_any_consumer_group_current_member_assignment_value(void *m)
+{
+	sl_consumer_group_current_member_assignment_value_init(m);
+}
+
+static void fill_any_consumer_group_current_member_assignment_value(void *m, struct rnd *r,
+                                                                    struct sl_arena *arena,
+                                                                    int16_t version)
+{
+	fill_consumer_group_current_member_assignment_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_current_member_assignment_value(const void *a, const void *b)
+{
+	return same_consumer_group_current_member_assignment_value(a, b);
+}
+
+static int decode_any_consumer_group_current_member_assignment_value(void *m, struct sl_cursor *c,
+                                                                     struct sl_arena *arena,
+                                                                     int16_t version)
+{
+	return sl_consumer_group_current_member_assignment_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_current_member_assignment_value(const void *m,
+                                                                      struct sl_buf *b,
+                                                                      int16_t version)
+{
+	sl_consumer_group_current_member_assignment_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_current_member_assignment_value = {
+	"consumer_group_current_member_assignment_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_current_member_assignment_value),
+	init_any_consumer_group_current_member_assignment_value,
+	fill_any_consumer_group_current_member_assignment_value,
+	same_any_consumer_group_current_member_assignment_value,
+	decode_any_consumer_group_current_member_assignment_value,
+	encode_any_consumer_group_current_member_assignment_value,
+};
+
+static void fill_consumer_group_member_metadata_key(struct sl_consumer_group_member_metadata_key *m,
+                                                    struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_member_metadata_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "memberid");
+	m->member_id = rnd_str(r, arena, false);
+}
+
+static bool same_consumer_group_member_metadata_key(
+	const struct sl_consumer_group_member_metadata_key *a,
+	const struct sl_consumer_group_member_metadata_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	return true;
+}
+
+static void init_any_consumer_group_member_metadata_key(void *m)
+{
+	sl_consumer_group_member_metadata_key_init(m);
+}
+
+static void fill_any_consumer_group_member_metadata_key(void *m, struct rnd *r,
+                                                        struct sl_arena *arena, int16_t version)
+{
+	fill_consumer_group_member_metadata_key(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_member_metadata_key(const void *a, const void *b)
+{
+	return same_consumer_group_member_metadata_key(a, b);
+}
+
+static int decode_any_consumer_group_member_metadata_key(void *m, struct sl_cursor *c,
+                                                         struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_member_metadata_key_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_member_metadata_key(const void *m, struct sl_buf *b,
+                                                          int16_t version)
+{
+	sl_consumer_group_member_metadata_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_member_metadata_key = {
+	"consumer_group_member_metadata_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_consumer_group_member_metadata_key),
+	init_any_consumer_group_member_metadata_key,
+	fill_any_consumer_group_member_metadata_key,
+	same_any_consumer_group_member_metadata_key,
+	decode_any_consumer_group_member_metadata_key,
+	encode_any_consumer_group_member_metadata_key,
+};
+
+static void fill_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol(
+	struct sl_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol
+		*m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol_init(m);
+	rnd_field(r, "classicmembermetadata.supportedprotocols.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "classicmembermetadata.supportedprotocols.metadata");
+	m->metadata = rnd_bytes(r, arena, false);
+}
+
+static void fill_consumer_group_member_metadata_value_classic_member_metadata(
+	struct sl_consumer_group_member_metadata_value_classic_member_metadata *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_member_metadata_value_classic_member_metadata_init(m);
+	rnd_field(r, "classicmembermetadata.sessiontimeoutms");
+	m->session_timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "classicmembermetadata.supportedprotocols");
+	m->supported_protocols_count = rnd_count(r, false);
+	m->supported_protocols = rnd_array(arena, m->supported_protocols_count,
+	                                   sizeof(*m->supported_protocols));
+	for (int32_t i = 0; i < m->supported_protocols_count; i++)
+		fill_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol(
+			&m->supported_protocols[i], r, arena, version);
+}
+
+static void fill_consumer_group_member_metadata_value(
+	struct sl_consumer_group_member_metadata_value *m, struct rnd *r, struct sl_arena *arena,
 	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_leader_change_message_granting_voter_init(m);
-	rnd_field(r, "grantingvoters.voterid");
-	m->voter_id = (int32_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "grantingvoters.voterdirectoryid");
-		m->voter_directory_id = rnd_uuid(r);
+	sl_consumer_group_member_metadata_value_init(m);
+	rnd_field(r, "instanceid");
+	m->instance_id = rnd_str(r, arena, true);
+	rnd_field(r, "rackid");
+	m->rack_id = rnd_str(r, arena, true);
+	rnd_field(r, "clientid");
+	m->client_id = rnd_str(r, arena, false);
+	rnd_field(r, "clienthost");
+	m->client_host = rnd_str(r, arena, false);
+	rnd_field(r, "subscribedtopicnames");
+	m->subscribed_topic_names_count = rnd_count(r, false);
+	m->subscribed_topic_names = rnd_array(arena, m->subscribed_topic_names_count,
+	                                      sizeof(*m->subscribed_topic_names));
+	for (int32_t i = 0; i < m->subscribed_topic_names_count; i++)
+		m->subscribed_topic_names[i] = rnd_str(r, arena, false);
+	rnd_field(r, "subscribedtopicregex");
+	m->subscribed_topic_regex = rnd_str(r, arena, true);
+	rnd_field(r, "rebalancetimeoutms");
+	m->rebalance_timeout_ms = (int32_t)rnd(r);
+	rnd_field(r, "serverassignor");
+	m->server_assignor = rnd_str(r, arena, true);
+	rnd_field(r, "classicmembermetadata");
+	if (rnd_present(r)) {
+		m->classic_member_metadata = sl_arena_alloc(arena,
+		                                            sizeof(*m->classic_member_metadata));
+		fill_consumer_group_member_metadata_value_classic_member_metadata(
+			m->classic_member_metadata, r, arena, version);
 	}
 }
 
-static void fill_leader_change_message(struct sl_leader_change_message *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_leader_change_message_init(m);
-	rnd_field(r, "version");
-	m->version = (int16_t)rnd(r);
-	rnd_field(r, "leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "voters");
-	m->voters_count = rnd_count(r, false);
-	m->voters = rnd_array(arena, m->voters_count, sizeof(*m->voters));
-	for (int32_t i = 0; i < m->voters_count; i++)
-		fill_leader_change_message_voter(&m->voters[i], r, arena, version);
-	rnd_field(r, "grantingvoters");
-	m->granting_voters_count = rnd_count(r, false);
-	m->granting_voters = rnd_array(arena, m->granting_voters_count,
-	                               sizeof(*m->granting_voters));
-	for (int32_t i = 0; i < m->granting_voters_count; i++)
-		fill_leader_change_message_granting_voter(&m->granting_voters[i], r, arena,
-		                                          version);
-}
-
-static bool same_leader_change_message_voter(const struct sl_leader_change_message_voter *a,
-                                             const struct sl_leader_change_message_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message_granting_voter(
-	const struct sl_leader_change_message_granting_voter *a,
-	const struct sl_leader_change_message_granting_voter *b)
-{
-	(void)a;
-	(void)b;
-	if (a->voter_id != b->voter_id)
-		return differs("voter_id");
-	if (!sl_uuid_eq(&a->voter_directory_id, &b->voter_directory_id))
-		return differs("voter_directory_id");
-	return true;
-}
-
-static bool same_leader_change_message(const struct sl_leader_change_message *a,
-                                       const struct sl_leader_change_message *b)
-{
-	(void)a;
-	(void)b;
-	if (a->version != b->version)
-		return differs("version");
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->voters_count != b->voters_count)
-		return differs("voters_count");
-	for (int32_t i = 0; i < a->voters_count; i++) {
-		if (!same_leader_change_message_voter(&a->voters[i], &b->voters[i]))
-			return differs("voters");
-	}
-	if (a->granting_voters_count != b->granting_voters_count)
-		return differs("granting_voters_count");
-	for (int32_t i = 0; i < a->granting_voters_count; i++) {
-		if (!same_leader_change_message_granting_voter(&a->granting_voters[i],
-		                                               &b->granting_voters[i]))
-			return differs("granting_voters");
-	}
-	return true;
-}
-
-static void init_any_leader_change_message(void *m)
-{
-	sl_leader_change_message_init(m);
-}
-
-static void fill_any_leader_change_message(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
-{
-	fill_leader_change_message(m, r, arena, version);
-}
-
-static bool same_any_leader_change_message(const void *a, const void *b)
-{
-	return same_leader_change_message(a, b);
-}
-
-static int decode_any_leader_change_message(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
-{
-	return sl_leader_change_message_decode(m, c, arena, version);
-}
-
-static void encode_any_leader_change_message(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_leader_change_message_encode(m, b, version);
-}
-
-const struct fill_message fill_message_leader_change_message = {
-	"leader_change_message",
-	0,
-	1,
-	0,
-	sizeof(struct sl_leader_change_message),
-	init_any_leader_change_message,
-	fill_any_leader_change_message,
-	same_any_leader_change_message,
-	decode_any_leader_change_message,
-	encode_any_leader_change_message,
-};
-
-static void fill_meta_broker_config_config(struct sl_meta_broker_config_config *m, struct rnd *r,
-                                           struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_broker_config_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_meta_broker_config(struct sl_meta_broker_config *m, struct rnd *r,
-                                    struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_broker_config_init(m);
-	rnd_field(r, "serverid");
-	m->server_id = (int32_t)rnd(r);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_broker_config_config(&m->configs[i], r, arena, version);
-}
-
-static bool same_meta_broker_config_config(const struct sl_meta_broker_config_config *a,
-                                           const struct sl_meta_broker_config_config *b)
+static bool same_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol(
+	const struct
+	sl_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol *a,
+	const struct
+	sl_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->name, b->name))
 		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
+	if (!same_bytes(a->metadata.p, a->metadata.len, b->metadata.p, b->metadata.len))
+		return differs("metadata");
 	return true;
 }
 
-static bool same_meta_broker_config(const struct sl_meta_broker_config *a,
-                                    const struct sl_meta_broker_config *b)
+static bool same_consumer_group_member_metadata_value_classic_member_metadata(
+	const struct sl_consumer_group_member_metadata_value_classic_member_metadata *a,
+	const struct sl_consumer_group_member_metadata_value_classic_member_metadata *b)
 {
 	(void)a;
 	(void)b;
-	if (a->server_id != b->server_id)
-		return differs("server_id");
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_broker_config_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
+	if (a->session_timeout_ms != b->session_timeout_ms)
+		return differs("session_timeout_ms");
+	if (a->supported_protocols_count != b->supported_protocols_count)
+		return differs("supported_protocols_count");
+	for (int32_t i = 0; i < a->supported_protocols_count; i++) {
+		if (!same_consumer_group_member_metadata_value_classic_member_metadata_supported_protocol(
+			    &a->supported_protocols[i], &b->supported_protocols[i]))
+			return differs("supported_protocols");
 	}
 	return true;
 }
 
-static void init_any_meta_broker_config(void *m)
-{
-	sl_meta_broker_config_init(m);
-}
-
-static void fill_any_meta_broker_config(void *m, struct rnd *r, struct sl_arena *arena,
-                                        int16_t version)
-{
-	fill_meta_broker_config(m, r, arena, version);
-}
-
-static bool same_any_meta_broker_config(const void *a, const void *b)
-{
-	return same_meta_broker_config(a, b);
-}
-
-static int decode_any_meta_broker_config(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                         int16_t version)
-{
-	return sl_meta_broker_config_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_broker_config(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_broker_config_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_broker_config = {
-	"meta_broker_config",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_broker_config),
-	init_any_meta_broker_config,
-	fill_any_meta_broker_config,
-	same_any_meta_broker_config,
-	decode_any_meta_broker_config,
-	encode_any_meta_broker_config,
-};
-
-static void fill_meta_cluster(struct sl_meta_cluster *m, struct rnd *r, struct sl_arena *arena,
-                              int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_cluster_init(m);
-	rnd_field(r, "clusterid");
-	m->cluster_id = rnd_str(r, arena, false);
-}
-
-static bool same_meta_cluster(const struct sl_meta_cluster *a, const struct sl_meta_cluster *b)
+static bool same_consumer_group_member_metadata_value(
+	const struct sl_consumer_group_member_metadata_value *a,
+	const struct sl_consumer_group_member_metadata_value *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_str_eq(a->cluster_id, b->cluster_id))
-		return differs("cluster_id");
-	return true;
-}
-
-static void init_any_meta_cluster(void *m)
-{
-	sl_meta_cluster_init(m);
-}
-
-static void fill_any_meta_cluster(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_meta_cluster(m, r, arena, version);
-}
-
-static bool same_any_meta_cluster(const void *a, const void *b)
-{
-	return same_meta_cluster(a, b);
-}
-
-static int decode_any_meta_cluster(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                   int16_t version)
-{
-	return sl_meta_cluster_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_cluster(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_cluster_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_cluster = {
-	"meta_cluster",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_cluster),
-	init_any_meta_cluster,
-	fill_any_meta_cluster,
-	same_any_meta_cluster,
-	decode_any_meta_cluster,
-	encode_any_meta_cluster,
-};
-
-static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_producer_ids_init(m);
-	rnd_field(r, "nextproducerid");
-	m->next_producer_id = (int64_t)rnd(r);
-}
-
-static bool same_meta_producer_ids(const struct sl_meta_producer_ids *a,
-                                   const struct sl_meta_producer_ids *b)
-{
-	(void)a;
-	(void)b;
-	if (a->next_producer_id != b->next_producer_id)
-		return differs("next_producer_id");
-	return true;
-}
-
-static void init_any_meta_producer_ids(void *m)
-{
-	sl_meta_producer_ids_init(m);
-}
-
-static void fill_any_meta_producer_ids(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_meta_producer_ids(m, r, arena, version);
-}
-
-static bool same_any_meta_producer_ids(const void *a, const void *b)
-{
-	return same_meta_producer_ids(a, b);
-}
-
-static int decode_any_meta_producer_ids(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_meta_producer_ids_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_producer_ids(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_producer_ids_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_producer_ids = {
-	"meta_producer_ids",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_producer_ids),
-	init_any_meta_producer_ids,
-	fill_any_meta_producer_ids,
-	same_any_meta_producer_ids,
-	decode_any_meta_producer_ids,
-	encode_any_meta_producer_ids,
-};
-
-static void fill_meta_topic_partition(struct sl_meta_topic_partition *m, struct rnd *r,
-                                      struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_partition_init(m);
-	rnd_field(r, "partitions.leaderid");
-	m->leader_id = (int32_t)rnd(r);
-	rnd_field(r, "partitions.leaderepoch");
-	m->leader_epoch = (int32_t)rnd(r);
-	rnd_field(r, "partitions.replicanodes");
-	m->replica_nodes_count = rnd_count(r, false);
-	m->replica_nodes = rnd_array(arena, m->replica_nodes_count, sizeof(*m->replica_nodes));
-	for (int32_t i = 0; i < m->replica_nodes_count; i++)
-		m->replica_nodes[i] = (int32_t)rnd(r);
-	rnd_field(r, "partitions.isrnodes");
-	m->isr_nodes_count = rnd_count(r, false);
-	m->isr_nodes = rnd_array(arena, m->isr_nodes_count, sizeof(*m->isr_nodes));
-	for (int32_t i = 0; i < m->isr_nodes_count; i++)
-		m->isr_nodes[i] = (int32_t)rnd(r);
-}
-
-static void fill_meta_topic_config(struct sl_meta_topic_config *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_config_init(m);
-	rnd_field(r, "configs.name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "configs.value");
-	m->value = rnd_str(r, arena, false);
-}
-
-static void fill_meta_topic(struct sl_meta_topic *m, struct rnd *r, struct sl_arena *arena,
-                            int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-	rnd_field(r, "name");
-	m->name = rnd_str(r, arena, false);
-	rnd_field(r, "partitions");
-	m->partitions_count = rnd_count(r, false);
-	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
-	for (int32_t i = 0; i < m->partitions_count; i++)
-		fill_meta_topic_partition(&m->partitions[i], r, arena, version);
-	rnd_field(r, "configs");
-	m->configs_count = rnd_count(r, false);
-	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
-	for (int32_t i = 0; i < m->configs_count; i++)
-		fill_meta_topic_config(&m->configs[i], r, arena, version);
-}
-
-static bool same_meta_topic_partition(const struct sl_meta_topic_partition *a,
-                                      const struct sl_meta_topic_partition *b)
-{
-	(void)a;
-	(void)b;
-	if (a->leader_id != b->leader_id)
-		return differs("leader_id");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (a->replica_nodes_count != b->replica_nodes_count)
-		return differs("replica_nodes_count");
-	for (int32_t i = 0; i < a->replica_nodes_count; i++) {
-		if (a->replica_nodes[i] != b->replica_nodes[i])
-			return differs("replica_nodes");
+	if (!sl_str_eq(a->instance_id, b->instance_id))
+		return differs("instance_id");
+	if (!sl_str_eq(a->rack_id, b->rack_id))
+		return differs("rack_id");
+	if (!sl_str_eq(a->client_id, b->client_id))
+		return differs("client_id");
+	if (!sl_str_eq(a->client_host, b->client_host))
+		return differs("client_host");
+	if (a->subscribed_topic_names_count != b->subscribed_topic_names_count)
+		return differs("subscribed_topic_names_count");
+	for (int32_t i = 0; i < a->subscribed_topic_names_count; i++) {
+		if (!sl_str_eq(a->subscribed_topic_names[i], b->subscribed_topic_names[i]))
+			return differs("subscribed_topic_names");
 	}
-	if (a->isr_nodes_count != b->isr_nodes_count)
-		return differs("isr_nodes_count");
-	for (int32_t i = 0; i < a->isr_nodes_count; i++) {
-		if (a->isr_nodes[i] != b->isr_nodes[i])
-			return differs("isr_nodes");
-	}
+	if (!sl_str_eq(a->subscribed_topic_regex, b->subscribed_topic_regex))
+		return differs("subscribed_topic_regex");
+	if (a->rebalance_timeout_ms != b->rebalance_timeout_ms)
+		return differs("rebalance_timeout_ms");
+	if (!sl_str_eq(a->server_assignor, b->server_assignor))
+		return differs("server_assignor");
+	if (!a->classic_member_metadata != !b->classic_member_metadata ||
+	    (a->classic_member_metadata &&
+	     !same_consumer_group_member_metadata_value_classic_member_metadata(
+		     a->classic_member_metadata, b->classic_member_metadata)))
+		return differs("classic_member_metadata");
 	return true;
 }
 
-static bool same_meta_topic_config(const struct sl_meta_topic_config *a,
-                                   const struct sl_meta_topic_config *b)
+static void init_any_consumer_group_member_metadata_value(void *m)
 {
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (!sl_str_eq(a->value, b->value))
-		return differs("value");
-	return true;
+	sl_consumer_group_member_metadata_value_init(m);
 }
 
-static bool same_meta_topic(const struct sl_meta_topic *a, const struct sl_meta_topic *b)
+static void fill_any_consumer_group_member_metadata_value(void *m, struct rnd *r,
+                                                          struct sl_arena *arena, int16_t version)
 {
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	if (!sl_str_eq(a->name, b->name))
-		return differs("name");
-	if (a->partitions_count != b->partitions_count)
-		return differs("partitions_count");
-	for (int32_t i = 0; i < a->partitions_count; i++) {
-		if (!same_meta_topic_partition(&a->partitions[i], &b->partitions[i]))
-			return differs("partitions");
-	}
-	if (a->configs_count != b->configs_count)
-		return differs("configs_count");
-	for (int32_t i = 0; i < a->configs_count; i++) {
-		if (!same_meta_topic_config(&a->configs[i], &b->configs[i]))
-			return differs("configs");
-	}
-	return true;
+	fill_consumer_group_member_metadata_value(m, r, arena, version);
 }
 
-static void init_any_meta_topic(void *m)
+static bool same_any_consumer_group_member_metadata_value(const void *a, const void *b)
 {
-	sl_meta_topic_init(m);
+	return same_consumer_group_member_metadata_value(a, b);
 }
 
-static void fill_any_meta_topic(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+static int decode_any_consumer_group_member_metadata_value(void *m, struct sl_cursor *c,
+                                                           struct sl_arena *arena, int16_t version)
 {
-	fill_meta_topic(m, r, arena, version);
+	return sl_consumer_group_member_metadata_value_decode(m, c, arena, version);
 }
 
-static bool same_any_meta_topic(const void *a, const void *b)
+static void encode_any_consumer_group_member_metadata_value(const void *m, struct sl_buf *b,
+                                                            int16_t version)
 {
-	return same_meta_topic(a, b);
+	sl_consumer_group_member_metadata_value_encode(m, b, version);
 }
 
-static int decode_any_meta_topic(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                 int16_t version)
-{
-	return sl_meta_topic_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic = {
-	"meta_topic",
+const struct fill_message fill_message_consumer_group_member_metadata_value = {
+	"consumer_group_member_metadata_value",
 	0,
 	0,
 	0,
-	sizeof(struct sl_meta_topic),
-	init_any_meta_topic,
-	fill_any_meta_topic,
-	same_any_meta_topic,
-	decode_any_meta_topic,
-	encode_any_meta_topic,
+	sizeof(struct sl_consumer_group_member_metadata_value),
+	init_any_consumer_group_member_metadata_value,
+	fill_any_consumer_group_member_metadata_value,
+	same_any_consumer_group_member_metadata_value,
+	decode_any_consumer_group_member_metadata_value,
+	encode_any_consumer_group_member_metadata_value,
 };
 
-static void fill_meta_topic_delete(struct sl_meta_topic_delete *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
+static void fill_consumer_group_metadata_key(struct sl_consumer_group_metadata_key *m,
+                                             struct rnd *r, struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_meta_topic_delete_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
+	sl_consumer_group_metadata_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
 }
 
-static bool same_meta_topic_delete(const struct sl_meta_topic_delete *a,
-                                   const struct sl_meta_topic_delete *b)
+static bool same_consumer_group_metadata_key(const struct sl_consumer_group_metadata_key *a,
+                                             const struct sl_consumer_group_metadata_key *b)
 {
 	(void)a;
 	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
 	return true;
 }
 
-static void init_any_meta_topic_delete(void *m)
+static void init_any_consumer_group_metadata_key(void *m)
 {
-	sl_meta_topic_delete_init(m);
+	sl_consumer_group_metadata_key_init(m);
 }
 
-static void fill_any_meta_topic_delete(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
+static void fill_any_consumer_group_metadata_key(void *m, struct rnd *r, struct sl_arena *arena,
+                                                 int16_t version)
 {
-	fill_meta_topic_delete(m, r, arena, version);
+	fill_consumer_group_metadata_key(m, r, arena, version);
 }
 
-static bool same_any_meta_topic_delete(const void *a, const void *b)
+static bool same_any_consumer_group_metadata_key(const void *a, const void *b)
 {
-	return same_meta_topic_delete(a, b);
+	return same_consumer_group_metadata_key(a, b);
 }
 
-static int decode_any_meta_topic_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
+static int decode_any_consumer_group_metadata_key(void *m, struct sl_cursor *c,
+                                                  struct sl_arena *arena, int16_t version)
 {
-	return sl_meta_topic_delete_decode(m, c, arena, version);
+	return sl_consumer_group_metadata_key_decode(m, c, arena, version);
 }
 
-static void encode_any_meta_topic_delete(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_consumer_group_metadata_key(const void *m, struct sl_buf *b, int16_t version)
 {
-	sl_meta_topic_delete_encode(m, b, version);
+	sl_consumer_group_metadata_key_encode(m, b, version);
 }
 
-const struct fill_message fill_message_meta_topic_delete = {
-	"meta_topic_delete",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_delete),
-	init_any_meta_topic_delete,
-	fill_any_meta_topic_delete,
-	same_any_meta_topic_delete,
-	decode_any_meta_topic_delete,
-	encode_any_meta_topic_delete,
-};
-
-static void fill_meta_topic_purge(struct sl_meta_topic_purge *m, struct rnd *r,
-                                  struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_meta_topic_purge_init(m);
-	rnd_field(r, "topicid");
-	m->topic_id = rnd_uuid(r);
-}
-
-static bool same_meta_topic_purge(const struct sl_meta_topic_purge *a,
-                                  const struct sl_meta_topic_purge *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
-	return true;
-}
-
-static void init_any_meta_topic_purge(void *m)
-{
-	sl_meta_topic_purge_init(m);
-}
-
-static void fill_any_meta_topic_purge(void *m, struct rnd *r, struct sl_arena *arena,
-                                      int16_t version)
-{
-	fill_meta_topic_purge(m, r, arena, version);
-}
-
-static bool same_any_meta_topic_purge(const void *a, const void *b)
-{
-	return same_meta_topic_purge(a, b);
-}
-
-static int decode_any_meta_topic_purge(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                       int16_t version)
-{
-	return sl_meta_topic_purge_decode(m, c, arena, version);
-}
-
-static void encode_any_meta_topic_purge(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_meta_topic_purge_encode(m, b, version);
-}
-
-const struct fill_message fill_message_meta_topic_purge = {
-	"meta_topic_purge",
-	0,
-	0,
-	0,
-	sizeof(struct sl_meta_topic_purge),
-	init_any_meta_topic_purge,
-	fill_any_meta_topic_purge,
-	same_any_meta_topic_purge,
-	decode_any_meta_topic_purge,
-	encode_any_meta_topic_purge,
-};
-
-static void fill_offset_commit_key(struct sl_offset_commit_key *m, struct rnd *r,
-                                   struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_offset_commit_key_init(m);
-	rnd_field(r, "group");
-	m->group = rnd_str(r, arena, false);
-	rnd_field(r, "topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "partition");
-	m->partition = (int32_t)rnd(r);
-}
-
-static bool same_offset_commit_key(const struct sl_offset_commit_key *a,
-                                   const struct sl_offset_commit_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->group, b->group))
-		return differs("group");
-	if (!sl_str_eq(a->topic, b->topic))
-		return differs("topic");
-	if (a->partition != b->partition)
-		return differs("partition");
-	return true;
-}
-
-static void init_any_offset_commit_key(void *m)
-{
-	sl_offset_commit_key_init(m);
-}
-
-static void fill_any_offset_commit_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                       int16_t version)
-{
-	fill_offset_commit_key(m, r, arena, version);
-}
-
-static bool same_any_offset_commit_key(const void *a, const void *b)
-{
-	return same_offset_commit_key(a, b);
-}
-
-static int decode_any_offset_commit_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                        int16_t version)
-{
-	return sl_offset_commit_key_decode(m, c, arena, version);
-}
-
-static void encode_any_offset_commit_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_offset_commit_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_offset_commit_key = {
-	"offset_commit_key",
+const struct fill_message fill_message_consumer_group_metadata_key = {
+	"consumer_group_metadata_key",
 	0,
 	0,
 	INT16_MAX,
-	sizeof(struct sl_offset_commit_key),
-	init_any_offset_commit_key,
-	fill_any_offset_commit_key,
-	same_any_offset_commit_key,
-	decode_any_offset_commit_key,
-	encode_any_offset_commit_key,
+	sizeof(struct sl_consumer_group_metadata_key),
+	init_any_consumer_group_metadata_key,
+	fill_any_consumer_group_metadata_key,
+	same_any_consumer_group_metadata_key,
+	decode_any_consumer_group_metadata_key,
+	encode_any_consumer_group_metadata_key,
+};
+
+static void fill_consumer_group_metadata_value(struct sl_consumer_group_metadata_value *m,
+                                               struct rnd *r, struct sl_arena *arena,
+                                               int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_metadata_value_init(m);
+	rnd_field(r, "epoch");
+	m->epoch = (int32_t)rnd(r);
+	rnd_field(r, "metadatahash");
+	m->metadata_hash = (int64_t)rnd(r);
+}
+
+static bool same_consumer_group_metadata_value(const struct sl_consumer_group_metadata_value *a,
+                                               const struct sl_consumer_group_metadata_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->epoch != b->epoch)
+		return differs("epoch");
+	if (a->metadata_hash != b->metadata_hash)
+		return differs("metadata_hash");
+	return true;
+}
+
+static void init_any_consumer_group_metadata_value(void *m)
+{
+	sl_consumer_group_metadata_value_init(m);
+}
+
+static void fill_any_consumer_group_metadata_value(void *m, struct rnd *r, struct sl_arena *arena,
+                                                   int16_t version)
+{
+	fill_consumer_group_metadata_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_metadata_value(const void *a, const void *b)
+{
+	return same_consumer_group_metadata_value(a, b);
+}
+
+static int decode_any_consumer_group_metadata_value(void *m, struct sl_cursor *c,
+                                                    struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_metadata_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_metadata_value(const void *m, struct sl_buf *b,
+                                                     int16_t version)
+{
+	sl_consumer_group_metadata_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_metadata_value = {
+	"consumer_group_metadata_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_metadata_value),
+	init_any_consumer_group_metadata_value,
+	fill_any_consumer_group_metadata_value,
+	same_any_consumer_group_metadata_value,
+	decode_any_consumer_group_metadata_value,
+	encode_any_consumer_group_metadata_value,
+};
+
+static void fill_consumer_group_partition_metadata_key(
+	struct sl_consumer_group_partition_metadata_key *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_partition_metadata_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+}
+
+static bool same_consumer_group_partition_metadata_key(
+	const struct sl_consumer_group_partition_metadata_key *a,
+	const struct sl_consumer_group_partition_metadata_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	return true;
+}
+
+static void init_any_consumer_group_partition_metadata_key(void *m)
+{
+	sl_consumer_group_partition_metadata_key_init(m);
+}
+
+static void fill_any_consumer_group_partition_metadata_key(void *m, struct rnd *r,
+                                                           struct sl_arena *arena, int16_t version)
+{
+	fill_consumer_group_partition_metadata_key(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_partition_metadata_key(const void *a, const void *b)
+{
+	return same_consumer_group_partition_metadata_key(a, b);
+}
+
+static int decode_any_consumer_group_partition_metadata_key(void *m, struct sl_cursor *c,
+                                                            struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_group_partition_metadata_key_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_partition_metadata_key(const void *m, struct sl_buf *b,
+                                                             int16_t version)
+{
+	sl_consumer_group_partition_metadata_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_partition_metadata_key = {
+	"consumer_group_partition_metadata_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_consumer_group_partition_metadata_key),
+	init_any_consumer_group_partition_metadata_key,
+	fill_any_consumer_group_partition_metadata_key,
+	same_any_consumer_group_partition_metadata_key,
+	decode_any_consumer_group_partition_metadata_key,
+	encode_any_consumer_group_partition_metadata_key,
+};
+
+static void fill_consumer_group_partition_metadata_value_topic_partition_metadata(
+	struct sl_consumer_group_partition_metadata_value_topic_partition_metadata *m,
+	struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_partition_metadata_value_topic_partition_metadata_init(m);
+	rnd_field(r, "topics.partitionmetadata.partition");
+	m->partition = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitionmetadata.racks");
+	m->racks_count = rnd_count(r, false);
+	m->racks = rnd_array(arena, m->racks_count, sizeof(*m->racks));
+	for (int32_t i = 0; i < m->racks_count; i++)
+		m->racks[i] = rnd_str(r, arena, false);
+}
+
+static void fill_consumer_group_partition_metadata_value_topic(
+	struct sl_consumer_group_partition_metadata_value_topic *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_partition_metadata_value_topic_init(m);
+	rnd_field(r, "topics.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "topics.topicname");
+	m->topic_name = rnd_str(r, arena, false);
+	rnd_field(r, "topics.numpartitions");
+	m->num_partitions = (int32_t)rnd(r);
+	rnd_field(r, "topics.partitionmetadata");
+	m->partition_metadata_count = rnd_count(r, false);
+	m->partition_metadata = rnd_array(arena, m->partition_metadata_count,
+	                                  sizeof(*m->partition_metadata));
+	for (int32_t i = 0; i < m->partition_metadata_count; i++)
+		fill_consumer_group_partition_metadata_value_topic_partition_metadata(
+			&m->partition_metadata[i], r, arena, version);
+}
+
+static void fill_consumer_group_partition_metadata_value(
+	struct sl_consumer_group_partition_metadata_value *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_partition_metadata_value_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		fill_consumer_group_partition_metadata_value_topic(&m->topics[i], r, arena,
+		                                                   version);
+}
+
+static bool same_consumer_group_partition_metadata_value_topic_partition_metadata(
+	const struct sl_consumer_group_partition_metadata_value_topic_partition_metadata *a,
+	const struct sl_consumer_group_partition_metadata_value_topic_partition_metadata *b)
+{
+	(void)a;
+	(void)b;
+	if (a->partition != b->partition)
+		return differs("partition");
+	if (a->racks_count != b->racks_count)
+		return differs("racks_count");
+	for (int32_t i = 0; i < a->racks_count; i++) {
+		if (!sl_str_eq(a->racks[i], b->racks[i]))
+			return differs("racks");
+	}
+	return true;
+}
+
+static bool same_consumer_group_partition_metadata_value_topic(
+	const struct sl_consumer_group_partition_metadata_value_topic *a,
+	const struct sl_consumer_group_partition_metadata_value_topic *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (!sl_str_eq(a->topic_name, b->topic_name))
+		return differs("topic_name");
+	if (a->num_partitions != b->num_partitions)
+		return differs("num_partitions");
+	if (a->partition_metadata_count != b->partition_metadata_count)
+		return differs("partition_metadata_count");
+	for (int32_t i = 0; i < a->partition_metadata_count; i++) {
+		if (!same_consumer_group_partition_metadata_value_topic_partition_metadata(
+			    &a->partition_metadata[i], &b->partition_metadata[i]))
+			return differs("partition_metadata");
+	}
+	return true;
+}
+
+static bool same_consumer_group_partition_metadata_value(
+	const struct sl_consumer_group_partition_metadata_value *a,
+	const struct sl_consumer_group_partition_metadata_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!same_consumer_group_partition_metadata_value_topic(&a->topics[i],
+		                                                        &b->topics[i]))
+			return differs("topics");
+	}
+	return true;
+}
+
+static void init_any_consumer_group_partition_metadata_value(void *m)
+{
+	sl_consumer_group_partition_metadata_value_init(m);
+}
+
+static void fill_any_consumer_group_partition_metadata_value(void *m, struct rnd *r,
+                                                             struct sl_arena *arena,
+                                                             int16_t version)
+{
+	fill_consumer_group_partition_metadata_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_partition_metadata_value(const void *a, const void *b)
+{
+	return same_consumer_group_partition_metadata_value(a, b);
+}
+
+static int decode_any_consumer_group_partition_metadata_value(void *m, struct sl_cursor *c,
+                                                              struct sl_arena *arena,
+                                                              int16_t version)
+{
+	return sl_consumer_group_partition_metadata_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_partition_metadata_value(const void *m, struct sl_buf *b,
+                                                               int16_t version)
+{
+	sl_consumer_group_partition_metadata_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_partition_metadata_value = {
+	"consumer_group_partition_metadata_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_partition_metadata_value),
+	init_any_consumer_group_partition_metadata_value,
+	fill_any_consumer_group_partition_metadata_value,
+	same_any_consumer_group_partition_metadata_value,
+	decode_any_consumer_group_partition_metadata_value,
+	encode_any_consumer_group_partition_metadata_value,
 };

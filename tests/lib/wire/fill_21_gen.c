@@ -4,442 +4,791 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
-#include "sluice/wire/offset_commit_value_gen.h"
-#include "sluice/wire/request_header_gen.h"
-#include "sluice/wire/response_header_gen.h"
-#include "sluice/wire/transaction_log_key_gen.h"
-#include "sluice/wire/transaction_log_value_gen.h"
+#include "sluice/wire/consumer_group_regular_expression_key_gen.h"
+#include "sluice/wire/consumer_group_regular_expression_value_gen.h"
+#include "sluice/wire/consumer_group_target_assignment_member_key_gen.h"
+#include "sluice/wire/consumer_group_target_assignment_member_value_gen.h"
+#include "sluice/wire/consumer_group_target_assignment_metadata_key_gen.h"
+#include "sluice/wire/consumer_group_target_assignment_metadata_value_gen.h"
+#include "sluice/wire/consumer_protocol_assignment_gen.h"
+#include "sluice/wire/consumer_protocol_subscription_gen.h"
+#include "sluice/wire/end_txn_marker_gen.h"
 
-static void fill_offset_commit_value(struct sl_offset_commit_value *m, struct rnd *r,
-                                     struct sl_arena *arena, int16_t version)
+static void fill_consumer_group_regular_expression_key(
+	struct sl_consumer_group_regular_expression_key *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_offset_commit_value_init(m);
-	rnd_field(r, "offset");
-	m->offset = (int64_t)rnd(r);
-	if (version >= 3) {
-		rnd_field(r, "leaderepoch");
-		m->leader_epoch = (int32_t)rnd(r);
-	}
-	rnd_field(r, "metadata");
-	m->metadata = rnd_str(r, arena, false);
-	rnd_field(r, "committimestamp");
-	m->commit_timestamp = (int64_t)rnd(r);
-	if (version >= 1 && version <= 1) {
-		rnd_field(r, "expiretimestamp");
-		m->expire_timestamp = (int64_t)rnd(r);
-	}
-	if (version >= 4) {
-		rnd_field(r, "topicid");
-		m->topic_id = rnd_uuid(r);
-	}
+	sl_consumer_group_regular_expression_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "regularexpression");
+	m->regular_expression = rnd_str(r, arena, false);
 }
 
-static bool same_offset_commit_value(const struct sl_offset_commit_value *a,
-                                     const struct sl_offset_commit_value *b)
+static bool same_consumer_group_regular_expression_key(
+	const struct sl_consumer_group_regular_expression_key *a,
+	const struct sl_consumer_group_regular_expression_key *b)
 {
 	(void)a;
 	(void)b;
-	if (a->offset != b->offset)
-		return differs("offset");
-	if (a->leader_epoch != b->leader_epoch)
-		return differs("leader_epoch");
-	if (!sl_str_eq(a->metadata, b->metadata))
-		return differs("metadata");
-	if (a->commit_timestamp != b->commit_timestamp)
-		return differs("commit_timestamp");
-	if (a->expire_timestamp != b->expire_timestamp)
-		return differs("expire_timestamp");
-	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
-		return differs("topic_id");
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->regular_expression, b->regular_expression))
+		return differs("regular_expression");
 	return true;
 }
 
-static void init_any_offset_commit_value(void *m)
+static void init_any_consumer_group_regular_expression_key(void *m)
 {
-	sl_offset_commit_value_init(m);
+	sl_consumer_group_regular_expression_key_init(m);
 }
 
-static void fill_any_offset_commit_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                         int16_t version)
+static void fill_any_consumer_group_regular_expression_key(void *m, struct rnd *r,
+                                                           struct sl_arena *arena, int16_t version)
 {
-	fill_offset_commit_value(m, r, arena, version);
+	fill_consumer_group_regular_expression_key(m, r, arena, version);
 }
 
-static bool same_any_offset_commit_value(const void *a, const void *b)
+static bool same_any_consumer_group_regular_expression_key(const void *a, const void *b)
 {
-	return same_offset_commit_value(a, b);
+	return same_consumer_group_regular_expression_key(a, b);
 }
 
-static int decode_any_offset_commit_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                          int16_t version)
+static int decode_any_consumer_group_regular_expression_key(void *m, struct sl_cursor *c,
+                                                            struct sl_arena *arena, int16_t version)
 {
-	return sl_offset_commit_value_decode(m, c, arena, version);
+	return sl_consumer_group_regular_expression_key_decode(m, c, arena, version);
 }
 
-static void encode_any_offset_commit_value(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_consumer_group_regular_expression_key(const void *m, struct sl_buf *b,
+                                                             int16_t version)
 {
-	sl_offset_commit_value_encode(m, b, version);
+	sl_consumer_group_regular_expression_key_encode(m, b, version);
 }
 
-const struct fill_message fill_message_offset_commit_value = {
-	"offset_commit_value",
-	0,
-	4,
-	4,
-	sizeof(struct sl_offset_commit_value),
-	init_any_offset_commit_value,
-	fill_any_offset_commit_value,
-	same_any_offset_commit_value,
-	decode_any_offset_commit_value,
-	encode_any_offset_commit_value,
-};
-
-static void fill_request_header(struct sl_request_header *m, struct rnd *r, struct sl_arena *arena,
-                                int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_request_header_init(m);
-	rnd_field(r, "requestapikey");
-	m->request_api_key = (int16_t)rnd(r);
-	rnd_field(r, "requestapiversion");
-	m->request_api_version = (int16_t)rnd(r);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
-	rnd_field(r, "clientid");
-	m->client_id = rnd_str(r, arena, true);
-}
-
-static bool same_request_header(const struct sl_request_header *a,
-                                const struct sl_request_header *b)
-{
-	(void)a;
-	(void)b;
-	if (a->request_api_key != b->request_api_key)
-		return differs("request_api_key");
-	if (a->request_api_version != b->request_api_version)
-		return differs("request_api_version");
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
-	if (!sl_str_eq(a->client_id, b->client_id))
-		return differs("client_id");
-	return true;
-}
-
-static void init_any_request_header(void *m)
-{
-	sl_request_header_init(m);
-}
-
-static void fill_any_request_header(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
-{
-	fill_request_header(m, r, arena, version);
-}
-
-static bool same_any_request_header(const void *a, const void *b)
-{
-	return same_request_header(a, b);
-}
-
-static int decode_any_request_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                     int16_t version)
-{
-	return sl_request_header_decode(m, c, arena, version);
-}
-
-static void encode_any_request_header(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_request_header_encode(m, b, version);
-}
-
-const struct fill_message fill_message_request_header = {
-	"request_header",
-	1,
-	2,
-	2,
-	sizeof(struct sl_request_header),
-	init_any_request_header,
-	fill_any_request_header,
-	same_any_request_header,
-	decode_any_request_header,
-	encode_any_request_header,
-};
-
-static void fill_response_header(struct sl_response_header *m, struct rnd *r,
-                                 struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_response_header_init(m);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
-}
-
-static bool same_response_header(const struct sl_response_header *a,
-                                 const struct sl_response_header *b)
-{
-	(void)a;
-	(void)b;
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
-	return true;
-}
-
-static void init_any_response_header(void *m)
-{
-	sl_response_header_init(m);
-}
-
-static void fill_any_response_header(void *m, struct rnd *r, struct sl_arena *arena,
-                                     int16_t version)
-{
-	fill_response_header(m, r, arena, version);
-}
-
-static bool same_any_response_header(const void *a, const void *b)
-{
-	return same_response_header(a, b);
-}
-
-static int decode_any_response_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                      int16_t version)
-{
-	return sl_response_header_decode(m, c, arena, version);
-}
-
-static void encode_any_response_header(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_response_header_encode(m, b, version);
-}
-
-const struct fill_message fill_message_response_header = {
-	"response_header",
-	0,
-	1,
-	1,
-	sizeof(struct sl_response_header),
-	init_any_response_header,
-	fill_any_response_header,
-	same_any_response_header,
-	decode_any_response_header,
-	encode_any_response_header,
-};
-
-static void fill_transaction_log_key(struct sl_transaction_log_key *m, struct rnd *r,
-                                     struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_transaction_log_key_init(m);
-	rnd_field(r, "transactionalid");
-	m->transactional_id = rnd_str(r, arena, false);
-}
-
-static bool same_transaction_log_key(const struct sl_transaction_log_key *a,
-                                     const struct sl_transaction_log_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->transactional_id, b->transactional_id))
-		return differs("transactional_id");
-	return true;
-}
-
-static void init_any_transaction_log_key(void *m)
-{
-	sl_transaction_log_key_init(m);
-}
-
-static void fill_any_transaction_log_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                         int16_t version)
-{
-	fill_transaction_log_key(m, r, arena, version);
-}
-
-static bool same_any_transaction_log_key(const void *a, const void *b)
-{
-	return same_transaction_log_key(a, b);
-}
-
-static int decode_any_transaction_log_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                          int16_t version)
-{
-	return sl_transaction_log_key_decode(m, c, arena, version);
-}
-
-static void encode_any_transaction_log_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_transaction_log_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_transaction_log_key = {
-	"transaction_log_key",
+const struct fill_message fill_message_consumer_group_regular_expression_key = {
+	"consumer_group_regular_expression_key",
 	0,
 	0,
 	INT16_MAX,
-	sizeof(struct sl_transaction_log_key),
-	init_any_transaction_log_key,
-	fill_any_transaction_log_key,
-	same_any_transaction_log_key,
-	decode_any_transaction_log_key,
-	encode_any_transaction_log_key,
+	sizeof(struct sl_consumer_group_regular_expression_key),
+	init_any_consumer_group_regular_expression_key,
+	fill_any_consumer_group_regular_expression_key,
+	same_any_consumer_group_regular_expression_key,
+	decode_any_consumer_group_regular_expression_key,
+	encode_any_consumer_group_regular_expression_key,
 };
 
-static void fill_transaction_log_value_transaction_partition(
-	struct sl_transaction_log_value_transaction_partition *m, struct rnd *r,
+static void fill_consumer_group_regular_expression_value(
+	struct sl_consumer_group_regular_expression_value *m, struct rnd *r, struct sl_arena *arena,
+	int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_regular_expression_value_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		m->topics[i] = rnd_str(r, arena, false);
+	rnd_field(r, "version");
+	m->version = (int64_t)rnd(r);
+	rnd_field(r, "timestamp");
+	m->timestamp = (int64_t)rnd(r);
+}
+
+static bool same_consumer_group_regular_expression_value(
+	const struct sl_consumer_group_regular_expression_value *a,
+	const struct sl_consumer_group_regular_expression_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!sl_str_eq(a->topics[i], b->topics[i]))
+			return differs("topics");
+	}
+	if (a->version != b->version)
+		return differs("version");
+	if (a->timestamp != b->timestamp)
+		return differs("timestamp");
+	return true;
+}
+
+static void init_any_consumer_group_regular_expression_value(void *m)
+{
+	sl_consumer_group_regular_expression_value_init(m);
+}
+
+static void fill_any_consumer_group_regular_expression_value(void *m, struct rnd *r,
+                                                             struct sl_arena *arena,
+                                                             int16_t version)
+{
+	fill_consumer_group_regular_expression_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_regular_expression_value(const void *a, const void *b)
+{
+	return same_consumer_group_regular_expression_value(a, b);
+}
+
+static int decode_any_consumer_group_regular_expression_value(void *m, struct sl_cursor *c,
+                                                              struct sl_arena *arena,
+                                                              int16_t version)
+{
+	return sl_consumer_group_regular_expression_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_regular_expression_value(const void *m, struct sl_buf *b,
+                                                               int16_t version)
+{
+	sl_consumer_group_regular_expression_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_regular_expression_value = {
+	"consumer_group_regular_expression_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_regular_expression_value),
+	init_any_consumer_group_regular_expression_value,
+	fill_any_consumer_group_regular_expression_value,
+	same_any_consumer_group_regular_expression_value,
+	decode_any_consumer_group_regular_expression_value,
+	encode_any_consumer_group_regular_expression_value,
+};
+
+static void fill_consumer_group_target_assignment_member_key(
+	struct sl_consumer_group_target_assignment_member_key *m, struct rnd *r,
 	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_transaction_log_value_transaction_partition_init(m);
-	rnd_field(r, "transactionpartitions.topic");
-	m->topic = rnd_str(r, arena, false);
-	rnd_field(r, "transactionpartitions.partitionids");
-	m->partition_ids_count = rnd_count(r, false);
-	m->partition_ids = rnd_array(arena, m->partition_ids_count, sizeof(*m->partition_ids));
-	for (int32_t i = 0; i < m->partition_ids_count; i++)
-		m->partition_ids[i] = (int32_t)rnd(r);
+	sl_consumer_group_target_assignment_member_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "memberid");
+	m->member_id = rnd_str(r, arena, false);
 }
 
-static void fill_transaction_log_value(struct sl_transaction_log_value *m, struct rnd *r,
-                                       struct sl_arena *arena, int16_t version)
+static bool same_consumer_group_target_assignment_member_key(
+	const struct sl_consumer_group_target_assignment_member_key *a,
+	const struct sl_consumer_group_target_assignment_member_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (!sl_str_eq(a->member_id, b->member_id))
+		return differs("member_id");
+	return true;
+}
+
+static void init_any_consumer_group_target_assignment_member_key(void *m)
+{
+	sl_consumer_group_target_assignment_member_key_init(m);
+}
+
+static void fill_any_consumer_group_target_assignment_member_key(void *m, struct rnd *r,
+                                                                 struct sl_arena *arena,
+                                                                 int16_t version)
+{
+	fill_consumer_group_target_assignment_member_key(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_target_assignment_member_key(const void *a, const void *b)
+{
+	return same_consumer_group_target_assignment_member_key(a, b);
+}
+
+static int decode_any_consumer_group_target_assignment_member_key(void *m, struct sl_cursor *c,
+                                                                  struct sl_arena *arena,
+                                                                  int16_t version)
+{
+	return sl_consumer_group_target_assignment_member_key_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_target_assignment_member_key(const void *m, struct sl_buf *b,
+                                                                   int16_t version)
+{
+	sl_consumer_group_target_assignment_member_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_target_assignment_member_key = {
+	"consumer_group_target_assignment_member_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_consumer_group_target_assignment_member_key),
+	init_any_consumer_group_target_assignment_member_key,
+	fill_any_consumer_group_target_assignment_member_key,
+	same_any_consumer_group_target_assignment_member_key,
+	decode_any_consumer_group_target_assignment_member_key,
+	encode_any_consumer_group_target_assignment_member_key,
+};
+
+static void fill_consumer_group_target_assignment_member_value_topic_partition(
+	struct sl_consumer_group_target_assignment_member_value_topic_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
 {
 	(void)r;
 	(void)arena;
 	(void)version;
-	sl_transaction_log_value_init(m);
-	rnd_field(r, "producerid");
-	m->producer_id = (int64_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "previousproducerid");
-		m->previous_producer_id = (int64_t)rnd(r);
-	}
-	if (version >= 1) {
-		rnd_field(r, "nextproducerid");
-		m->next_producer_id = (int64_t)rnd(r);
-	}
-	rnd_field(r, "producerepoch");
-	m->producer_epoch = (int16_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "nextproducerepoch");
-		m->next_producer_epoch = (int16_t)rnd(r);
-	}
-	rnd_field(r, "transactiontimeoutms");
-	m->transaction_timeout_ms = (int32_t)rnd(r);
-	rnd_field(r, "transactionstatus");
-	m->transaction_status = (int8_t)rnd(r);
-	rnd_field(r, "transactionpartitions");
-	m->transaction_partitions_count = rnd_count(r, true);
-	m->transaction_partitions = rnd_array(arena, m->transaction_partitions_count,
-	                                      sizeof(*m->transaction_partitions));
-	for (int32_t i = 0; i < m->transaction_partitions_count; i++)
-		fill_transaction_log_value_transaction_partition(&m->transaction_partitions[i], r,
-		                                                 arena, version);
-	rnd_field(r, "transactionlastupdatetimestampms");
-	m->transaction_last_update_timestamp_ms = (int64_t)rnd(r);
-	rnd_field(r, "transactionstarttimestampms");
-	m->transaction_start_timestamp_ms = (int64_t)rnd(r);
-	if (version >= 1) {
-		rnd_field(r, "clienttransactionversion");
-		m->client_transaction_version = (int16_t)rnd(r);
-	}
+	sl_consumer_group_target_assignment_member_value_topic_partition_init(m);
+	rnd_field(r, "topicpartitions.topicid");
+	m->topic_id = rnd_uuid(r);
+	rnd_field(r, "topicpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
 }
 
-static bool same_transaction_log_value_transaction_partition(
-	const struct sl_transaction_log_value_transaction_partition *a,
-	const struct sl_transaction_log_value_transaction_partition *b)
+static void fill_consumer_group_target_assignment_member_value(
+	struct sl_consumer_group_target_assignment_member_value *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_target_assignment_member_value_init(m);
+	rnd_field(r, "topicpartitions");
+	m->topic_partitions_count = rnd_count(r, false);
+	m->topic_partitions = rnd_array(arena, m->topic_partitions_count,
+	                                sizeof(*m->topic_partitions));
+	for (int32_t i = 0; i < m->topic_partitions_count; i++)
+		fill_consumer_group_target_assignment_member_value_topic_partition(
+			&m->topic_partitions[i], r, arena, version);
+}
+
+static bool same_consumer_group_target_assignment_member_value_topic_partition(
+	const struct sl_consumer_group_target_assignment_member_value_topic_partition *a,
+	const struct sl_consumer_group_target_assignment_member_value_topic_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_uuid_eq(&a->topic_id, &b->topic_id))
+		return differs("topic_id");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_group_target_assignment_member_value(
+	const struct sl_consumer_group_target_assignment_member_value *a,
+	const struct sl_consumer_group_target_assignment_member_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topic_partitions_count != b->topic_partitions_count)
+		return differs("topic_partitions_count");
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		if (!same_consumer_group_target_assignment_member_value_topic_partition(
+			    &a->topic_partitions[i], &b->topic_partitions[i]))
+			return differs("topic_partitions");
+	}
+	return true;
+}
+
+static void init_any_consumer_group_target_assignment_member_value(void *m)
+{
+	sl_consumer_group_target_assignment_member_value_init(m);
+}
+
+static void fill_any_consumer_group_target_assignment_member_value(void *m, struct rnd *r,
+                                                                   struct sl_arena *arena,
+                                                                   int16_t version)
+{
+	fill_consumer_group_target_assignment_member_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_target_assignment_member_value(const void *a, const void *b)
+{
+	return same_consumer_group_target_assignment_member_value(a, b);
+}
+
+static int decode_any_consumer_group_target_assignment_member_value(void *m, struct sl_cursor *c,
+                                                                    struct sl_arena *arena,
+                                                                    int16_t version)
+{
+	return sl_consumer_group_target_assignment_member_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_target_assignment_member_value(const void *m,
+                                                                     struct sl_buf *b,
+                                                                     int16_t version)
+{
+	sl_consumer_group_target_assignment_member_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_target_assignment_member_value = {
+	"consumer_group_target_assignment_member_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_target_assignment_member_value),
+	init_any_consumer_group_target_assignment_member_value,
+	fill_any_consumer_group_target_assignment_member_value,
+	same_any_consumer_group_target_assignment_member_value,
+	decode_any_consumer_group_target_assignment_member_value,
+	encode_any_consumer_group_target_assignment_member_value,
+};
+
+static void fill_consumer_group_target_assignment_metadata_key(
+	struct sl_consumer_group_target_assignment_metadata_key *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_target_assignment_metadata_key_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+}
+
+static bool same_consumer_group_target_assignment_metadata_key(
+	const struct sl_consumer_group_target_assignment_metadata_key *a,
+	const struct sl_consumer_group_target_assignment_metadata_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	return true;
+}
+
+static void init_any_consumer_group_target_assignment_metadata_key(void *m)
+{
+	sl_consumer_group_target_assignment_metadata_key_init(m);
+}
+
+static void fill_any_consumer_group_target_assignment_metadata_key(void *m, struct rnd *r,
+                                                                   struct sl_arena *arena,
+                                                                   int16_t version)
+{
+	fill_consumer_group_target_assignment_metadata_key(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_target_assignment_metadata_key(const void *a, const void *b)
+{
+	return same_consumer_group_target_assignment_metadata_key(a, b);
+}
+
+static int decode_any_consumer_group_target_assignment_metadata_key(void *m, struct sl_cursor *c,
+                                                                    struct sl_arena *arena,
+                                                                    int16_t version)
+{
+	return sl_consumer_group_target_assignment_metadata_key_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_target_assignment_metadata_key(const void *m,
+                                                                     struct sl_buf *b,
+                                                                     int16_t version)
+{
+	sl_consumer_group_target_assignment_metadata_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_target_assignment_metadata_key = {
+	"consumer_group_target_assignment_metadata_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_consumer_group_target_assignment_metadata_key),
+	init_any_consumer_group_target_assignment_metadata_key,
+	fill_any_consumer_group_target_assignment_metadata_key,
+	same_any_consumer_group_target_assignment_metadata_key,
+	decode_any_consumer_group_target_assignment_metadata_key,
+	encode_any_consumer_group_target_assignment_metadata_key,
+};
+
+static void fill_consumer_group_target_assignment_metadata_value(
+	struct sl_consumer_group_target_assignment_metadata_value *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_group_target_assignment_metadata_value_init(m);
+	rnd_field(r, "assignmentepoch");
+	m->assignment_epoch = (int32_t)rnd(r);
+	rnd_field(r, "assignmenttimestamp");
+	m->assignment_timestamp = (int64_t)rnd(r);
+}
+
+static bool same_consumer_group_target_assignment_metadata_value(
+	const struct sl_consumer_group_target_assignment_metadata_value *a,
+	const struct sl_consumer_group_target_assignment_metadata_value *b)
+{
+	(void)a;
+	(void)b;
+	if (a->assignment_epoch != b->assignment_epoch)
+		return differs("assignment_epoch");
+	if (a->assignment_timestamp != b->assignment_timestamp)
+		return differs("assignment_timestamp");
+	return true;
+}
+
+static void init_any_consumer_group_target_assignment_metadata_value(void *m)
+{
+	sl_consumer_group_target_assignment_metadata_value_init(m);
+}
+
+static void fill_any_consumer_group_target_assignment_metadata_value(void *m, struct rnd *r,
+                                                                     struct sl_arena *arena,
+                                                                     int16_t version)
+{
+	fill_consumer_group_target_assignment_metadata_value(m, r, arena, version);
+}
+
+static bool same_any_consumer_group_target_assignment_metadata_value(const void *a, const void *b)
+{
+	return same_consumer_group_target_assignment_metadata_value(a, b);
+}
+
+static int decode_any_consumer_group_target_assignment_metadata_value(void *m, struct sl_cursor *c,
+                                                                      struct sl_arena *arena,
+                                                                      int16_t version)
+{
+	return sl_consumer_group_target_assignment_metadata_value_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_group_target_assignment_metadata_value(const void *m,
+                                                                       struct sl_buf *b,
+                                                                       int16_t version)
+{
+	sl_consumer_group_target_assignment_metadata_value_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_group_target_assignment_metadata_value = {
+	"consumer_group_target_assignment_metadata_value",
+	0,
+	0,
+	0,
+	sizeof(struct sl_consumer_group_target_assignment_metadata_value),
+	init_any_consumer_group_target_assignment_metadata_value,
+	fill_any_consumer_group_target_assignment_metadata_value,
+	same_any_consumer_group_target_assignment_metadata_value,
+	decode_any_consumer_group_target_assignment_metadata_value,
+	encode_any_consumer_group_target_assignment_metadata_value,
+};
+
+static void fill_consumer_protocol_assignment_assigned_partition(
+	struct sl_consumer_protocol_assignment_assigned_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_protocol_assignment_assigned_partition_init(m);
+	rnd_field(r, "assignedpartitions.topic");
+	m->topic = rnd_str(r, arena, false);
+	rnd_field(r, "assignedpartitions.partitions");
+	m->partitions_count = rnd_count(r, false);
+	m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+	for (int32_t i = 0; i < m->partitions_count; i++)
+		m->partitions[i] = (int32_t)rnd(r);
+}
+
+static void fill_consumer_protocol_assignment(struct sl_consumer_protocol_assignment *m,
+                                              struct rnd *r, struct sl_arena *arena,
+                                              int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_protocol_assignment_init(m);
+	rnd_field(r, "assignedpartitions");
+	m->assigned_partitions_count = rnd_count(r, false);
+	m->assigned_partitions = rnd_array(arena, m->assigned_partitions_count,
+	                                   sizeof(*m->assigned_partitions));
+	for (int32_t i = 0; i < m->assigned_partitions_count; i++)
+		fill_consumer_protocol_assignment_assigned_partition(&m->assigned_partitions[i], r,
+		                                                     arena, version);
+	rnd_field(r, "userdata");
+	m->user_data = rnd_bytes(r, arena, true);
+}
+
+static bool same_consumer_protocol_assignment_assigned_partition(
+	const struct sl_consumer_protocol_assignment_assigned_partition *a,
+	const struct sl_consumer_protocol_assignment_assigned_partition *b)
 {
 	(void)a;
 	(void)b;
 	if (!sl_str_eq(a->topic, b->topic))
 		return differs("topic");
-	if (a->partition_ids_count != b->partition_ids_count)
-		return differs("partition_ids_count");
-	for (int32_t i = 0; i < a->partition_ids_count; i++) {
-		if (a->partition_ids[i] != b->partition_ids[i])
-			return differs("partition_ids");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
 	}
 	return true;
 }
 
-static bool same_transaction_log_value(const struct sl_transaction_log_value *a,
-                                       const struct sl_transaction_log_value *b)
+static bool same_consumer_protocol_assignment(const struct sl_consumer_protocol_assignment *a,
+                                              const struct sl_consumer_protocol_assignment *b)
 {
 	(void)a;
 	(void)b;
-	if (a->producer_id != b->producer_id)
-		return differs("producer_id");
-	if (a->previous_producer_id != b->previous_producer_id)
-		return differs("previous_producer_id");
-	if (a->next_producer_id != b->next_producer_id)
-		return differs("next_producer_id");
-	if (a->producer_epoch != b->producer_epoch)
-		return differs("producer_epoch");
-	if (a->next_producer_epoch != b->next_producer_epoch)
-		return differs("next_producer_epoch");
-	if (a->transaction_timeout_ms != b->transaction_timeout_ms)
-		return differs("transaction_timeout_ms");
-	if (a->transaction_status != b->transaction_status)
-		return differs("transaction_status");
-	if (a->transaction_partitions_count != b->transaction_partitions_count)
-		return differs("transaction_partitions_count");
-	for (int32_t i = 0; i < a->transaction_partitions_count; i++) {
-		if (!same_transaction_log_value_transaction_partition(
-			    &a->transaction_partitions[i], &b->transaction_partitions[i]))
-			return differs("transaction_partitions");
+	if (a->assigned_partitions_count != b->assigned_partitions_count)
+		return differs("assigned_partitions_count");
+	for (int32_t i = 0; i < a->assigned_partitions_count; i++) {
+		if (!same_consumer_protocol_assignment_assigned_partition(
+			    &a->assigned_partitions[i], &b->assigned_partitions[i]))
+			return differs("assigned_partitions");
 	}
-	if (a->transaction_last_update_timestamp_ms != b->transaction_last_update_timestamp_ms)
-		return differs("transaction_last_update_timestamp_ms");
-	if (a->transaction_start_timestamp_ms != b->transaction_start_timestamp_ms)
-		return differs("transaction_start_timestamp_ms");
-	if (a->client_transaction_version != b->client_transaction_version)
-		return differs("client_transaction_version");
+	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
+		return differs("user_data");
 	return true;
 }
 
-static void init_any_transaction_log_value(void *m)
+static void init_any_consumer_protocol_assignment(void *m)
 {
-	sl_transaction_log_value_init(m);
+	sl_consumer_protocol_assignment_init(m);
 }
 
-static void fill_any_transaction_log_value(void *m, struct rnd *r, struct sl_arena *arena,
-                                           int16_t version)
+static void fill_any_consumer_protocol_assignment(void *m, struct rnd *r, struct sl_arena *arena,
+                                                  int16_t version)
 {
-	fill_transaction_log_value(m, r, arena, version);
+	fill_consumer_protocol_assignment(m, r, arena, version);
 }
 
-static bool same_any_transaction_log_value(const void *a, const void *b)
+static bool same_any_consumer_protocol_assignment(const void *a, const void *b)
 {
-	return same_transaction_log_value(a, b);
+	return same_consumer_protocol_assignment(a, b);
 }
 
-static int decode_any_transaction_log_value(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                            int16_t version)
+static int decode_any_consumer_protocol_assignment(void *m, struct sl_cursor *c,
+                                                   struct sl_arena *arena, int16_t version)
 {
-	return sl_transaction_log_value_decode(m, c, arena, version);
+	return sl_consumer_protocol_assignment_decode(m, c, arena, version);
 }
 
-static void encode_any_transaction_log_value(const void *m, struct sl_buf *b, int16_t version)
+static void encode_any_consumer_protocol_assignment(const void *m, struct sl_buf *b,
+                                                    int16_t version)
 {
-	sl_transaction_log_value_encode(m, b, version);
+	sl_consumer_protocol_assignment_encode(m, b, version);
 }
 
-const struct fill_message fill_message_transaction_log_value = {
-	"transaction_log_value",
+const struct fill_message fill_message_consumer_protocol_assignment = {
+	"consumer_protocol_assignment",
 	0,
-	1,
-	1,
-	sizeof(struct sl_transaction_log_value),
-	init_any_transaction_log_value,
-	fill_any_transaction_log_value,
-	same_any_transaction_log_value,
-	decode_any_transaction_log_value,
-	encode_any_transaction_log_value,
+	3,
+	INT16_MAX,
+	sizeof(struct sl_consumer_protocol_assignment),
+	init_any_consumer_protocol_assignment,
+	fill_any_consumer_protocol_assignment,
+	same_any_consumer_protocol_assignment,
+	decode_any_consumer_protocol_assignment,
+	encode_any_consumer_protocol_assignment,
+};
+
+static void fill_consumer_protocol_subscription_owned_partition(
+	struct sl_consumer_protocol_subscription_owned_partition *m, struct rnd *r,
+	struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_protocol_subscription_owned_partition_init(m);
+	if (version >= 1) {
+		rnd_field(r, "ownedpartitions.topic");
+		m->topic = rnd_str(r, arena, false);
+	}
+	if (version >= 1) {
+		rnd_field(r, "ownedpartitions.partitions");
+		m->partitions_count = rnd_count(r, false);
+		m->partitions = rnd_array(arena, m->partitions_count, sizeof(*m->partitions));
+		for (int32_t i = 0; i < m->partitions_count; i++)
+			m->partitions[i] = (int32_t)rnd(r);
+	}
+}
+
+static void fill_consumer_protocol_subscription(struct sl_consumer_protocol_subscription *m,
+                                                struct rnd *r, struct sl_arena *arena,
+                                                int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_consumer_protocol_subscription_init(m);
+	rnd_field(r, "topics");
+	m->topics_count = rnd_count(r, false);
+	m->topics = rnd_array(arena, m->topics_count, sizeof(*m->topics));
+	for (int32_t i = 0; i < m->topics_count; i++)
+		m->topics[i] = rnd_str(r, arena, false);
+	rnd_field(r, "userdata");
+	m->user_data = rnd_bytes(r, arena, true);
+	if (version >= 1) {
+		rnd_field(r, "ownedpartitions");
+		m->owned_partitions_count = rnd_count(r, false);
+		m->owned_partitions = rnd_array(arena, m->owned_partitions_count,
+		                                sizeof(*m->owned_partitions));
+		for (int32_t i = 0; i < m->owned_partitions_count; i++)
+			fill_consumer_protocol_subscription_owned_partition(&m->owned_partitions[i],
+			                                                    r, arena, version);
+	}
+	if (version >= 2) {
+		rnd_field(r, "generationid");
+		m->generation_id = (int32_t)rnd(r);
+	}
+	if (version >= 3) {
+		rnd_field(r, "rackid");
+		m->rack_id = rnd_str(r, arena, version >= 3);
+	}
+}
+
+static bool same_consumer_protocol_subscription_owned_partition(
+	const struct sl_consumer_protocol_subscription_owned_partition *a,
+	const struct sl_consumer_protocol_subscription_owned_partition *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->topic, b->topic))
+		return differs("topic");
+	if (a->partitions_count != b->partitions_count)
+		return differs("partitions_count");
+	for (int32_t i = 0; i < a->partitions_count; i++) {
+		if (a->partitions[i] != b->partitions[i])
+			return differs("partitions");
+	}
+	return true;
+}
+
+static bool same_consumer_protocol_subscription(const struct sl_consumer_protocol_subscription *a,
+                                                const struct sl_consumer_protocol_subscription *b)
+{
+	(void)a;
+	(void)b;
+	if (a->topics_count != b->topics_count)
+		return differs("topics_count");
+	for (int32_t i = 0; i < a->topics_count; i++) {
+		if (!sl_str_eq(a->topics[i], b->topics[i]))
+			return differs("topics");
+	}
+	if (!same_bytes(a->user_data.p, a->user_data.len, b->user_data.p, b->user_data.len))
+		return differs("user_data");
+	if (a->owned_partitions_count != b->owned_partitions_count)
+		return differs("owned_partitions_count");
+	for (int32_t i = 0; i < a->owned_partitions_count; i++) {
+		if (!same_consumer_protocol_subscription_owned_partition(&a->owned_partitions[i],
+		                                                         &b->owned_partitions[i]))
+			return differs("owned_partitions");
+	}
+	if (a->generation_id != b->generation_id)
+		return differs("generation_id");
+	if (!sl_str_eq(a->rack_id, b->rack_id))
+		return differs("rack_id");
+	return true;
+}
+
+static void init_any_consumer_protocol_subscription(void *m)
+{
+	sl_consumer_protocol_subscription_init(m);
+}
+
+static void fill_any_consumer_protocol_subscription(void *m, struct rnd *r, struct sl_arena *arena,
+                                                    int16_t version)
+{
+	fill_consumer_protocol_subscription(m, r, arena, version);
+}
+
+static bool same_any_consumer_protocol_subscription(const void *a, const void *b)
+{
+	return same_consumer_protocol_subscription(a, b);
+}
+
+static int decode_any_consumer_protocol_subscription(void *m, struct sl_cursor *c,
+                                                     struct sl_arena *arena, int16_t version)
+{
+	return sl_consumer_protocol_subscription_decode(m, c, arena, version);
+}
+
+static void encode_any_consumer_protocol_subscription(const void *m, struct sl_buf *b,
+                                                      int16_t version)
+{
+	sl_consumer_protocol_subscription_encode(m, b, version);
+}
+
+const struct fill_message fill_message_consumer_protocol_subscription = {
+	"consumer_protocol_subscription",
+	0,
+	3,
+	INT16_MAX,
+	sizeof(struct sl_consumer_protocol_subscription),
+	init_any_consumer_protocol_subscription,
+	fill_any_consumer_protocol_subscription,
+	same_any_consumer_protocol_subscription,
+	decode_any_consumer_protocol_subscription,
+	encode_any_consumer_protocol_subscription,
+};
+
+static void fill_end_txn_marker(struct sl_end_txn_marker *m, struct rnd *r, struct sl_arena *arena,
+                                int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_end_txn_marker_init(m);
+	rnd_field(r, "coordinatorepoch");
+	m->coordinator_epoch = (int32_t)rnd(r);
+}
+
+static bool same_end_txn_marker(const struct sl_end_txn_marker *a,
+                                const struct sl_end_txn_marker *b)
+{
+	(void)a;
+	(void)b;
+	if (a->coordinator_epoch != b->coordinator_epoch)
+		return differs("coordinator_epoch");
+	return true;
+}
+
+static void init_any_end_txn_marker(void *m)
+{
+	sl_end_txn_marker_init(m);
+}
+
+static void fill_any_end_txn_marker(void *m, struct rnd *r, struct sl_arena *arena, int16_t version)
+{
+	fill_end_txn_marker(m, r, arena, version);
+}
+
+static bool same_any_end_txn_marker(const void *a, const void *b)
+{
+	return same_end_txn_marker(a, b);
+}
+
+static int decode_any_end_txn_marker(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                     int16_t version)
+{
+	return sl_end_txn_marker_decode(m, c, arena, version);
+}
+
+static void encode_any_end_txn_marker(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_end_txn_marker_encode(m, b, version);
+}
+
+const struct fill_message fill_message_end_txn_marker = {
+	"end_txn_marker",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_end_txn_marker),
+	init_any_end_txn_marker,
+	fill_any_end_txn_marker,
+	same_any_end_txn_marker,
+	decode_any_end_txn_marker,
+	encode_any_end_txn_marker,
 };

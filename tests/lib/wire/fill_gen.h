@@ -93,10 +93,28 @@ extern const struct fill_message fill_message_describe_transactions_req;
 extern const struct fill_message fill_message_describe_transactions_resp;
 extern const struct fill_message fill_message_list_transactions_req;
 extern const struct fill_message fill_message_list_transactions_resp;
+extern const struct fill_message fill_message_consumer_group_heartbeat_req;
+extern const struct fill_message fill_message_consumer_group_heartbeat_resp;
+extern const struct fill_message fill_message_consumer_group_describe_req;
+extern const struct fill_message fill_message_consumer_group_describe_resp;
 extern const struct fill_message fill_message_list_config_resources_req;
 extern const struct fill_message fill_message_list_config_resources_resp;
 extern const struct fill_message fill_message_describe_topic_partitions_req;
 extern const struct fill_message fill_message_describe_topic_partitions_resp;
+extern const struct fill_message fill_message_consumer_group_current_member_assignment_key;
+extern const struct fill_message fill_message_consumer_group_current_member_assignment_value;
+extern const struct fill_message fill_message_consumer_group_member_metadata_key;
+extern const struct fill_message fill_message_consumer_group_member_metadata_value;
+extern const struct fill_message fill_message_consumer_group_metadata_key;
+extern const struct fill_message fill_message_consumer_group_metadata_value;
+extern const struct fill_message fill_message_consumer_group_partition_metadata_key;
+extern const struct fill_message fill_message_consumer_group_partition_metadata_value;
+extern const struct fill_message fill_message_consumer_group_regular_expression_key;
+extern const struct fill_message fill_message_consumer_group_regular_expression_value;
+extern const struct fill_message fill_message_consumer_group_target_assignment_member_key;
+extern const struct fill_message fill_message_consumer_group_target_assignment_member_value;
+extern const struct fill_message fill_message_consumer_group_target_assignment_metadata_key;
+extern const struct fill_message fill_message_consumer_group_target_assignment_metadata_value;
 extern const struct fill_message fill_message_consumer_protocol_assignment;
 extern const struct fill_message fill_message_consumer_protocol_subscription;
 extern const struct fill_message fill_message_end_txn_marker;
@@ -119,7 +137,7 @@ extern const struct fill_message fill_message_transaction_log_key;
 extern const struct fill_message fill_message_transaction_log_value;
 
 /* All of them. */
-#define FILL_MESSAGES_COUNT 94
+#define FILL_MESSAGES_COUNT 112
 extern const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT];
 
 #endif

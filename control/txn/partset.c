@@ -23,7 +23,7 @@ static uint32_t make_key(uint8_t *key, struct sl_str topic, int32_t partition)
 	return (uint32_t)(KEY_HEAD_BYTES + (size_t)len);
 }
 
-struct part *parts_find(const struct txn *t, struct sl_str topic, int32_t partition)
+struct part *partset_find(const struct txn *t, struct sl_str topic, int32_t partition)
 {
 	uint8_t key[KEY_HEAD_BYTES + SL_WIRE_STRING_MAX];
 	uint32_t key_len = make_key(key, topic, partition);
@@ -31,11 +31,11 @@ struct part *parts_find(const struct txn *t, struct sl_str topic, int32_t partit
 	return sl_map_get(&t->parts_by_key, key, key_len);
 }
 
-int parts_add(struct txn *t, struct sl_str topic, int32_t partition)
+int partset_add(struct txn *t, struct sl_str topic, int32_t partition)
 {
 	struct part *p;
 
-	if (parts_find(t, topic, partition))
+	if (partset_find(t, topic, partition))
 		return 0;
 	if (t->parts_by_key.count >= LIMIT_PARTS)
 		return -ENOSPC;
@@ -55,13 +55,13 @@ int parts_add(struct txn *t, struct sl_str topic, int32_t partition)
 	return 0;
 }
 
-struct sl_str parts_topic(const struct part *p)
+struct sl_str partset_topic(const struct part *p)
 {
 	return (struct sl_str){(const char *)p->key + KEY_HEAD_BYTES,
 	                       (int32_t)(p->key_len - KEY_HEAD_BYTES)};
 }
 
-void parts_remove(struct txn_coord *c, struct part *p)
+void partset_remove(struct txn_coord *c, struct part *p)
 {
 	if (p->state == PART_SENT)
 		sl_map_del(&c->markers, &p->cookie, sizeof(p->cookie));
@@ -73,16 +73,16 @@ void parts_remove(struct txn_coord *c, struct part *p)
 	free(p);
 }
 
-void parts_clear(struct txn_coord *c, struct txn *t)
+void partset_clear(struct txn_coord *c, struct txn *t)
 {
 	struct sl_list *pos;
 	struct sl_list *tmp;
 
 	sl_list_for_each_safe(pos, tmp, &t->parts)
-		parts_remove(c, sl_list_entry(pos, struct part, link));
+		partset_remove(c, sl_list_entry(pos, struct part, link));
 }
 
-void parts_settle(struct txn_coord *c, struct txn *t, bool is_in)
+void partset_settle(struct txn_coord *c, struct txn *t, bool is_in)
 {
 	struct sl_list *pos;
 	struct sl_list *tmp;
@@ -95,6 +95,6 @@ void parts_settle(struct txn_coord *c, struct txn *t, bool is_in)
 		if (is_in)
 			p->state = PART_IN;
 		else
-			parts_remove(c, p);
+			partset_remove(c, p);
 	}
 }
