@@ -236,6 +236,21 @@ static bool topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
 	return false;
 }
 
+static int32_t topic_partitions(void *ctx, struct sl_str topic)
+{
+	(void)ctx;
+	(void)topic;
+	return 0;
+}
+
+static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
+{
+	(void)ctx;
+	(void)pos;
+	(void)name;
+	return false;
+}
+
 void make_coordinators(struct world *w)
 {
 	const struct txn_opts txn = {
@@ -260,6 +275,11 @@ void make_coordinators(struct world *w)
 		.has_partition = has_partition,
 		.topic_name = topic_name,
 		.topic_id = topic_id,
+		.topic_partitions = topic_partitions,
+		.topic_next = topic_next,
+		.consumer = {45000, 5000},
+		.consumer_size_max = 10,
+		.assignors_count = 1,
 	};
 
 	SL_ASSERT(txn_create(&w->txn, &txn) == 0);
