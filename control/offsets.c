@@ -100,13 +100,26 @@ static void add_assignor(struct group_opts *opts, enum group_assignor assignor)
 	opts->assignors[opts->assignors_count++] = assignor;
 }
 
+/* The value of one key, kept within those of two others. */
+static int32_t within(const struct sl_conf *conf, enum sl_conf_key key, enum sl_conf_key min,
+                      enum sl_conf_key max)
+{
+	int64_t value = SL_MAX(sl_conf_int(conf, key), sl_conf_int(conf, min));
+
+	return (int32_t)SL_MIN(value, sl_conf_int(conf, max));
+}
+
 static void set_consumer_opts(const struct sl_conf *conf, struct group_opts *opts)
 {
 	const char *word = sl_conf_str(conf, SL_CK_group_consumer_assignors);
 
-	opts->consumer = (struct group_conf){
-		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_session_timeout_ms),
-		(int32_t)sl_conf_int(conf, SL_CK_group_consumer_heartbeat_interval_ms)};
+	opts->consumer =
+		(struct group_conf){within(conf, SL_CK_group_consumer_session_timeout_ms,
+	                                   SL_CK_group_consumer_min_session_timeout_ms,
+	                                   SL_CK_group_consumer_max_session_timeout_ms),
+	                            within(conf, SL_CK_group_consumer_heartbeat_interval_ms,
+	                                   SL_CK_group_consumer_min_heartbeat_interval_ms,
+	                                   SL_CK_group_consumer_max_heartbeat_interval_ms)};
 	opts->consumer_size_max = (int32_t)sl_conf_int(conf, SL_CK_group_consumer_max_size);
 	opts->migration = migration_policy(conf);
 	for (; *word; word += strcspn(word, ",")) {

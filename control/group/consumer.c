@@ -333,15 +333,6 @@ bool consumer_is_subscribed(const struct group *g, struct sl_str topic)
 	return sl_map_get(&g->consumer->subs, topic.p, (size_t)topic.len) != NULL;
 }
 
-struct group_conf consumer_conf(const struct group_coord *c, const struct group *g)
-{
-	struct group_conf conf = c->opts.consumer;
-
-	if (c->opts.group_conf)
-		c->opts.group_conf(c->opts.ctx, g->id, &conf);
-	return conf;
-}
-
 int consumer_set_text(struct sl_str *to, struct sl_str from)
 {
 	struct sl_str copy;
@@ -581,7 +572,7 @@ void consumer_bump(struct group_coord *c, struct cgroup *cg)
 void consumer_arm_session(struct group_coord *c, struct cmember *m)
 {
 	int32_t timeout_ms = m->classic ? m->classic->session_timeout_ms
-	                                : consumer_conf(c, m->cg->group).session_timeout_ms;
+	                                : c->opts.consumer.session_timeout_ms;
 
 	deadline_arm(&c->heap, &m->session, c->now_ms + timeout_ms);
 }

@@ -153,7 +153,6 @@ void consumer_destroy(struct group_coord *c, struct group *g, enum sl_kerr kerr)
 bool consumer_is_empty(const struct group *g);
 const char *consumer_state_name(const struct group *g);
 bool consumer_is_subscribed(const struct group *g, struct sl_str topic);
-struct group_conf consumer_conf(const struct group_coord *c, const struct group *g);
 struct cmember *consumer_find(const struct cgroup *cg, struct sl_str id);
 struct cmember *consumer_find_instance(const struct cgroup *cg, struct sl_str instance_id);
 /* Return: 0; -ENOMEM. */

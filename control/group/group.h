@@ -31,7 +31,7 @@ enum group_assignor {
 	GROUP_ASSIGN_NR,
 };
 
-/* What can be set for one group of the consumer protocol. */
+/* What members of the consumer protocol are told, and held to. */
 struct group_conf {
 	int32_t session_timeout_ms;
 	int32_t heartbeat_interval_ms;
@@ -47,7 +47,7 @@ struct group_opts {
 	int32_t offset_metadata_bytes_max;
 	int32_t group_size_max;
 	/* Groups of the consumer protocol. */
-	struct group_conf consumer; /* unless the group has its own */
+	struct group_conf consumer;
 	int32_t consumer_size_max;
 	enum group_migration migration;
 	enum group_assignor assignors[GROUP_ASSIGN_NR]; /* the first is the default */
@@ -63,8 +63,6 @@ struct group_opts {
 	/* All topics that a pattern may match, in order of their names; start with *pos = 0.
 	 * Return: false at the end. */
 	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
-	/* What is set for the group; values of @conf that are not stay.  NULL: nothing ever is. */
-	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *conf);
 };
 
 enum group_event_type {

@@ -242,6 +242,47 @@ Test(session, answers_a_too_new_api_versions_in_the_old_form)
 	close(fd);
 }
 
+/* Without it clients do not use the consumer protocol. */
+Test(session, finalizes_the_level_of_groups)
+{
+	for (uint8_t version = 3; version <= 4; version++) {
+		uint8_t p[64];
+		uint8_t got[8192];
+		size_t n = api_versions(p, 5);
+		struct sl_api_versions_resp resp;
+		struct sl_arena arena;
+		struct sl_cursor c;
+		int fd = client();
+		ssize_t bytes;
+
+		p[7] = version;
+		/* Tags of the head, two names, tags of the body. */
+		memcpy(p + n, (const uint8_t[]){0, 2, 'c', 2, '1', 0}, 6);
+		n += 6;
+		sl_store_be32(p, (uint32_t)n - 4);
+		put(fd, p, n);
+		settle();
+		bytes = recv(fd, got, sizeof(got), 0);
+		cr_assert_gt(bytes, 8);
+		c = sl_cursor_from(got + 8, (size_t)bytes - 8);
+		cr_assert_eq(sl_arena_create(&arena, 1 << 20), 0);
+		cr_assert_eq(sl_api_versions_resp_decode(&resp, &c, &arena, version), 0);
+		cr_assert_eq(resp.error_code, 0);
+		cr_assert_geq(resp.finalized_features_epoch, 0);
+		for (int32_t i = 0; i < resp.finalized_features_count; i++) {
+			/* Clients take a range that begins with 0 for broken before version 4. */
+			cr_assert_eq(resp.supported_features[i].min_version, version < 4);
+			if (!sl_str_eq_c(resp.finalized_features[i].name, "group.version"))
+				continue;
+			cr_assert_eq(resp.finalized_features[i].max_version_level, 1);
+			n = 0;
+		}
+		cr_assert_eq(n, 0, "group.version is missing");
+		sl_arena_destroy(&arena);
+		close(fd);
+	}
+}
+
 Test(session, closes_a_frame_that_never_completes)
 {
 	uint8_t p[64];

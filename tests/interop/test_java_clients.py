@@ -7,6 +7,7 @@ offsets, the perf tools, and DumpLogSegments on segments that Sluice wrote."""
 import pathlib
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 from kafka_java import classpath, kafka  # noqa: E402
@@ -65,6 +66,67 @@ def console_and_groups():
         check("jg" not in kafka(groups, *server, "--list").split(), "group was not deleted")
 
 
+def consumer_protocol():
+    """A group of the consumer protocol (KIP-848): read, commit, describe, reset, delete."""
+    with Broker(lanes=2) as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "n", "--partitions", "3")
+        lines = "".join(f"value {i}\n" for i in range(500))
+        kafka(TOOLS + "ConsoleProducer", *server, "--topic", "n", input=lines.encode())
+        text = kafka(TOOLS + "consumer.ConsoleConsumer", *server, "--topic", "n", "--from-beginning",
+                     "--group", "ng", "--max-messages", "500",
+                     "--consumer-property", "group.protocol=consumer")
+        check(sorted(text.splitlines()) == sorted(lines.splitlines()), f"{len(text.splitlines())} lines")
+        text = kafka(TOOLS + "consumer.ConsoleConsumer", *server, "--include", "n|nothing",
+                     "--from-beginning", "--group", "regex", "--max-messages", "500",
+                     "--consumer-property", "group.protocol=consumer")
+        check(len(text.splitlines()) == 500, f"{len(text.splitlines())} lines by a pattern")
+        groups = TOOLS + "consumer.group.ConsumerGroupCommand"
+        text = kafka(groups, *server, "--list", "--type", "consumer")
+        check({"ng", "regex"} <= set(text.split()), text)
+        text = kafka(groups, *server, "--describe", "--group", "ng")
+        lags = [int(line.split()[5]) for line in text.splitlines() if line.startswith("ng ")]
+        check(lags == [0, 0, 0], text)
+        text = kafka(groups, *server, "--describe", "--group", "ng", "--state")
+        check("Empty" in text, text)
+        kafka(groups, *server, "--group", "ng", "--topic", "n", "--reset-offsets", "--to-earliest",
+              "--execute")
+        # The other protocol takes the empty group over, with its offsets.
+        text = kafka(TOOLS + "consumer.ConsoleConsumer", *server, "--topic", "n", "--group", "ng",
+                     "--max-messages", "500")
+        check(len(text.splitlines()) == 500, f"{len(text.splitlines())} lines")
+        kafka(groups, *server, "--delete", "--group", "ng")
+        check("ng" not in kafka(groups, *server, "--list").split(), "group was not deleted")
+
+
+def described(broker, group):
+    """(type, state, sorted counts of the members' partitions)"""
+    g = broker.ctl("groups", "describe", group)
+    parts = [sum(len(t["partitions"]) for t in m["assignment"] or []) for m in g["members"]]
+    return g["type"], g["state"], sorted(parts)
+
+
+def live_migration():
+    """A classic consumer and one of the consumer protocol share a group; what each reads comes once."""
+    with Broker(lanes=2) as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "m", "--partitions", "4")
+        consume = [TOOLS + "consumer.ConsoleConsumer", *server, "--topic", "m", "--group", "mg"]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            old = pool.submit(kafka, *consume, "--timeout-ms", "40000")
+            wait_for("the classic member", lambda: described(broker, "mg") == ("classic", "Stable", [4]))
+            new = pool.submit(kafka, *consume, "--timeout-ms", "15000",
+                              "--consumer-property", "group.protocol=consumer")
+            wait_for("two members", lambda: described(broker, "mg") == ("consumer", "Stable", [2, 2]))
+            kafka(TOOLS + "ConsoleProducer", *server, "--topic", "m",
+                  input="".join(f"v{i}\n" for i in range(400)).encode())
+            text = new.result()
+            wait_for("the classic member alone",
+                     lambda: described(broker, "mg") == ("classic", "Stable", [4]))
+            text += old.result()
+        check(sorted(text.split()) == sorted(f"v{i}" for i in range(400)), f"{len(text.split())} lines")
+
+
 def perf_and_dump():
     with Broker() as broker:
         server = ["--bootstrap-server", broker.bootstrap]
@@ -107,4 +169,4 @@ def compare_dumps(broker):
     print(f"  {len(a)} batches alike")
 
 
-main(topics_and_configs, console_and_groups, perf_and_dump)
+main(topics_and_configs, console_and_groups, consumer_protocol, live_migration, perf_and_dump)

@@ -5,7 +5,8 @@
 FUZZ_SECONDS ?= 60
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS    := base wire store
-FUZZ_SRC     := $(foreach c,$(FUZZ_LIBS),$(SRC-$(c))) $(wildcard tests/lib/wire/fill*_gen.c) tests/lib/wire/rnd.c
+FUZZ_SRC     := $(foreach c,$(FUZZ_LIBS),$(SRC-$(c))) $(wildcard tests/lib/wire/fill*_gen.c) tests/lib/wire/rnd.c \
+	control/group/regex.c control/group/regex_parse.c
 FUZZ_OBJ     := $(patsubst %.c,$(O)/fuzz/obj/%.o,$(FUZZ_SRC))
 FUZZ_BIN     := $(addprefix $(O)/fuzz/fuzz_,$(FUZZ_NAMES))
 FUZZ_PKGS    := $(foreach c,$(FUZZ_LIBS),$(PKG-$(c)))
@@ -16,7 +17,7 @@ FUZZ_CFLAGS   = -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -
 ALL_DEPS     += $(FUZZ_OBJ:.o=.d) $(patsubst %,$(O)/fuzz/obj/tests/fuzz/fuzz_%.d,$(FUZZ_NAMES))
 
 $(O)/fuzz/obj/%.o: %.c
-	$(call say,CLANG,$@)mkdir -p $(@D) && $(CLANG) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -I$(dir $<) -Itests/lib/wire -Ilib/store \
+	$(call say,CLANG,$@)mkdir -p $(@D) && $(CLANG) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -I$(dir $<) -Itests/lib/wire -Ilib/store -iquote control/group \
 		$(call pkg_cflags,$(FUZZ_PKGS)) -MMD -MP -c -o $@ $<
 
 $(O)/fuzz/fuzz_%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)

@@ -48,11 +48,11 @@ X(group_min_session_timeout_ms, "group.min.session.timeout.ms", STATIC, INT, "60
 X(group_max_session_timeout_ms, "group.max.session.timeout.ms", STATIC, INT, "1800000", 1, 86400000, "", "Largest session.timeout.ms a member may ask for") \
 X(group_max_size, "group.max.size", STATIC, INT, "2147483647", 1, 2147483647, "", "Members one group may have") \
 X(group_consumer_session_timeout_ms, "group.consumer.session.timeout.ms", STATIC, INT, "45000", 1, 86400000, "", "A member of the consumer protocol that sends no heartbeat this long loses its place") \
-X(group_consumer_min_session_timeout_ms, "group.consumer.min.session.timeout.ms", STATIC, INT, "45000", 1, 86400000, "", "Smallest consumer.session.timeout.ms a group may have") \
-X(group_consumer_max_session_timeout_ms, "group.consumer.max.session.timeout.ms", STATIC, INT, "60000", 1, 86400000, "", "Largest consumer.session.timeout.ms a group may have") \
+X(group_consumer_min_session_timeout_ms, "group.consumer.min.session.timeout.ms", STATIC, INT, "45000", 1, 86400000, "", "A smaller group.consumer.session.timeout.ms counts as this") \
+X(group_consumer_max_session_timeout_ms, "group.consumer.max.session.timeout.ms", STATIC, INT, "60000", 1, 86400000, "", "A larger group.consumer.session.timeout.ms counts as this") \
 X(group_consumer_heartbeat_interval_ms, "group.consumer.heartbeat.interval.ms", STATIC, INT, "5000", 1, 86400000, "", "How often members of the consumer protocol are told to send heartbeats") \
-X(group_consumer_min_heartbeat_interval_ms, "group.consumer.min.heartbeat.interval.ms", STATIC, INT, "5000", 1, 86400000, "", "Smallest consumer.heartbeat.interval.ms a group may have") \
-X(group_consumer_max_heartbeat_interval_ms, "group.consumer.max.heartbeat.interval.ms", STATIC, INT, "15000", 1, 86400000, "", "Largest consumer.heartbeat.interval.ms a group may have") \
+X(group_consumer_min_heartbeat_interval_ms, "group.consumer.min.heartbeat.interval.ms", STATIC, INT, "5000", 1, 86400000, "", "A smaller group.consumer.heartbeat.interval.ms counts as this") \
+X(group_consumer_max_heartbeat_interval_ms, "group.consumer.max.heartbeat.interval.ms", STATIC, INT, "15000", 1, 86400000, "", "A larger group.consumer.heartbeat.interval.ms counts as this") \
 X(group_consumer_max_size, "group.consumer.max.size", STATIC, INT, "2147483647", 1, 2147483647, "", "Members one group of the consumer protocol may have") \
 X(group_consumer_assignors, "group.consumer.assignors", STATIC, LIST, "uniform,range", 0, 0, "uniform|range", "Server-side assignors; the first is the default") \
 X(group_consumer_migration_policy, "group.consumer.migration.policy", STATIC, ENUM, "bidirectional", 0, 0, "bidirectional|upgrade|downgrade|disabled", "Which way groups with members may change between the classic and the consumer protocol") \

@@ -82,7 +82,8 @@ void check_step(struct world *w)
 		return;
 	}
 	for (int8_t i = 0; i < CLIENTS; i++) {
-		if (is_member(w, &w->clients[i]))
+		/* A generation of a classic group is told before it is on the log. */
+		if (!w->clients[i].is_classic && is_member(w, &w->clients[i]))
 			w->told_epoch = SL_MAX(w->told_epoch, w->clients[i].epoch);
 	}
 }
