@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop" / "support"
 from sluice import BUILD, Broker, check, main, skip, wait_for  # noqa: E402
 
 try:
-    from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
     from confluent_kafka.admin import AdminClient, NewTopic
 except ImportError:
     skip("python3-confluent-kafka is not installed")
@@ -41,18 +41,21 @@ def make(broker, new):
 
 
 class Keyed:
-    """What was written and acknowledged: {key: (offset, value)}, value None for a deleted key."""
+    """What was written and acknowledged: {key: (offset, value)}, value None for a deleted key.  Of a record that
+    was repeated after a kill the client may not be told the offset: nothing is known of its key then."""
 
     def __init__(self, broker, topic, seed):
         self.broker, self.topic = broker, topic
         self.random = random.Random(seed)
-        self.last, self.acked, self.number = {}, 0, 0
+        self.last, self.acked, self.number, self.unknown = {}, 0, 0, set()
 
     def on_delivery(self, error, message):
         check(error is None, f"produce: {error}")
         key = message.key().decode()
         if message.offset() > self.last.get(key, (-1,))[0]:
             self.last[key] = (message.offset(), message.value())
+        if message.offset() < 0:
+            self.unknown.add(key)
         self.acked += 1
 
     def produce(self, count, codec="none", enough=None, value_bytes=400):
@@ -92,7 +95,9 @@ def read_all(broker, topic):
         if message is None:
             continue
         if message.error():
-            break
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                break
+            continue  # a broker that is not back yet
         found.append((message.offset(), message.key().decode(), message.value()))
     consumer.close()
     return found
@@ -104,11 +109,11 @@ def check_content(keyed):
     offsets = [offset for offset, _, _ in found]
     check(offsets == sorted(set(offsets)), "offsets do not rise")
     seen = {key: (offset, value) for offset, key, value in found}
-    for key, (offset, value) in keyed.last.items():
-        if value is None and key not in seen:
-            continue  # its tombstone is gone, too
-        check(key in seen, f"seed {SEED}: {key} at {offset} is lost")
-        check(seen[key] == (offset, value), f"seed {SEED}: {key} is {seen[key][0]}, not {offset}")
+    wrong = [(key, last[0], seen.get(key, (None,))[0]) for key, last in keyed.last.items()
+             if key not in keyed.unknown and seen.get(key) != last
+             and (last[1] is not None or key in seen)]  # a deleted key may be gone altogether
+    check(not wrong, f"seed {SEED}: {len(wrong)} of {len(keyed.last)} keys are lost or old, read {len(found)} records "
+          f"up to {offsets[-1]}: (key, wanted, found) {wrong[:5]}")
     return found
 
 
@@ -202,7 +207,9 @@ def killed_while_cleaning():
         check(not load.is_alive() and keyed.acked == keyed.number, f"{keyed.acked} of {keyed.number}")
         got = settle(broker, "killed", 10 << 20)
         found = check_content(keyed)
-        print(f"  {KILLS} kills, {len(found)} records of {keyed.acked} in {got['size_bytes']} bytes")
+        print(f"  {KILLS} kills, {len(found)} records of {keyed.acked} in {got['size_bytes']} bytes, "
+              f"{len(keyed.unknown)} keys of unknown offset")
+        check(len(keyed.unknown) < KEYS // 2, "too little is known")
         check_files(broker, "killed")
 
 
