@@ -80,8 +80,8 @@ static void veth(const char *address)
 Test(peer, address_of_this_host_is_local)
 {
 	own_network();
-	/* The kernel routes to a new IPv6 address only some time after the command that added it, even
-	 * without duplicate detection; to a local route at once. */
+	/* The kernel routes to a new IPv6 address only some time after the command that added it,
+	 * even without duplicate detection; to a local route at once. */
 	cr_assert(ip("addr add 10.11.0.1/24 dev lo") && ip("-6 route add local fd00:11::1 dev lo"));
 	cr_expect(classify("127.0.0.1", "127.0.0.1") == PEER_LOCAL);
 	cr_expect(classify("127.0.0.1", "127.8.7.6") == PEER_LOCAL);

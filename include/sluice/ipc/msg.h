@@ -27,8 +27,8 @@ enum sl_ipc_type {
 	/* lane -> control: the connection of an unanswered request is gone.  head sl_ipc_request */
 	SL_IPC_CANCEL,
 
-	/* control -> lane: append to an internal topic, or the end of a transaction (a control batch)
-	 * to any.  head sl_ipc_append, body = batch v2 */
+	/* control -> lane: append to an internal topic, or the end of a transaction (a control
+	 * batch) to any.  head sl_ipc_append, body = batch v2 */
 	SL_IPC_APPEND,
 	SL_IPC_APPEND_DONE, /* lane -> control: head sl_ipc_append_done; once durable */
 	/* control -> lane: read batches.  head sl_ipc_read */
