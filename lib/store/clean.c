@@ -196,6 +196,7 @@ static bool next_group(struct sl_clean *c)
 {
 	struct clean_group *g = &c->group;
 	const struct clean_source *first;
+	uint32_t aborted = 0;
 	uint64_t bytes = 0;
 
 	g->first += g->count;
@@ -207,9 +208,11 @@ static bool next_group(struct sl_clean *c)
 		if (s->base_offset >= c->clean_end)
 			break;
 		if (g->count > 0 && (bytes + s->bytes > c->segment_bytes ||
+		                     aborted + s->aborted_count > STORE_ABORTED_ROLL ||
 		                     s->end_offset - 1 - first->base_offset > INT32_MAX))
 			break;
 		bytes += s->bytes;
+		aborted += s->aborted_count;
 		g->count++;
 	}
 	return g->count > 0;
@@ -277,6 +280,36 @@ static int store_indexes(struct sl_clean *c)
 	if (!err)
 		err = index_time_store(&seg->times, &c->files, c->dirfd,
 		                       clean_path(c, seg->base_offset, ".timeindex.cleaned", path));
+	if (!err)
+		err = txnindex_write(&c->files, c->dirfd,
+		                     clean_path(c, seg->base_offset, ".txnindex.cleaned", path),
+		                     seg);
+	return err;
+}
+
+/* The aborted transactions whose markers are in the new segment, and data of theirs somewhere. */
+static int list_aborted(struct sl_clean *c, const struct clean_txn *txn)
+{
+	struct segment *seg = &c->made;
+	int err = 0;
+
+	txnindex_begin(seg);
+	for (uint32_t i = 0; i < txn->kept_count && !err; i++) {
+		const struct sl_txnindex_entry entry = {
+			.producer_id = txn->kept[i].producer_id,
+			.first_offset = txn->kept[i].first_offset,
+			.last_offset = txn->kept[i].last_offset,
+		};
+
+		SL_ASSERT(entry.last_offset >= seg->base_offset);
+		SL_ASSERT(entry.last_offset < seg->end_offset);
+		err = aborted_reserve(&seg->aborted);
+		if (!err)
+			aborted_add(&seg->aborted, &entry);
+	}
+	seg->aborted_first = aborted_first(&seg->aborted);
+	seg->open_first = c->sources[c->group.first + c->group.count - 1].open_first;
+	seg->is_aborted_known = true;
 	return err;
 }
 
@@ -293,6 +326,7 @@ static int make_segment(struct sl_clean *c, struct sl_cleaner *w, bool *is_chang
 	c->made.base_offset = sources[0].base_offset;
 	c->made.end_offset = sources[0].base_offset;
 	*is_changed = c->group.count > 1;
+	w->filter.txn.kept_count = 0;
 	err = clean_writer_open(&out, &io,
 	                        clean_path(c, sources[0].base_offset, ".log.cleaned", path), w->out,
 	                        w->opts.window_bytes);
@@ -300,6 +334,8 @@ static int make_segment(struct sl_clean *c, struct sl_cleaner *w, bool *is_chang
 		err = clean_segment(c, w, &sources[i], i + 1 == c->group.count, &out, is_changed);
 	if (!err && *is_changed) {
 		err = clean_writer_close(&out);
+		if (!err)
+			err = list_aborted(c, &w->filter.txn);
 		if (!err)
 			err = store_indexes(c);
 		if (!err)
@@ -309,6 +345,7 @@ static int make_segment(struct sl_clean *c, struct sl_cleaner *w, bool *is_chang
 	clean_writer_drop(&out);
 	index_fini(&c->made.offsets);
 	index_fini(&c->made.times);
+	aborted_fini(&c->made.aborted);
 	return err;
 }
 

@@ -6,7 +6,8 @@
  *   - A null value (tombstone) stays delete.retention.ms longer than the first cleaning that finds
  *     nothing before it: that cleaning writes the time when it may go, the delete horizon, into the
  *     batch (attribute bit 6, in the place of the base timestamp).
- *   - Markers of transactions go in the same way, once their transaction has no batch any more.
+ *   - Markers of transactions go in the same way, once their transaction has no batch any more,
+ *     and their producer a later marker.
  *   - A batch from which nothing goes is copied byte for byte.
  *   - Offsets never change: a batch keeps base offset and last offset delta whatever it still
  * holds, and its sequence numbers with them.
@@ -54,7 +55,7 @@ static int compare_producer(const void *a, const void *b)
 	return (x->producer_id > y->producer_id) - (x->producer_id < y->producer_id);
 }
 
-/* Whether the batch is the one that remembers what its producer did last. */
+/* Whether the batch is one of those that remember what their producer did last. */
 static bool is_last_of_producer(const struct sl_clean *c, const struct sl_batch_head *head)
 {
 	const struct clean_producer key = {.producer_id = head->producer_id};
@@ -64,9 +65,10 @@ static bool is_last_of_producer(const struct sl_clean *c, const struct sl_batch_
 		p = bsearch(&key, c->producers, c->producers_count, sizeof(key), compare_producer);
 	if (!p)
 		return false;
-	if (p->last_data_offset >= 0)
-		return sl_batch_last_offset(head) == p->last_data_offset;
-	return sl_batch_is_control(head) && head->producer_epoch == p->epoch;
+	if (sl_batch_is_control(head))
+		return p->marker_offset == CLEAN_MARKER_ANY ||
+		       p->marker_offset == head->base_offset;
+	return p->data_offset == sl_batch_last_offset(head);
 }
 
 static bool is_kept(struct clean_filter *f, const struct look *look,
@@ -271,8 +273,10 @@ int clean_filter_batch(struct clean_filter *f, const void *p, const struct sl_ba
 
 	if (rc < 0 || head->records_count < 0)
 		return rc < 0 ? rc : -EBADMSG;
+	/* A producer's last marker has the coordinator's epoch: it stays whole. */
 	look.is_void = rc > 0 &&
-	               (!is_control || (look.has_horizon && look.horizon_ms <= f->clean->now_ms));
+	               (!is_control || (look.has_horizon && look.horizon_ms <= f->clean->now_ms &&
+	                                !is_last_of_producer(f->clean, head)));
 	if (head->records_count > 0 && !look.is_void) {
 		int err = sift(f, &look, p, head, head->base_timestamp, &has_tombstone);
 

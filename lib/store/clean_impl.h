@@ -21,13 +21,17 @@ struct clean_source {
 	int64_t base_offset;
 	int64_t end_offset;
 	uint64_t bytes;
+	uint32_t aborted_count; /* transactions whose markers lie in it */
+	int64_t open_first;     /* of the oldest transaction open at its end; ABORTED_NONE */
 };
 
-/* The batch that holds what a producer did last: it stays, without records if need be. */
+#define CLEAN_MARKER_ANY INT64_C(-2) /* nobody knows which marker was the last: all stay */
+
+/* The batches that hold what a producer did last: they stay, data without records if need be. */
 struct clean_producer {
 	int64_t producer_id;
-	int64_t last_data_offset; /* -1: no batch of data is remembered, its epoch is what counts */
-	int16_t epoch;
+	int64_t data_offset;   /* last one of its last batch of data */
+	int64_t marker_offset; /* of its last marker, with the coordinator's epoch; -1: none */
 };
 
 /* A transaction that was aborted: its batches of data from first_offset on go. */
@@ -83,7 +87,7 @@ struct sl_clean {
 	int error;         /* -errno of the owner: why it did not swap */
 	int64_t clean_end; /* what the map covers ends here */
 	struct clean_group group;
-	struct segment made; /* of the group; its indexes only until they are stored */
+	struct segment made; /* of the group; its lists only until they are stored */
 	uint32_t settle;     /* log->folder_changes after the last swap */
 	bool is_settled;     /* that is on stable storage */
 	struct sl_clean_stats stats;
@@ -107,7 +111,7 @@ struct clean_txn {
 	uint32_t next;         /* of aborted: not begun yet */
 	struct sl_map ongoing; /* struct clean_ongoing, Owned; by producer id */
 	/* Transactions whose abort marker stays for the sake of batches that this pass met: what
-	 * the new segment's index of aborted transactions has to name. */
+	 * the new segment's index of aborted transactions has to name.  By their markers. */
 	struct clean_aborted *kept; /* Owned */
 	uint32_t kept_count;
 	uint32_t kept_cap;
@@ -204,12 +208,14 @@ int clean_writer_close(struct clean_writer *w) SL_MUST_CHECK;
 /* Closed, whatever is in it. */
 void clean_writer_drop(struct clean_writer *w);
 
-/* ---- clean_log.c: what transactions will connect to ---- */
+/* ---- clean_aborted.c ---- */
 
-/* Nothing at or above it may be cleaned: the last stable offset, which without transactions is the
- * high watermark. */
-int64_t clean_stable(const struct sl_log *log, int64_t high_watermark);
-/* Fills c->aborted with the transactions below c->end that were aborted, by first offset. */
-int clean_take_aborted(const struct sl_log *log, struct sl_clean *c) SL_MUST_CHECK;
+/* Nothing at or above it may be cleaned, whatever the caller took for the last stable offset. */
+int64_t clean_stable(const struct sl_log *log, int64_t stable);
+/* Fills c->aborted with the transactions that began below c->end and were aborted, by first offset,
+ * and tells the sources of theirs.  -ENOMEM; -errno of reading their indexes. */
+int clean_take_aborted(struct sl_log *log, struct sl_clean *c) SL_MUST_CHECK;
+/* Fills c->producers. */
+int clean_take_producers(const struct sl_log *log, struct sl_clean *c) SL_MUST_CHECK;
 
 #endif

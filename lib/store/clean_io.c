@@ -27,7 +27,7 @@ const char *clean_path(const struct sl_clean *c, int64_t base_offset, const char
 void clean_discard(const struct sl_clean *c, int64_t base_offset)
 {
 	static const char *const suffixes[] = {".log.cleaned", ".index.cleaned",
-	                                       ".timeindex.cleaned"};
+	                                       ".timeindex.cleaned", ".txnindex.cleaned"};
 	char path[STORE_PATH_MAX];
 
 	for (uint32_t i = 0; i < SL_ARRAY_SIZE(suffixes); i++) {

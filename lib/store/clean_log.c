@@ -7,7 +7,7 @@
  *
  *   1. base.log.cleaned -> base.log.swap       from here on the new segment counts
  *   2. each old file -> its name + ".deleted"  S1 ... Sn, by offset
- *   3. base.index.cleaned -> base.index        and the time index
+ *   3. base.index.cleaned -> base.index        and the other two
  *   4. base.log.swap -> base.log
  *
  * The cleaner has synced the new file and its first name before, and syncs the folder afterwards;
@@ -104,21 +104,6 @@ int64_t clean_roll_ms(const struct sl_log_config *config)
 	return config->segment_ms;
 }
 
-/* ---- What transactions will connect to ---- */
-
-int64_t clean_stable(const struct sl_log *log, int64_t high_watermark)
-{
-	return SL_MIN(high_watermark, log->end);
-}
-
-int clean_take_aborted(const struct sl_log *log, struct sl_clean *c)
-{
-	SL_ASSERT(c->end <= log->end);
-	c->aborted = NULL;
-	c->aborted_count = 0;
-	return 0;
-}
-
 /* ---- How dirty ---- */
 
 /* The segment may be cleaned now: closed, on stable storage, old enough.  1; 0; -errno. */
@@ -199,35 +184,6 @@ int sl_log_cleanable(struct sl_log *log, int64_t stable, int64_t now_ms, struct 
 
 /* ---- Begin ---- */
 
-static int compare_producer(const void *a, const void *b)
-{
-	const struct clean_producer *x = a, *y = b;
-
-	return (x->producer_id > y->producer_id) - (x->producer_id < y->producer_id);
-}
-
-static int take_producers(const struct sl_log *log, struct sl_clean *c)
-{
-	const struct producers *producers = &log->producers;
-
-	if (producers->count == 0)
-		return 0;
-	c->producers = calloc(producers->count, sizeof(*c->producers));
-	if (!c->producers)
-		return -ENOMEM;
-	for (uint32_t n = producers->oldest; n; n = producers->entries[n - 1].newer) {
-		const struct producers_entry *e = &producers->entries[n - 1];
-		struct clean_producer *p = &c->producers[c->producers_count++];
-
-		*p = (struct clean_producer){e->producer_id, -1, e->epoch};
-		for (uint32_t i = 0; i < e->count; i++)
-			p->last_data_offset = SL_MAX(p->last_data_offset,
-			                             e->batches[i].last_offset);
-	}
-	qsort(c->producers, c->producers_count, sizeof(*c->producers), compare_producer);
-	return 0;
-}
-
 static int take_sources(const struct sl_log *log, struct sl_clean *c)
 {
 	uint32_t count = lookup_segment(log, c->end);
@@ -245,8 +201,11 @@ static int take_sources(const struct sl_log *log, struct sl_clean *c)
 		 */
 		if (seg->end_offset != log->segments[i + 1]->base_offset)
 			return -EBADMSG;
-		c->sources[i] = (struct clean_source){seg->base_offset, seg->end_offset,
-		                                      seg->bytes};
+		c->sources[i] = (struct clean_source){
+			.base_offset = seg->base_offset,
+			.end_offset = seg->end_offset,
+			.bytes = seg->bytes,
+		};
 	}
 	c->sources_count = count;
 	return 0;
@@ -287,7 +246,7 @@ int sl_log_clean_begin(struct sl_clean **out, struct sl_log *log, int64_t stable
 	c->truncations = log->truncations;
 	rc = take_sources(log, c);
 	if (!rc)
-		rc = take_producers(log, c);
+		rc = clean_take_producers(log, c);
 	if (!rc)
 		rc = clean_take_aborted(log, c);
 	if (rc) {
@@ -353,6 +312,10 @@ static struct segment *make(const struct sl_clean *c)
 	seg->max_time_offset = c->made.max_time_offset;
 	seg->written = seg->durable = seg->allocated = seg->bytes;
 	seg->written_offset = seg->end_offset;
+	seg->aborted_first = c->made.aborted_first;
+	seg->open_first = c->made.open_first;
+	seg->is_aborted_known = true;
+	seg->has_aborted = seg->aborted_first == ABORTED_NONE;
 	return seg;
 }
 
@@ -372,6 +335,8 @@ static int replace(struct sl_log *log, uint32_t first, uint32_t count, struct se
 		err = rename_file(log, seg->base_offset, ".index.cleaned", ".index");
 	if (!err)
 		err = rename_file(log, seg->base_offset, ".timeindex.cleaned", ".timeindex");
+	if (!err)
+		err = rename_file(log, seg->base_offset, ".txnindex.cleaned", ".txnindex");
 	if (!err)
 		err = rename_file(log, seg->base_offset, ".log.swap", ".log");
 	if (err) {
@@ -406,6 +371,9 @@ void sl_log_clean_swap(struct sl_log *log, struct sl_clean *c)
 	SL_ASSERT(log->cleaning == c && c->phase == CLEAN_SWAP);
 	note_settled(log, c);
 	err = sl_clean_is_cancelled(c) ? -ECANCELED : check_group(log, c, &first);
+	/* They may have a transaction open whose marker was cleaned away behind them. */
+	if (!err)
+		err = snapshot_drop(log, c->made.end_offset);
 	if (!err) {
 		seg = make(c);
 		err = seg ? rename_file(log, seg->base_offset, ".log.cleaned", ".log.swap")

@@ -41,7 +41,7 @@ static int find_end(struct sl_log *log, const char *path, int64_t base_offset, i
 
 static int remove_old(struct sl_log *log, int64_t base_offset)
 {
-	static const char *const suffixes[] = {".index", ".timeindex", ".log"};
+	static const char *const suffixes[] = {".index", ".timeindex", ".txnindex", ".log"};
 	char path[STORE_PATH_MAX];
 
 	for (uint32_t i = 0; i < SL_ARRAY_SIZE(suffixes); i++) {

@@ -12,9 +12,9 @@
 /* A producer between the first batch of a transaction and its marker. */
 struct clean_ongoing {
 	int64_t producer_id;
-	struct clean_aborted txn; /* when it is aborted */
-	bool is_aborted;
-	bool has_data; /* a batch of the transaction was met */
+	struct clean_aborted txn; /* without is_aborted its first batch that was met is the first */
+	bool is_aborted;          /* the list has it */
+	bool has_data;            /* a batch of the transaction was met */
 };
 
 void clean_txn_init(struct clean_txn *txn, const struct clean_aborted *aborted, uint32_t count)
@@ -86,11 +86,19 @@ int clean_txn_data(struct clean_txn *txn, const struct sl_batch_head *head)
 	o = get(txn, head->producer_id);
 	if (!o)
 		return -ENOMEM;
+	/* Its marker should have come before: the list says more than the log has.  To take the
+	 * next transaction for aborted would lose records. */
+	if (o->is_aborted && o->txn.last_offset < head->base_offset) {
+		o->is_aborted = false;
+		o->has_data = false;
+	}
+	if (!o->is_aborted && !o->has_data)
+		o->txn = (struct clean_aborted){head->producer_id, head->base_offset, -1};
 	o->has_data = true;
 	return o->is_aborted;
 }
 
-static int keep(struct clean_txn *txn, const struct clean_ongoing *o)
+static int keep(struct clean_txn *txn, const struct clean_ongoing *o, int64_t marker_offset)
 {
 	if (txn->kept_count == txn->kept_cap) {
 		uint32_t cap = txn->kept_cap ? txn->kept_cap * 2 : 16;
@@ -101,21 +109,24 @@ static int keep(struct clean_txn *txn, const struct clean_ongoing *o)
 		txn->kept = kept;
 		txn->kept_cap = cap;
 	}
-	txn->kept[txn->kept_count++] = o->txn;
+	txn->kept[txn->kept_count] = o->txn;
+	txn->kept[txn->kept_count++].last_offset = marker_offset;
 	return 0;
 }
 
-/* The end of a producer's transaction. */
-static int end(struct clean_txn *txn, int64_t producer_id, bool is_abort)
+/* The end of a producer's transaction.  One that was aborted is named whatever the list says: with
+ * its marker and without its name its batches would be read as committed. */
+static int end(struct clean_txn *txn, const struct sl_batch_head *head, bool is_abort)
 {
+	const int64_t producer_id = head->producer_id;
 	struct clean_ongoing *o = sl_map_del(&txn->ongoing, &producer_id, sizeof(producer_id));
 	int rc;
 
 	if (!o)
 		return 1;
 	rc = o->has_data ? 0 : 1;
-	if (rc == 0 && is_abort && o->is_aborted)
-		rc = keep(txn, o);
+	if (rc == 0 && is_abort)
+		rc = keep(txn, o, head->base_offset);
 	free(o);
 	return rc;
 }
@@ -150,5 +161,5 @@ int clean_txn_control(struct clean_txn *txn, const void *p, const struct sl_batc
 		return -EBADMSG;
 	if (type != SL_CONTROL_ABORT && type != SL_CONTROL_COMMIT)
 		return 0;
-	return end(txn, head->producer_id, type == SL_CONTROL_ABORT);
+	return end(txn, head, type == SL_CONTROL_ABORT);
 }

@@ -282,6 +282,11 @@ int txnindex_add(struct segment *seg, const struct producers_claim *claim,
 void txnindex_end(struct segment *seg, const struct producers *producers);
 /* Writes the file of a segment whose list is complete. */
 int txnindex_store(struct sl_log *log, const struct segment *seg) SL_MUST_CHECK;
+/* The same under another name, of a segment that no log has yet. */
+int txnindex_write(const struct sl_files *files, int dirfd, const char *path,
+                   const struct segment *seg) SL_MUST_CHECK;
+/* Makes the list of @seg readable: from its file, or from the batches when that is no good. */
+int txnindex_use(struct sl_log *log, struct segment *seg) SL_MUST_CHECK;
 /* Removes the file, if there is one. */
 int txnindex_remove(struct sl_log *log, const struct segment *seg) SL_MUST_CHECK;
 /* Gives the memory back; the file has the list. */
@@ -322,6 +327,8 @@ int snapshot_load(struct sl_log *log, struct producers *producers, struct aborte
 void snapshot_found(struct sl_log *log, int64_t offset);
 /* Removes files above @offset. */
 void snapshot_cut(struct sl_log *log, int64_t offset);
+/* Removes files below @offset, or says why one stays. */
+int snapshot_drop(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
 
 /* ---- replay.c ---- */
 

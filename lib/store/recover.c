@@ -170,21 +170,30 @@ static int remove_orphans(struct recover *r)
 	return 0;
 }
 
+/* Without those of [from, end). */
+static void names_cut(struct names *names, int64_t from, int64_t end)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < names->count; i++)
+		if (names->offsets[i] < from || names->offsets[i] >= end)
+			names->offsets[kept++] = names->offsets[i];
+	names->count = kept;
+}
+
 /* The names as they are once a swap of cleaned segments is finished. */
 static int finish_swap(struct recover *r, int64_t base_offset)
 {
 	struct names *logs = &r->logs;
-	uint32_t kept = 0;
 	int64_t end;
 	int err;
 
 	err = clean_finish_swap(r->log, base_offset, logs->offsets, logs->count, &end);
 	if (err || end == base_offset)
 		return err;
-	for (uint32_t i = 0; i < logs->count; i++)
-		if (logs->offsets[i] < base_offset || logs->offsets[i] >= end)
-			logs->offsets[kept++] = logs->offsets[i];
-	logs->count = kept;
+	names_cut(logs, base_offset, end);
+	/* Its aborted transactions are found by replay, as of any segment without the file. */
+	names_cut(&r->aborted, base_offset, end);
 	return names_add(logs, base_offset);
 }
 

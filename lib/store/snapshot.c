@@ -15,22 +15,27 @@
 #define SNAPSHOT_BYTES_MAX \
 	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
 
-static void snapshot_unlink(struct sl_log *log, int64_t offset)
+static int snapshot_unlink(struct sl_log *log, int64_t offset)
 {
 	char path[STORE_PATH_MAX];
 	int err = log->files.ops->unlink(log->files.ctx, log->dirfd,
 	                                 segment_path(log, offset, ".snapshot", path));
 
-	/* A file that stays is found at the next open and judged by its own offset and checksum. */
-	SL_COUNT_IF(err && err != -ENOENT);
+	return err == -ENOENT ? 0 : err;
+}
+
+static void remove_at(struct sl_log *log, uint32_t i)
+{
+	memmove(log->snapshots + i, log->snapshots + i + 1,
+	        (log->snapshots_count - i - 1) * sizeof(log->snapshots[0]));
+	log->snapshots_count--;
 }
 
 static void forget(struct sl_log *log, uint32_t i)
 {
-	snapshot_unlink(log, log->snapshots[i]);
-	memmove(log->snapshots + i, log->snapshots + i + 1,
-	        (log->snapshots_count - i - 1) * sizeof(log->snapshots[0]));
-	log->snapshots_count--;
+	/* A file that stays is found at the next open and judged by its own offset and checksum. */
+	SL_COUNT_IF(snapshot_unlink(log, log->snapshots[i]));
+	remove_at(log, i);
 }
 
 void snapshot_found(struct sl_log *log, int64_t offset)
@@ -39,7 +44,7 @@ void snapshot_found(struct sl_log *log, int64_t offset)
 
 	if (i == SL_ARRAY_SIZE(log->snapshots)) {
 		if (offset <= log->snapshots[0]) {
-			snapshot_unlink(log, offset);
+			SL_COUNT_IF(snapshot_unlink(log, offset));
 			return;
 		}
 		forget(log, 0);
@@ -60,6 +65,19 @@ void snapshot_cut(struct sl_log *log, int64_t offset)
 		log->folder_changes++;
 	while (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] > offset)
 		forget(log, log->snapshots_count - 1);
+}
+
+int snapshot_drop(struct sl_log *log, int64_t offset)
+{
+	while (log->snapshots_count > 0 && log->snapshots[0] < offset) {
+		int err = snapshot_unlink(log, log->snapshots[0]);
+
+		if (err)
+			return err;
+		log->folder_changes++;
+		remove_at(log, 0);
+	}
+	return 0;
 }
 
 int snapshot_store(struct sl_log *log)

@@ -60,26 +60,31 @@ void txnindex_end(struct segment *seg, const struct producers *producers)
 	seg->is_aborted_lost = false;
 }
 
-int txnindex_store(struct sl_log *log, const struct segment *seg)
+int txnindex_write(const struct sl_files *files, int dirfd, const char *path,
+                   const struct segment *seg)
 {
 	const struct aborted_head head = {
 		.base_offset = seg->base_offset,
 		.end_offset = seg->end_offset,
 		.open_first = seg->open_first,
 	};
-	char path[STORE_PATH_MAX];
 	struct sl_buf buf;
 	int err;
 
 	SL_ASSERT(seg->is_aborted_known && seg->has_aborted);
 	sl_buf_init_grow(&buf, TXNINDEX_BYTES_MAX);
 	aborted_encode(&seg->aborted, &head, &buf);
-	err = sl_buf_ok(&buf)
-	              ? fileio_store(&log->files, log->dirfd,
-	                             segment_path(log, seg->base_offset, TXNINDEX_SUFFIX, path),
-	                             buf.p, buf.len)
-	              : -ENOMEM;
+	err = sl_buf_ok(&buf) ? fileio_store(files, dirfd, path, buf.p, buf.len) : -ENOMEM;
 	sl_buf_fini(&buf);
+	return err;
+}
+
+int txnindex_store(struct sl_log *log, const struct segment *seg)
+{
+	char path[STORE_PATH_MAX];
+	int err = txnindex_write(&log->files, log->dirfd,
+	                         segment_path(log, seg->base_offset, TXNINDEX_SUFFIX, path), seg);
+
 	log->folder_changes++;
 	return err;
 }
@@ -131,8 +136,7 @@ static int load(struct sl_log *log, struct segment *seg)
 	return 0;
 }
 
-/* Makes the list of @seg readable. */
-static int use(struct sl_log *log, struct segment *seg)
+int txnindex_use(struct sl_log *log, struct segment *seg)
 {
 	int err;
 
@@ -238,7 +242,7 @@ int64_t sl_log_aborted(struct sl_log *log, const struct sl_log_range *range, int
 		struct segment *seg = log->segments[i];
 
 		if (seg == log->active || !seg->is_aborted_known || seg->aborted_first < to) {
-			int err = use(log, seg);
+			int err = txnindex_use(log, seg);
 
 			if (err)
 				return err;

@@ -12,6 +12,7 @@
 #include "fixture.h"
 #include "partition/cleaner.h"
 #include "partition/cleaning.h"
+#include "sluice/wire/fetch_gen.h"
 
 #define BACKOFF_MS 1000
 #define TURNS_MAX  1000
@@ -79,13 +80,23 @@ static void woken(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
 	cr_expect(kerr == SL_KERR_NONE);
 }
 
+/* One sync takes a few segments only: who waits makes it go on. */
+static void make_durable(struct partition *p)
+{
+	struct waiter w = {.wake = woken};
+
+	sl_list_init(&w.link);
+	w.offset = sl_log_end(p->log);
+	if (partition_wait_sync(&fx->ctx, p, &w))
+		fx_settle(fx);
+	cr_assert(sl_log_flushed(p->log) == sl_log_end(p->log));
+}
+
 /* Records of ten keys, all of them durable. */
 static void put(struct partition *p, int count)
 {
-	struct waiter w = {.wake = woken};
 	char key[16];
 
-	sl_list_init(&w.link);
 	for (int i = 0; i < count; i++) {
 		const struct fx_batch b = {.key = key, .value_bytes = 100};
 		struct sl_records r;
@@ -100,11 +111,7 @@ static void put(struct partition *p, int count)
 		cr_assert(kerr == SL_KERR_NONE);
 		free((void *)(uintptr_t)r.p);
 	}
-	/* One sync takes a few segments only: who waits makes it go on. */
-	w.offset = sl_log_end(p->log);
-	if (partition_wait_sync(&fx->ctx, p, &w))
-		fx_settle(fx);
-	cr_assert(sl_log_flushed(p->log) == sl_log_end(p->log));
+	make_durable(p);
 }
 
 /* The lane and the cleaner in turns until neither has anything to do. */
@@ -345,6 +352,197 @@ Test(cleaning, cleans_what_the_hot_tier_has_written_and_keeps_it_readable)
 		at = sl_batch_last_offset(&head) + 1;
 		sl_log_range_put(p->log, &range);
 	}
+}
+
+/* ---- Readers of committed records ---- */
+
+#define COMMITTED_KEYS 10
+
+/* A record of key @n: in the transaction of @producer_id, plain for 0. */
+static void put_record(struct partition *p, int64_t producer_id, int32_t sequence, int n)
+{
+	struct fx_batch b = {.value_bytes = 100};
+	char key[16];
+
+	snprintf(key, sizeof(key), "%d", n);
+	b.key = key;
+	if (producer_id) {
+		b.has_producer = true;
+		b.producer_id = producer_id;
+		b.base_sequence = sequence;
+		b.attributes = SL_BATCH_TRANSACTIONAL;
+	}
+	cr_assert(fx_put(fx, p, fx_records(&b)) == SL_KERR_NONE);
+}
+
+/* Plain records, and transactions of two producers that overlap, of which every other is aborted.
+ */
+static void put_transactions(struct partition *p, int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		put_record(p, 0, 0, i % COMMITTED_KEYS);
+		put_record(p, 7, 2 * i, (i + 1) % COMMITTED_KEYS);
+		put_record(p, 8, i, (i + 2) % COMMITTED_KEYS);
+		put_record(p, 7, 2 * i + 1, (i + 3) % COMMITTED_KEYS);
+		cr_assert(fx_put(fx, p, fx_marker(7, 0, i % 2 == 0, 1)) == SL_KERR_NONE);
+		cr_assert(fx_put(fx, p, fx_marker(8, 0, i % 2 == 1, 1)) == SL_KERR_NONE);
+	}
+	make_durable(p);
+}
+
+static void encode_fetch(const void *body, struct sl_buf *buf, int16_t version)
+{
+	sl_fetch_req_encode(body, buf, version);
+}
+
+static struct request *fetch(int64_t offset, bool is_committed)
+{
+	struct sl_fetch_req_topic_partition part;
+	struct sl_fetch_req_topic topic = {
+		.topic = sl_str_from("a"), .partitions = &part, .partitions_count = 1};
+	struct sl_fetch_req body;
+
+	sl_fetch_req_topic_partition_init(&part);
+	part.fetch_offset = offset;
+	part.partition_max_bytes = 3000;
+	sl_fetch_req_init(&body);
+	body.replica_id = -1;
+	body.isolation_level = is_committed;
+	body.topics = &topic;
+	body.topics_count = 1;
+	return fx_request(fx, SL_API_FETCH, 11, encode_fetch, &body);
+}
+
+/* What a reader has found so far. */
+struct view {
+	int64_t last[COMMITTED_KEYS]; /* offset of the last record of each key */
+	uint32_t records;
+	int64_t next;
+	int64_t skipped[2]; /* producers whose records are passed over; 0: none */
+};
+
+/* A client's rule (KIP-98): a listed producer is passed over from its first offset to its abort
+ * marker. */
+static bool is_passed_over(struct view *v, const uint8_t *p, const struct sl_batch_head *head,
+                           const struct sl_fetch_resp_response_partition *part)
+{
+	int64_t *skipped = &v->skipped[head->producer_id == 8];
+	struct sl_txn_marker marker;
+
+	if (sl_batch_is_control(head)) {
+		cr_assert(sl_batch_txn_marker(p, head, &marker) == 0);
+		if (marker.is_abort)
+			*skipped = 0;
+		return true;
+	}
+	for (int32_t i = 0; i < part->aborted_transactions_count; i++)
+		if (part->aborted_transactions[i].producer_id == head->producer_id &&
+		    part->aborted_transactions[i].first_offset == head->base_offset)
+			*skipped = head->producer_id;
+	return sl_batch_is_transactional(head) && *skipped == head->producer_id;
+}
+
+static void take_batch(struct view *v, const uint8_t *p, const struct sl_batch_head *head)
+{
+	struct sl_record_iter it;
+	struct sl_record r;
+	int n;
+
+	cr_assert(sl_batch_check_crc(p, head));
+	cr_assert(sl_record_iter_init(&it, p, head, NULL, NULL) == 0);
+	while (sl_record_iter_next(&it, &r) == 1) {
+		cr_assert(r.key.len == 1);
+		n = *(const char *)r.key.p - '0';
+		v->last[n] = r.offset;
+		v->records++;
+	}
+}
+
+/* Everything up to the high watermark or the last stable offset. */
+static struct view read_all(bool is_committed)
+{
+	struct view v = {0};
+
+	for (int64_t before = -1; v.next > before;) {
+		struct request *req = fetch(v.next, is_committed);
+		const struct sl_fetch_resp_response_partition *part;
+		struct sl_fetch_resp resp;
+		struct sl_batch_head head;
+		struct sl_cursor c;
+		uint8_t *block;
+
+		before = v.next;
+		cr_assert(fx_run(fx, req) == REQUEST_REPLY);
+		c = fx_reply(fx, req, &block);
+		cr_assert(sl_fetch_resp_decode(&resp, &c, fx_arena(), 11) == 0);
+		part = resp.responses[0].partitions;
+		cr_assert(part->error_code == 0);
+		for (int32_t at = 0; at < part->records.len; at += (int32_t)sl_batch_bytes(&head)) {
+			const uint8_t *p = (const uint8_t *)part->records.p + at;
+
+			if (sl_batch_peek(p, (size_t)(part->records.len - at), &head) != 0)
+				break;
+			if (!is_committed || !is_passed_over(&v, p, &head, part)) {
+				if (!sl_batch_is_control(&head))
+					take_batch(&v, p, &head);
+			}
+			v.next = sl_batch_last_offset(&head) + 1;
+		}
+		free(block);
+		fx_release(fx, req);
+		if (req == &fx->requests[fx->requests_count - 1])
+			fx->requests_count--;
+	}
+	return v;
+}
+
+Test(cleaning, committed_readers_find_the_same_in_a_cleaned_log)
+{
+	const struct topic_config config = compacted();
+	struct partition *p = make_partition("a", &config);
+	struct view before, after, all;
+
+	put_transactions(p, 100);
+	cr_assert(p->last_stable == 600);
+	before = read_all(true);
+	cr_expect(before.next == 600 && before.records == 250);
+	cr_expect(read_all(false).records == 400);
+	run();
+	cr_assert(fx_stat(fx, SL_STAT_cleanings) > 0 && sl_log_clean_offset(p->log) > 500);
+	after = read_all(true);
+	cr_expect(after.next == 600 && after.records < 80, "%u", after.records);
+	for (int i = 0; i < COMMITTED_KEYS; i++)
+		cr_expect(before.last[i] == after.last[i], "key %d: %lld, %lld before", i,
+		          (long long)after.last[i], (long long)before.last[i]);
+	/* Of what was aborted nothing is left but in the part that is not clean. */
+	all = read_all(false);
+	cr_expect(all.records - after.records < 100, "%u", all.records - after.records);
+	/* Its producers go on. */
+	put_record(p, 7, 200, 5);
+	cr_assert(fx_put(fx, p, fx_marker(7, 0, false, 1)) == SL_KERR_NONE);
+	cr_expect(read_all(true).last[5] == 600);
+}
+
+Test(cleaning, cleans_nothing_from_the_first_offset_of_an_open_transaction_on)
+{
+	const struct topic_config config = compacted();
+	struct partition *p = make_partition("a", &config);
+
+	put_transactions(p, 50);
+	put_record(p, 9, 0, 1);
+	make_durable(p);
+	cr_assert(p->last_stable == 300);
+	put(p, 300);
+	cr_assert(p->last_stable == 300 && p->high_watermark == 601);
+	run();
+	cr_assert(fx_stat(fx, SL_STAT_cleanings) > 0);
+	cr_expect(sl_log_clean_offset(p->log) > 200 && sl_log_clean_offset(p->log) <= 300);
+	cr_expect(sl_log_has_txn(p->log, 9, 0));
+	cr_assert(fx_put(fx, p, fx_marker(9, 0, false, 1)) == SL_KERR_NONE);
+	make_durable(p);
+	fx->ctx.now_ms += BACKOFF_MS;
+	run();
+	cr_expect(sl_log_clean_offset(p->log) > 500);
 }
 
 Test(cleaning, lanes_take_turns_with_whole_cleanings)

@@ -59,7 +59,9 @@ static struct sl_bytes value_of(const struct kv *kv, int32_t key, int32_t value,
 
 static void append(struct kv *kv, uint8_t *p, size_t len)
 {
-	struct sl_log_append io = {.leader_epoch = kv->f->leader_epoch, .now_ms = kv->f->now_ms};
+	/* The coordinator knows of every transaction here. */
+	struct sl_log_append io = {
+		.leader_epoch = kv->f->leader_epoch, .now_ms = kv->f->now_ms, .is_verified = true};
 	int err = sl_log_append(kv->f->log, p, len, &io);
 
 	cr_assert_eq(err, 0, "append: %s", strerror(-err));
@@ -113,9 +115,14 @@ int64_t kv_put(struct kv *kv, int32_t key, int32_t value)
 
 int64_t kv_marker(struct kv *kv, int64_t producer_id, enum sl_control_type type)
 {
+	return kv_marker_of(kv, &(struct kv_marker){producer_id, type, 0, 1});
+}
+
+int64_t kv_marker_of(struct kv *kv, const struct kv_marker *m)
+{
 	const int64_t base = sl_log_end(kv->f->log);
-	const uint8_t key[] = {0, 0, 0, (uint8_t)type};
-	const uint8_t value[] = {0, 0, 0, 0, 0, 1};
+	const uint8_t key[] = {0, 0, 0, (uint8_t)m->type};
+	const uint8_t value[] = {0, 0, 0, 0, 0, (uint8_t)m->coordinator_epoch};
 	struct sl_batch_builder builder;
 	struct sl_batch_head head;
 	struct sl_buf buf;
@@ -123,8 +130,8 @@ int64_t kv_marker(struct kv *kv, int64_t producer_id, enum sl_control_type type)
 	sl_buf_init_grow(&buf, KV_BATCH_MAX);
 	sl_batch_head_init(&head);
 	head.attributes = SL_BATCH_TRANSACTIONAL | SL_BATCH_CONTROL;
-	head.producer_id = producer_id;
-	head.producer_epoch = 0;
+	head.producer_id = m->producer_id;
+	head.producer_epoch = m->producer_epoch;
 	sl_batch_begin(&builder, &buf, &head);
 	sl_batch_add(&builder, kv->f->now_ms, (struct sl_bytes){key, sizeof(key)},
 	             (struct sl_bytes){value, sizeof(value)});
@@ -147,7 +154,7 @@ int kv_clean(struct kv *kv)
 {
 	struct sl_log *log = kv->f->log;
 	struct sl_clean *c;
-	int rc = sl_log_clean_begin(&c, log, sl_log_end(log), kv->f->now_ms);
+	int rc = sl_log_clean_begin(&c, log, sl_log_stable(log, sl_log_end(log)), kv->f->now_ms);
 
 	if (rc)
 		return rc;
@@ -310,13 +317,18 @@ void kv_check(struct kv *kv, bool with_tombstones, struct kv_left *out)
 		*out = left;
 }
 
+void kv_read(struct kv *kv)
+{
+	for (uint32_t i = 0; i < kv->count; i++)
+		kv->records[i].is_seen = false;
+	read_all(kv, &(struct kv_left){0});
+}
+
 void kv_check_last(struct kv *kv)
 {
 	bool is_known[64] = {false};
 
-	for (uint32_t i = 0; i < kv->count; i++)
-		kv->records[i].is_seen = false;
-	read_all(kv, &(struct kv_left){0});
+	kv_read(kv);
 	for (uint32_t i = kv->count; i > 0; i--) {
 		const struct kv_record *r = &kv->records[i - 1];
 
@@ -328,6 +340,32 @@ void kv_check_last(struct kv *kv)
 			          r->key);
 		is_known[r->key] = true;
 	}
+}
+
+void kv_new_cleaner(struct kv *kv)
+{
+	const struct sl_cleaner_opts opts = {.files = kv->f->files,
+	                                     .map_bytes = 1000 + kv_random(kv, 40000),
+	                                     .window_bytes = 4096};
+
+	sl_cleaner_destroy(kv->cleaner);
+	cr_assert_eq(sl_cleaner_create(&kv->cleaner, &opts), 0);
+}
+
+void kv_crash(struct kv *kv, uint64_t power_seed)
+{
+	struct fixture *f = kv->f;
+	const int64_t flushed = sl_log_flushed(f->log);
+
+	fixture_kill(f);
+	if (power_seed)
+		simfs_power_cut(f->fs, power_seed);
+	f->files = simfs_files(f->fs);
+	fixture_must_open(f, false);
+	kv_new_cleaner(kv);
+	cr_assert_geq(sl_log_end(f->log), flushed, "%" PRId64 " of %" PRId64, sl_log_end(f->log),
+	              flushed);
+	kv_cut(kv);
 }
 
 void kv_cut(struct kv *kv)

@@ -51,8 +51,15 @@ int64_t kv_append(struct kv *kv, const struct kv_batch *b, const struct kv_pair 
                   uint32_t count);
 /* One plain record. */
 int64_t kv_put(struct kv *kv, int32_t key, int32_t value);
-/* A marker; returns its offset. */
+/* A marker, of epoch 0 and the coordinator's epoch 1; returns its offset. */
 int64_t kv_marker(struct kv *kv, int64_t producer_id, enum sl_control_type type);
+struct kv_marker {
+	int64_t producer_id;
+	enum sl_control_type type;
+	int16_t producer_epoch;
+	uint8_t coordinator_epoch;
+};
+int64_t kv_marker_of(struct kv *kv, const struct kv_marker *m);
 /* Closes the active segment and makes everything durable. */
 void kv_seal(struct kv *kv);
 
@@ -73,8 +80,15 @@ struct kv_left {
  * cleaned part the last of each key is there, unless there is one behind it, and nothing but the
  * last. @with_tombstones: those of the cleaned part must be there. */
 void kv_check(struct kv *kv, bool with_tombstones, struct kv_left *out);
+/* Reads everything and checks what is there; kv_record.is_seen says what was. */
+void kv_read(struct kv *kv);
 /* After a crash: the last of each key is there, of the others some may be. */
 void kv_check_last(struct kv *kv);
+/* The process ends, with the power unless @power_seed is 0, and the log is opened again.  What was
+ * flushed must be there; what else is lost is forgotten. */
+void kv_crash(struct kv *kv, uint64_t power_seed);
+/* Another cleaner, with the disk that is left and a map of any size. */
+void kv_new_cleaner(struct kv *kv);
 /* The log lost what lies behind its end, which was not promised. */
 void kv_cut(struct kv *kv);
 

@@ -31,16 +31,6 @@ static void tear_down(void)
 
 TestSuite(clean_crash, .init = set_up, .fini = tear_down);
 
-/* The cleaner's door is that of the disk that is left. */
-static void new_cleaner(void)
-{
-	const struct sl_cleaner_opts opts = {
-		.files = f->files, .map_bytes = 1000 + kv_random(kv, 40000), .window_bytes = 4096};
-
-	sl_cleaner_destroy(kv->cleaner);
-	cr_assert_eq(sl_cleaner_create(&kv->cleaner, &opts), 0);
-}
-
 static void append_some(uint32_t batches)
 {
 	for (uint32_t i = 0; i < batches; i++) {
@@ -64,22 +54,6 @@ static void append_some(uint32_t batches)
 	}
 }
 
-/* The process ends, with or without the power, and the log is opened again. */
-static void crash(uint64_t power_seed)
-{
-	const int64_t flushed = sl_log_flushed(f->log);
-
-	fixture_kill(f);
-	if (power_seed)
-		simfs_power_cut(f->fs, power_seed);
-	f->files = simfs_files(f->fs);
-	fixture_must_open(f, false);
-	new_cleaner();
-	cr_assert_geq(sl_log_end(f->log), flushed, "%" PRId64 " of %" PRId64, sl_log_end(f->log),
-	              flushed);
-	kv_cut(kv);
-}
-
 /* One epoch after the other, whatever else happened to a producer. */
 static void step(void)
 {
@@ -91,12 +65,12 @@ static void step(void)
 		cr_assert_eq(fixture_sync(f), 0);
 		break;
 	case 2:
-		crash(0);
+		kv_crash(kv, 0);
 		kv_check_last(kv);
 		break;
 	case 3:
 		cr_assert_eq(fixture_sync(f), 0);
-		crash(1 + kv_random(kv, 1000));
+		kv_crash(kv, 1 + kv_random(kv, 1000));
 		kv_check_last(kv);
 		break;
 	case 4:
@@ -183,12 +157,12 @@ ParameterizedTest(const uint64_t *seed, clean_crash, end_at_every_step)
 	kv_init(kv, f);
 	for (unsigned nth = 1; was_reached; nth++) {
 		fixture_must_open(f, false);
-		new_cleaner();
+		kv_new_cleaner(kv);
 		make_dirty(nth);
 		simfs_fail(f->fs, SIMFS_CHANGES, nth, -EIO, 0, true);
 		swaps += kv_clean(kv) != 0 && f->log->error != 0;
 		was_reached = simfs_has_failed(f->fs);
-		crash(*seed ? *seed * 1000 + nth : 0);
+		kv_crash(kv, *seed ? *seed * 1000 + nth : 0);
 		kv_check_last(kv);
 		/* Whatever was left of the cleaning, the next one ends it. */
 		kv_put(kv, 1, 1);
