@@ -80,7 +80,7 @@ static void append_done(void *arg, enum sl_kerr kerr, int64_t base_offset)
 }
 
 static void through_lane(struct mark *m, const struct meta_topic *t, int32_t partition,
-                         const struct sl_txn_end *marker)
+                         const struct sl_txn_marker *marker)
 {
 	struct control *c = m->x->c;
 	int lane = control_lane_of(c, t->rec.partitions[partition].leader_id);
@@ -92,13 +92,13 @@ static void through_lane(struct mark *m, const struct meta_topic *t, int32_t par
 		return;
 	}
 	sl_buf_init_fixed(&b, bytes, sizeof(bytes));
-	sl_txn_end_encode(marker, &b, loop_wall_ms(c->loop));
+	sl_txn_marker_encode(marker, &b, loop_wall_ms(c->loop));
 	SL_ASSERT(sl_buf_ok(&b));
 	link_append(c->link, (uint32_t)lane, &t->rec.topic_id, partition,
 	            (struct sl_bytes){b.p, (int32_t)b.len}, append_done, m);
 }
 
-static void through_groups(struct mark *m, int32_t partition, const struct sl_txn_end *marker)
+static void through_groups(struct mark *m, int32_t partition, const struct sl_txn_marker *marker)
 {
 	struct markers *x = m->x;
 
@@ -111,7 +111,7 @@ static void through_groups(struct mark *m, int32_t partition, const struct sl_tx
 }
 
 void markers_write(struct markers *x, const struct markers_target *to,
-                   const struct sl_txn_end *marker, markers_fn *fn, void *arg)
+                   const struct sl_txn_marker *marker, markers_fn *fn, void *arg)
 {
 	const struct meta_topic *t = meta_topic_by_name(x->c->meta, to->topic);
 	struct mark *m = calloc(1, sizeof(*m));

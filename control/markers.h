@@ -25,7 +25,7 @@ struct markers_target {
 };
 /* @fn is called exactly once, never from within. */
 void markers_write(struct markers *x, const struct markers_target *to,
-                   const struct sl_txn_end *marker, markers_fn *fn, void *arg);
+                   const struct sl_txn_marker *marker, markers_fn *fn, void *arg);
 /* The group coordinator's word on one of its partitions. */
 void markers_told(struct markers *x, uint64_t handle, enum sl_kerr kerr);
 

@@ -271,7 +271,7 @@ void offsets_cancel(struct offsets *o, uint64_t request_id)
 	step(o, &ev);
 }
 
-void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_end *marker,
+void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_marker *marker,
                   uint64_t handle)
 {
 	struct group_event ev = {

@@ -28,7 +28,7 @@ void offsets_changed(struct offsets *o, const struct meta_change *change);
 enum request_result offsets_request(struct control *c, struct request *r);
 /* A transaction ends on a partition of __consumer_offsets; markers_told() hears of @handle, maybe
  * before this returns. */
-void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_end *marker,
+void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_marker *marker,
                   uint64_t handle);
 /* The client of a request that the coordinator may hold is gone. */
 void offsets_cancel(struct offsets *o, uint64_t request_id);

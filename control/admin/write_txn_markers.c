@@ -114,7 +114,7 @@ static void write_one(struct batch *b, int32_t index,
                       const struct sl_write_txn_markers_req_marker *from,
                       const struct markers_target *to)
 {
-	const struct sl_txn_end marker = {
+	const struct sl_txn_marker marker = {
 		.producer_id = from->producer_id,
 		.producer_epoch = from->producer_epoch,
 		.coordinator_epoch = from->coordinator_epoch,

@@ -353,7 +353,7 @@ void append_txn_offset(struct append_writer *w, struct group *g, struct offset *
 	add_offset(w, &ch);
 }
 
-int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_end *m,
+int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_marker *m,
                   uint64_t handle)
 {
 	struct append *a = calloc(1, sizeof(*a));
@@ -368,7 +368,7 @@ int append_marker(struct group_coord *c, struct shard *shard, const struct sl_tx
 		return -ENOMEM;
 	a->shard = shard;
 	a->cookie = c->cookie_next++;
-	sl_txn_end_encode(m, &c->out, c->wall_ms);
+	sl_txn_marker_encode(m, &c->out, c->wall_ms);
 	c->marks_count++;
 	if (!sl_buf_ok(&c->out) || !add_change(a, &ch) || !reply_has_room(c) ||
 	    sl_map_put(&c->appends, &a->cookie, sizeof(a->cookie), a)) {

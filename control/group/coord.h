@@ -571,7 +571,7 @@ void append_begin(struct append_writer *w, struct group_coord *c, struct shard *
 void append_txn_offset(struct append_writer *w, struct group *g, struct offset *o,
                        struct committed *committed, int32_t result);
 /* One batch, @m's marker, that is told with GROUP_ACT_MARKED @handle.  Return: 0; -ENOMEM. */
-int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_end *m,
+int append_marker(struct group_coord *c, struct shard *shard, const struct sl_txn_marker *m,
                   uint64_t handle) SL_MUST_CHECK;
 /* A failure shows up as the failure of the change.  @committed: taken; NULL a tombstone. */
 void append_offset(struct append_writer *w, struct group *g, struct offset *o,

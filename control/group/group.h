@@ -104,7 +104,7 @@ struct group_event {
 	struct sl_bytes batches;
 	/* TOPIC_DELETED */
 	struct sl_str topic;
-	struct sl_txn_end marker; /* MARK */
+	struct sl_txn_marker marker; /* MARK */
 };
 
 enum group_action_type {

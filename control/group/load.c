@@ -226,8 +226,8 @@ static int replay(struct group_coord *c, const struct shard *shard, const struct
 static int replay_control(struct group_coord *c, struct shard *shard, const uint8_t *p,
                           const struct sl_batch_head *h)
 {
-	struct sl_txn_end marker;
-	int rc = sl_txn_end_decode(&marker, p, h);
+	struct sl_txn_marker marker;
+	int rc = sl_txn_marker_decode(&marker, p, h);
 
 	if (rc < 0)
 		return rc;

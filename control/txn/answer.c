@@ -75,7 +75,7 @@ void answer_mark(struct txn_coord *c, const struct part *p)
 	a->cookie = p->cookie;
 	a->topic = partset_topic(p);
 	a->partition = p->partition;
-	a->marker = (struct sl_txn_end){
+	a->marker = (struct sl_txn_marker){
 		.producer_id = t->now.producer_id,
 		.producer_epoch = t->now.producer_epoch,
 		.coordinator_epoch = t->shard->epoch,

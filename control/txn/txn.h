@@ -97,7 +97,7 @@ struct txn_action {
 	enum sl_kerr kerr;
 	struct sl_bytes bytes; /* valid until the next txn_step(), as is @topic */
 	struct sl_str topic;
-	struct sl_txn_end marker;
+	struct sl_txn_marker marker;
 };
 
 struct txn_actions {

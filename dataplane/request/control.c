@@ -14,6 +14,7 @@
 #include "sluice/base/assert.h"
 #include "sluice/ipc/msg.h"
 #include "sluice/wire/batch.h"
+#include "sluice/wire/marker.h"
 
 #define CONTROL_READ_BYTES_MAX (UINT32_C(4) << 20)
 
@@ -230,8 +231,8 @@ static enum sl_kerr check_batch(const struct topic *t, const uint8_t *batch, siz
 		return SL_KERR_CORRUPT_MESSAGE;
 	if (!sl_batch_is_control(&head))
 		return t->is_internal ? SL_KERR_NONE : SL_KERR_INVALID_TOPIC_EXCEPTION;
-	return sl_batch_txn_marker(batch, &head, &marker) == 0 ? SL_KERR_NONE
-	                                                       : SL_KERR_INVALID_RECORD;
+	return sl_txn_marker_decode(&marker, batch, &head) == 1 ? SL_KERR_NONE
+	                                                        : SL_KERR_INVALID_RECORD;
 }
 
 /* Return: false when the append has to wait: the ring has no room for the answer, the hot tier none

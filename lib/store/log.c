@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "sluice/base/uuid.h"
+#include "sluice/wire/marker.h"
 
 #include "fileio.h"
 #include "log_impl.h"
@@ -74,7 +75,6 @@ void log_took(struct sl_log *log, const struct walk_batch *batch)
 int log_claim(const struct sl_batch_head *head, const void *batch, struct producers_claim *claim)
 {
 	struct sl_txn_marker marker;
-	int err;
 
 	*claim = (struct producers_claim){
 		.producer_id = head->producer_id,
@@ -87,11 +87,10 @@ int log_claim(const struct sl_batch_head *head, const void *batch, struct produc
 	};
 	if (!sl_batch_is_control(head))
 		return 0;
-	err = sl_batch_txn_marker(batch, head, &marker);
-	if (err)
-		return err;
+	if (sl_txn_marker_decode(&marker, batch, head) != 1)
+		return -EBADMSG;
 	claim->is_marker = true;
-	claim->is_abort = marker.is_abort;
+	claim->is_abort = !marker.is_commit;
 	claim->coordinator_epoch = marker.coordinator_epoch;
 	return 0;
 }

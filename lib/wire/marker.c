@@ -10,7 +10,7 @@
 #define VALUE_VERSION 0
 #define VALUE_BYTES   6
 
-void sl_txn_end_encode(const struct sl_txn_end *m, struct sl_buf *buf, int64_t timestamp_ms)
+void sl_txn_marker_encode(const struct sl_txn_marker *m, struct sl_buf *buf, int64_t timestamp_ms)
 {
 	const struct sl_end_txn_marker value = {m->coordinator_epoch};
 	struct sl_batch_builder builder;
@@ -40,33 +40,44 @@ static struct sl_cursor cursor_over(struct sl_bytes b)
 	return sl_cursor_from(b.p, b.len > 0 ? (size_t)b.len : 0);
 }
 
-int sl_txn_end_decode(struct sl_txn_end *out, const void *p, const struct sl_batch_head *h)
+/* Only a batch of this form ends a transaction (KIP-98). */
+static bool has_form(const struct sl_batch_head *h)
 {
+	return sl_batch_is_control(h) && sl_batch_is_transactional(h) && sl_batch_has_producer(h) &&
+	       h->records_count == 1 && h->last_offset_delta == 0 &&
+	       sl_batch_codec(h) == SL_CODEC_NONE;
+}
+
+int sl_txn_marker_decode(struct sl_txn_marker *out, const void *p, const struct sl_batch_head *h)
+{
+	struct sl_arena none = {0};
+	struct sl_end_txn_marker decoded;
 	struct sl_record_iter it;
 	struct sl_record r;
 	struct sl_cursor key;
 	struct sl_cursor value;
 	int16_t type;
-	int rc = sl_record_iter_init(&it, p, h, NULL, NULL);
 
-	if (rc == 0)
-		rc = sl_record_iter_next(&it, &r);
-	if (rc <= 0)
-		return rc < 0 ? rc : -EBADMSG;
+	if (sl_record_iter_init(&it, p, h, NULL, NULL) != 0 || sl_record_iter_next(&it, &r) != 1)
+		return -EBADMSG;
+	/* Later versions of both add fields behind those that are known (KIP-98). */
 	key = cursor_over(r.key);
-	(void)sl_cursor_i16(&key);
+	if (sl_cursor_i16(&key) < 0)
+		return -EBADMSG;
 	type = sl_cursor_i16(&key);
 	if (key.failed)
 		return -EBADMSG;
 	if (type != SL_CONTROL_COMMIT && type != SL_CONTROL_ABORT)
 		return 0;
 	value = cursor_over(r.value);
-	(void)sl_cursor_i16(&value);
-	*out = (struct sl_txn_end){
+	if (!has_form(h) || sl_cursor_i16(&value) < 0 ||
+	    sl_end_txn_marker_decode(&decoded, &value, &none, 0) != 0)
+		return -EBADMSG;
+	*out = (struct sl_txn_marker){
 		.producer_id = h->producer_id,
 		.producer_epoch = h->producer_epoch,
-		.coordinator_epoch = sl_cursor_i32(&value),
+		.coordinator_epoch = decoded.coordinator_epoch,
 		.is_commit = type == SL_CONTROL_COMMIT,
 	};
-	return value.failed ? -EBADMSG : 1;
+	return 1;
 }

@@ -10,7 +10,6 @@
 
 #include "sluice/base/assert.h"
 #include "sluice/base/crc32c.h"
-#include "sluice/wire/end_txn_marker_gen.h"
 
 /* ---- Iteration --------------------------------------------------------------------------------
  */
@@ -116,37 +115,6 @@ int sl_record_iter_next(struct sl_record_iter *it, struct sl_record *out)
 		get_bytes(&c, -1);
 	}
 	return it->c.failed || !sl_cursor_is_done(&c) ? -EBADMSG : 1;
-}
-
-int sl_batch_txn_marker(const void *p, const struct sl_batch_head *h, struct sl_txn_marker *out)
-{
-	struct sl_arena none = {0};
-	struct sl_end_txn_marker value;
-	struct sl_record_iter it;
-	struct sl_record record;
-	struct sl_cursor key;
-	struct sl_cursor c;
-	int16_t type;
-
-	if (!sl_batch_is_control(h) || !sl_batch_is_transactional(h) || !sl_batch_has_producer(h) ||
-	    h->records_count != 1 || h->last_offset_delta != 0 ||
-	    sl_batch_codec(h) != SL_CODEC_NONE || sl_record_iter_init(&it, p, h, NULL, NULL) ||
-	    sl_record_iter_next(&it, &record) != 1)
-		return -EBADMSG;
-	key = sl_cursor_from(record.key.p, (size_t)SL_MAX(record.key.len, 0));
-	c = sl_cursor_from(record.value.p, (size_t)SL_MAX(record.value.len, 0));
-	/* Later versions of both add fields behind those that are known (KIP-98). */
-	if (sl_cursor_i16(&key) < 0 || sl_cursor_i16(&c) < 0)
-		return -EBADMSG;
-	type = sl_cursor_i16(&key);
-	if (key.failed || (type != SL_CONTROL_ABORT && type != SL_CONTROL_COMMIT) ||
-	    sl_end_txn_marker_decode(&value, &c, &none, 0) != 0)
-		return -EBADMSG;
-	*out = (struct sl_txn_marker){
-		.coordinator_epoch = value.coordinator_epoch,
-		.is_abort = type == SL_CONTROL_ABORT,
-	};
-	return 0;
 }
 
 int sl_record_header_next(struct sl_bytes *headers, struct sl_str *key, struct sl_bytes *value)

@@ -77,7 +77,7 @@ struct reader {
 	int64_t pending_place[PIDS_MAX];
 };
 
-static void read_marker(struct world *w, struct reader *r, const struct sl_txn_end *m)
+static void read_marker(struct world *w, struct reader *r, const struct sl_txn_marker *m)
 {
 	for (uint32_t i = 0; i < r->count;) {
 		int64_t partition = r->pending[i][1];
@@ -123,7 +123,7 @@ static void read_log(struct world *w, struct reader *r, const struct blob *b)
 	size_t pos = 0;
 
 	while (pos < b->len) {
-		struct sl_txn_end marker;
+		struct sl_txn_marker marker;
 		struct sl_record_iter it;
 		struct sl_batch_head h;
 		struct sl_record rec;
@@ -131,7 +131,7 @@ static void read_log(struct world *w, struct reader *r, const struct blob *b)
 		SL_ASSERT(sl_batch_peek(b->bytes + pos, b->len - pos, &h) == 0);
 		sl_arena_reset(&w->arena);
 		if (sl_batch_is_control(&h)) {
-			SL_ASSERT(sl_txn_end_decode(&marker, b->bytes + pos, &h) == 1);
+			SL_ASSERT(sl_txn_marker_decode(&marker, b->bytes + pos, &h) == 1);
 			read_marker(w, r, &marker);
 		} else {
 			SL_ASSERT(sl_record_iter_init(&it, b->bytes + pos, &h, NULL, NULL) == 0);

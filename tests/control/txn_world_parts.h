@@ -65,7 +65,7 @@ struct msg {
 	enum sl_kerr kerr;
 	int16_t api_key;
 	int16_t version;
-	struct sl_txn_end marker;
+	struct sl_txn_marker marker;
 	/* PRODUCE, VERIFY, VERIFIED */
 	int64_t pid;
 	int16_t epoch;

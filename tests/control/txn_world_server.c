@@ -67,7 +67,7 @@ void note_decision(struct world *w, const void *p)
 }
 
 /* A marker goes to a partition: it must have been decided, and decided like this. */
-static void check_marker(struct world *w, const struct sl_txn_end *m)
+static void check_marker(struct world *w, const struct sl_txn_marker *m)
 {
 	int64_t wanted = m->is_commit ? 2 : 3;
 
@@ -110,7 +110,7 @@ bool has_record(const struct data_part *part, uint32_t record)
 
 /* ---- Lanes ---- */
 
-static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct sl_txn_end *m)
+static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct sl_txn_marker *m)
 {
 	struct data_part *part = &w->data[partition];
 	struct producer_state *s = state_of(part, m->producer_id);

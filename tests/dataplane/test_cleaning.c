@@ -13,6 +13,7 @@
 #include "partition/cleaner.h"
 #include "partition/cleaning.h"
 #include "sluice/wire/fetch_gen.h"
+#include "sluice/wire/marker.h"
 
 #define BACKOFF_MS 1000
 #define TURNS_MAX  1000
@@ -430,8 +431,8 @@ static bool is_passed_over(struct view *v, const uint8_t *p, const struct sl_bat
 	struct sl_txn_marker marker;
 
 	if (sl_batch_is_control(head)) {
-		cr_assert(sl_batch_txn_marker(p, head, &marker) == 0);
-		if (marker.is_abort)
+		cr_assert(sl_txn_marker_decode(&marker, p, head) == 1);
+		if (!marker.is_commit)
 			*skipped = 0;
 		return true;
 	}

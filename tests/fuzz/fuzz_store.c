@@ -10,6 +10,7 @@
 #include "sluice/base/crc32c.h"
 #include "sluice/store/txnindex.h"
 #include "sluice/wire/batch.h"
+#include "sluice/wire/marker.h"
 
 #include "aborted.h"
 #include "producers.h"
@@ -103,7 +104,7 @@ static void check_marker(uint8_t *p, size_t len)
 
 	if (len >= SL_BATCH_HEADER_BYTES)
 		sl_store_be32(p + SL_BATCH_POS_LENGTH, (uint32_t)(len - SL_BATCH_LOG_OVERHEAD));
-	if (sl_batch_peek(p, len, &head) || sl_batch_txn_marker(p, &head, &marker))
+	if (sl_batch_peek(p, len, &head) || sl_txn_marker_decode(&marker, p, &head) != 1)
 		return;
 	SL_ASSERT(sl_batch_is_control(&head) && sl_batch_is_transactional(&head));
 	SL_ASSERT(head.producer_id >= 0 && head.records_count == 1);

@@ -95,7 +95,7 @@ static int64_t name_offset(const char *path)
 static void dump_records(struct dump *d, const struct sl_batch_head *head)
 {
 	struct sl_txn_marker marker;
-	const bool is_marker = sl_batch_txn_marker(d->file.p + d->pos, head, &marker) == 0;
+	const bool is_marker = sl_batch_is_control(head) && sl_txn_marker_decode(&marker, d->file.p + d->pos, head) == 1;
 	struct sl_record_iter it;
 	struct sl_record record;
 	int32_t count = 0;
@@ -287,7 +287,7 @@ static void check_aborted(const struct map *map, const struct sl_txnindex *index
 			continue;
 		if (head.base_offset != entry.last_offset ||
 		    head.producer_id != entry.producer_id ||
-		    sl_batch_txn_marker(log->p + at, &head, &marker) || !marker.is_abort)
+		    sl_txn_marker_decode(&marker, log->p + at, &head) != 1 || marker.is_commit)
 			break;
 		i++;
 	}

@@ -199,7 +199,7 @@ void print_record_end(const struct dump_opts *opts, const struct sl_txn_marker *
 		fprintf(opts->out,
 		        opts->is_json ? ",\"endTxnMarker\":\"%s\",\"coordinatorEpoch\":%d"
 		                      : " endTxnMarker: %s coordinatorEpoch: %d",
-		        marker->is_abort ? "ABORT" : "COMMIT", marker->coordinator_epoch);
+		        marker->is_commit ? "COMMIT" : "ABORT", marker->coordinator_epoch);
 	fputs(opts->is_json ? "}" : "\n", opts->out);
 }
 

@@ -5,6 +5,7 @@
 
 #include "dump.h"
 #include "sluice/store/txnindex.h"
+#include "sluice/wire/marker.h"
 
 /* A batch about to be printed. */
 struct print_batch {

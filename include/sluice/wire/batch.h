@@ -248,21 +248,6 @@ int sl_record_iter_init(struct sl_record_iter *it, const void *p, const struct s
 /* Return: 1 and a record; 0 the end; -EBADMSG malformed. */
 int sl_record_iter_next(struct sl_record_iter *it, struct sl_record *out) SL_MUST_CHECK;
 
-/* What ends a transaction on a partition. */
-struct sl_txn_marker {
-	int32_t coordinator_epoch;
-	bool is_abort;
-};
-/**
- * sl_batch_txn_marker() - read a control batch as the end of a transaction
- * @p: a whole batch, as sl_batch_peek() found it
- *
- * One uncompressed record with a key of ABORT or COMMIT and a value of schema end_txn_marker.
- * Return: 0; -EBADMSG it is something else.
- */
-int sl_batch_txn_marker(const void *p, const struct sl_batch_head *h,
-                        struct sl_txn_marker *out) SL_MUST_CHECK;
-
 /* Takes the next header off @headers.  Return: 1; 0 no more; -EBADMSG. */
 int sl_record_header_next(struct sl_bytes *headers, struct sl_str *key,
                           struct sl_bytes *value) SL_MUST_CHECK;

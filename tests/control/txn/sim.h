@@ -54,7 +54,7 @@ struct sim_mark {
 	uint64_t cookie;
 	char topic[64];
 	int32_t partition;
-	struct sl_txn_end marker;
+	struct sl_txn_marker marker;
 	bool is_told;
 };
 

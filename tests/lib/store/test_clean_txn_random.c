@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "compaction.h"
+#include "sluice/wire/marker.h"
 #include "log_impl.h"
 
 #define KEYS        30
@@ -223,8 +224,8 @@ static bool is_skipped(const uint8_t *p, const struct sl_batch_head *head,
 	}
 	if (!sl_batch_is_control(head))
 		return sl_batch_is_transactional(head) && skipped[head->producer_id];
-	cr_assert_eq(sl_batch_txn_marker(p, head, &marker), 0);
-	if (marker.is_abort)
+	cr_assert_eq(sl_txn_marker_decode(&marker, p, head), 1);
+	if (!marker.is_commit)
 		skipped[head->producer_id] = false;
 	return true;
 }
