@@ -152,6 +152,11 @@ int txnindex_use(struct sl_log *log, struct segment *seg)
 	sl_log(WARN, store, "rebuild index of aborted transactions part=%s base=%" PRId64 ": %s",
 	       log->folder, seg->base_offset, err == -ENOENT ? "missing" : "damaged");
 	err = replay_aborted(log, seg);
+	/* Half a list would be taken for the whole one next time. */
+	if (err) {
+		aborted_fini(&seg->aborted);
+		seg->has_aborted = false;
+	}
 	if (!err && !log->error && txnindex_store(log, seg))
 		sl_log(WARN, store, "cannot store rebuilt index part=%s base=%" PRId64, log->folder,
 		       seg->base_offset);

@@ -61,7 +61,9 @@ static int64_t ask(int64_t offset, struct sl_log_aborted *out, uint32_t max)
 	struct sl_log_range range;
 	int64_t count;
 
-	cr_assert_eq(sl_log_read(f->log, offset, stable, 1, true, &range), 0);
+	count = sl_log_read(f->log, offset, stable, 1, true, &range);
+	if (count < 0)
+		return count;
 	count = sl_log_aborted(f->log, &range, stable, out, max);
 	sl_log_range_put(f->log, &range);
 	return count;
@@ -379,6 +381,28 @@ Test(clean_txn, damaged_list_of_a_cleaned_segment_is_found_again)
 	kv_must_clean(kv);
 	kv_check(kv, true, NULL);
 	check_list();
+}
+
+Test(clean_txn, list_that_cannot_be_rebuilt_now_is_not_taken_for_a_short_one)
+{
+	bool was_reached = true;
+
+	two_aborts();
+	kv_must_clean(kv);
+	for (unsigned nth = 1; was_reached; nth++) {
+		struct sl_log_aborted told[2];
+		size_t len = 0;
+
+		fixture_kill(f);
+		fixture_must_open(f, false);
+		simfs_data(f->fs, fixture_path(0, ".txnindex"), &len)[50] ^= 1;
+		simfs_fail(f->fs, SIMFS_PREAD | SIMFS_OPEN, nth, -EIO, 0, false);
+		(void)ask(1, told, 2);
+		was_reached = simfs_has_failed(f->fs);
+		simfs_heal(f->fs);
+		check_list();
+		cr_assert(was_reached || nth > 4);
+	}
 }
 
 Test(clean_txn, rebuilt_list_does_not_name_a_marker_whose_data_is_gone)
