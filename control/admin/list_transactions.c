@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ListTransactions, with Kafka's filters: state, producer id, age, and a pattern that the whole id
- * must match.
+ * must match.  A lane lists those that FindCoordinator sends to it: clients ask every node and put
+ * the answers together.
  */
 #include <regex.h>
 #include <stdio.h>
@@ -52,7 +53,13 @@ static bool matches(const struct filter *f, struct sl_str id)
 	return regexec(&f->pattern, text, 0, NULL, 0) == 0;
 }
 
-static bool is_wanted(const struct filter *f, const struct txn_view *v)
+static bool is_of_lane(const struct request *r, struct sl_str id)
+{
+	/* One of this process's own came over none. */
+	return r->lane >= control_lanes_count(r->c) || control_lane_of_key(r->c, id) == r->lane;
+}
+
+static bool is_wanted(const struct request *r, const struct filter *f, const struct txn_view *v)
 {
 	const struct sl_list_transactions_req *req = f->req;
 	bool is_state = req->state_filters_count <= 0;
@@ -62,7 +69,7 @@ static bool is_wanted(const struct filter *f, const struct txn_view *v)
 		is_state = sl_str_eq_c(req->state_filters[i], v->state);
 	for (int32_t i = 0; !is_producer && i < req->producer_id_filters_count; i++)
 		is_producer = req->producer_id_filters[i] == v->producer_id;
-	return is_state && is_producer &&
+	return is_state && is_producer && is_of_lane(r, v->transactional_id) &&
 	       (req->duration_filter < 0 || f->wall_ms - v->start_ms > req->duration_filter) &&
 	       (!f->has_pattern || matches(f, v->transactional_id));
 }
@@ -76,13 +83,13 @@ static bool list(struct request *r, const struct filter *f, struct sl_list_trans
 	int32_t n = 0;
 
 	while (txn_next(coord, &pos, &v))
-		n += is_wanted(f, &v);
+		n += is_wanted(r, f, &v);
 	if (!request_has_room(r, (size_t)n * sizeof(*resp->transaction_states)))
 		return false;
 	resp->transaction_states = request_alloc(r, (size_t)n, sizeof(*resp->transaction_states));
 	pos = 0;
 	while (resp->transaction_states_count < n && txn_next(coord, &pos, &v)) {
-		if (!is_wanted(f, &v))
+		if (!is_wanted(r, f, &v))
 			continue;
 		resp->transaction_states[resp->transaction_states_count++] =
 			(struct sl_list_transactions_resp_transaction_state){
