@@ -5,6 +5,9 @@
  *
  * An op ties the batches of one cause together and says who is answered once all are done.  Relies
  * on: the caller appends a partition's batches in the order of the actions.
+ *
+ * A batch grows in a buffer of its own, one at a time, so that an answer sent meanwhile cannot end
+ * up inside of it.
  */
 #include "consumer.h"
 
@@ -241,6 +244,8 @@ static bool open_batch(struct append_writer *w)
 	struct sl_batch_head head;
 	struct append *a;
 
+	/* A second one would be written into the first. */
+	SL_ASSERT(!c->is_batch_open);
 	if (!reply_has_room(c))
 		return false;
 	a = calloc(1, sizeof(*a));
@@ -254,14 +259,15 @@ static bool open_batch(struct append_writer *w)
 		return false;
 	}
 	w->open = a;
-	w->pos = c->out.len;
+	c->is_batch_open = true;
+	sl_buf_reset(&c->batch);
 	sl_batch_head_init(&head);
 	if (w->op->kind == OP_TXN_COMMIT) {
 		head.attributes = SL_BATCH_TRANSACTIONAL;
 		head.producer_id = w->op->producer_id;
 		head.producer_epoch = w->op->producer_epoch;
 	}
-	sl_batch_begin(&w->builder, &c->out, &head);
+	sl_batch_begin(&w->builder, &c->batch, &head);
 	return true;
 }
 
@@ -280,17 +286,35 @@ static bool add_change(struct append *a, const struct change *ch)
 	return true;
 }
 
+/* Ends the open batch and puts it behind the bytes of the other actions.  Return: 0; -ENOMEM. */
+static int take_batch(struct append_writer *w, size_t *pos)
+{
+	struct group_coord *c = w->c;
+
+	c->is_batch_open = false;
+	*pos = c->out.len;
+	if (sl_batch_end(&w->builder))
+		return -ENOMEM;
+	/* copy: of what the coordinator itself wrote, half a megabyte at most. */
+	sl_buf_put(&c->out, c->batch.p, c->batch.len);
+	if (sl_buf_ok(&c->out))
+		return 0;
+	c->out.failed = false;
+	c->out.len = *pos;
+	return -ENOMEM;
+}
+
 void append_end(struct append_writer *w)
 {
 	struct group_coord *c = w->c;
 	struct append *a = w->open;
+	size_t pos;
 
 	if (!a)
 		return;
 	w->open = NULL;
-	if (sl_batch_end(&w->builder) || a->changes_count == 0) {
-		c->out.failed = false;
-		c->out.len = w->pos;
+	if (take_batch(w, &pos) || a->changes_count == 0) {
+		c->out.len = pos;
 		coord_count(c, COUNT_refused_no_memory);
 		sl_map_del(&c->appends, &a->cookie, sizeof(a->cookie));
 		for (uint32_t i = 0; i < a->changes_count; i++)
@@ -300,7 +324,7 @@ void append_end(struct append_writer *w)
 	}
 	a->op->left++;
 	sl_list_push_back(&w->shard->appends, &a->link);
-	reply_append(c, w->shard, a->cookie, w->pos);
+	reply_append(c, w->shard, a->cookie, pos);
 }
 
 /* Adds the record in the scratch buffers.  Null value: a tombstone. */
@@ -313,7 +337,7 @@ static void add(struct append_writer *w, struct change *ch, bool is_tombstone)
 	ch->group->in_flight++;
 	if (ch->offset)
 		ch->offset->in_flight++;
-	if (w->open && c->out.len - w->pos >= LIMIT_BATCH_BYTES)
+	if (w->open && c->batch.len >= LIMIT_BATCH_BYTES)
 		append_end(w);
 	if (!is_ok || (!w->open && !open_batch(w)) || !add_change(w->open, ch)) {
 		coord_count(c, COUNT_refused_no_memory);

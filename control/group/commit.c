@@ -158,8 +158,7 @@ static enum sl_kerr check_member(struct commit *o, struct group *g)
 	if (g->is_deleting)
 		return SL_KERR_COORDINATOR_LOAD_IN_PROGRESS;
 	if (g->consumer)
-		return consumer_check_commit(o->c, g, m->member_id, m->group_instance_id,
-		                             generation, o->rq->to.version);
+		return consumer_check_commit(o->c, g, m->member_id, generation, o->rq->to.version);
 	if (generation < 0 && g->state == GROUP_EMPTY)
 		return SL_KERR_NONE;
 	if (generation < 0 && m->member_id.len == 0 && sl_str_is_null(m->group_instance_id))

@@ -605,8 +605,7 @@ void consumer_due(struct group_coord *c, struct deadline *d)
 }
 
 enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
-                                   struct sl_str member_id, struct sl_str instance_id,
-                                   int32_t epoch, int16_t version)
+                                   struct sl_str member_id, int32_t epoch, int16_t version)
 {
 	const struct cgroup *cg = g->consumer;
 	struct cmember *m;
@@ -614,9 +613,8 @@ enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
 	/* An administrator moves the offsets of a group that nobody is in. */
 	if (epoch < 0 && cg->members_count == 0)
 		return SL_KERR_NONE;
+	/* As in Kafka the instance id says nothing here: who replaced a member has another id. */
 	m = consumer_find(cg, member_id);
-	if (!sl_str_is_null(instance_id) && m && !sl_str_eq(m->instance_id, instance_id))
-		m = NULL;
 	if (!m)
 		return SL_KERR_UNKNOWN_MEMBER_ID;
 	if (m->classic) {
@@ -631,6 +629,19 @@ enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
 		return SL_KERR_NONE;
 	coord_count(c, COUNT_consumer_stale_epochs);
 	return SL_KERR_STALE_MEMBER_EPOCH;
+}
+
+enum sl_kerr consumer_check_txn_commit(struct group_coord *c, const struct group *g,
+                                       struct sl_str member_id, struct sl_str instance_id,
+                                       int32_t epoch)
+{
+	enum sl_kerr kerr;
+
+	/* -1 exactly, unlike in classic groups: other negative numbers are epochs of members. */
+	if (epoch == EPOCH_NONE && member_id.len <= 0 && sl_str_is_null(instance_id))
+		return SL_KERR_NONE;
+	kerr = consumer_check_commit(c, g, member_id, epoch, VERSION_MEMBER_EPOCH);
+	return kerr == SL_KERR_STALE_MEMBER_EPOCH ? SL_KERR_ILLEGAL_GENERATION : kerr;
 }
 
 enum sl_kerr consumer_check_fetch(const struct group *g, struct sl_str member_id, int32_t epoch)

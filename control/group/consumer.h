@@ -18,6 +18,7 @@
 
 #include "sluice/wire/consumer_protocol_subscription_gen.h"
 
+#define EPOCH_NONE         (-1) /* of a commit from outside of the group */
 #define EPOCH_LEAVE        (-1)
 #define EPOCH_LEAVE_STATIC (-2)
 
@@ -185,8 +186,11 @@ void consumer_due(struct group_coord *c, struct deadline *d);
 void consumer_bump(struct group_coord *c, struct cgroup *cg);
 /* Kafka's checks of who commits and who fetches.  @version: of the request. */
 enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
-                                   struct sl_str member_id, struct sl_str instance_id,
-                                   int32_t epoch, int16_t version);
+                                   struct sl_str member_id, int32_t epoch, int16_t version);
+/* Inside a transaction: older producers name no member, and know no STALE_MEMBER_EPOCH. */
+enum sl_kerr consumer_check_txn_commit(struct group_coord *c, const struct group *g,
+                                       struct sl_str member_id, struct sl_str instance_id,
+                                       int32_t epoch);
 enum sl_kerr consumer_check_fetch(const struct group *g, struct sl_str member_id, int32_t epoch);
 
 /* ---- target.c: topics, epochs and what members shall have ---- */

@@ -333,7 +333,9 @@ struct group_coord {
 	int64_t wall_ms;
 	uint64_t random;
 	struct sl_arena arena;
-	struct sl_buf out; /* bytes of the actions */
+	struct sl_buf out;   /* bytes of the actions */
+	struct sl_buf batch; /* of the open writer, until it is complete */
+	bool is_batch_open;
 	struct sl_buf key;
 	struct sl_buf value;
 	struct group_action *actions; /* Owned. */
@@ -553,7 +555,6 @@ struct append_writer {
 	struct op *op;
 	struct append *open;
 	struct sl_batch_builder builder;
-	size_t pos;
 };
 
 /* NULL: no memory. */

@@ -110,6 +110,7 @@ int group_create(struct group_coord **out, const struct group_opts *opts)
 	c->expiry.kind = DEADLINE_EXPIRY;
 	sl_list_init(&c->all_groups);
 	sl_buf_init_grow(&c->out, LIMIT_OUT_BYTES);
+	sl_buf_init_grow(&c->batch, LIMIT_OUT_BYTES);
 	sl_buf_init_grow(&c->key, LIMIT_OUT_BYTES);
 	sl_buf_init_grow(&c->value, LIMIT_OUT_BYTES);
 	c->shards = calloc((size_t)opts->partitions_count, sizeof(*c->shards));
@@ -152,6 +153,7 @@ void group_destroy(struct group_coord *c)
 	sl_map_fini(&c->parked);
 	sl_map_fini(&c->appends);
 	sl_buf_fini(&c->out);
+	sl_buf_fini(&c->batch);
 	sl_buf_fini(&c->key);
 	sl_buf_fini(&c->value);
 	sl_codec_ctx_destroy(c->codec);
@@ -267,6 +269,7 @@ void group_step(struct group_coord *c, const struct group_event *ev, struct grou
 	c->actions_count = 0;
 	renew_arena(c);
 	renew_buf(&c->out);
+	renew_buf(&c->batch);
 	renew_buf(&c->key);
 	renew_buf(&c->value);
 	if (!deadline_is_armed(&c->expiry))

@@ -2,7 +2,7 @@
 /* Offsets inside transactions: TxnOffsetCommit, markers, and what is pending between them. */
 #include <criterion/criterion.h>
 
-#include "sim.h"
+#include "beat.h"
 
 #define UNSTABLE (-1000 - SL_KERR_UNSTABLE_OFFSET_COMMIT)
 
@@ -291,5 +291,225 @@ Test(group_txn_commit, goes_with_its_topic)
 	sim_step(&s, &ev);
 	end(&s, 7, true);
 	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), -1);
+	sim_fini(&s);
+}
+
+/* ---- Groups of the consumer protocol ---- */
+
+static int16_t commit_as(struct sim *s, const char *member, const char *instance, int32_t epoch)
+{
+	struct sim_commit k = {.group = "g",
+	                       .member = member,
+	                       .instance = instance,
+	                       .generation = epoch,
+	                       .offset = 42};
+
+	return sim_txn_committed(s, sim_txn_commit(s, 5, 7, k));
+}
+
+static void leave(struct sim *s, struct beat_member *m)
+{
+	m->epoch = -1;
+	cr_assert_eq(beat_answer(s, beat_send_short(s, m))->error_code, 0);
+}
+
+/* What a member is told that asks for stable offsets of t0 and its partition 0. */
+static int16_t fetch_as(struct sim *s, int16_t version, const char *member, int32_t epoch)
+{
+	const struct sl_offset_fetch_resp *r;
+	struct sl_offset_fetch_req_group group;
+	struct sl_offset_fetch_req_group_topic topic;
+	struct sl_offset_fetch_req req;
+	int32_t partition = 0;
+
+	sl_offset_fetch_req_init(&req);
+	sl_offset_fetch_req_group_init(&group);
+	sl_offset_fetch_req_group_topic_init(&topic);
+	topic.name = sl_str_from("t0");
+	topic.topic_id = sim_topic_id(0);
+	topic.partition_indexes = &partition;
+	topic.partition_indexes_count = 1;
+	group.group_id = sl_str_from("g");
+	group.member_id = sl_str_from(member);
+	group.member_epoch = epoch;
+	group.topics = &topic;
+	group.topics_count = 1;
+	req.groups = &group;
+	req.groups_count = 1;
+	req.require_stable = true;
+	r = sim_answer(s, sim_send(s, SL_API_OFFSET_FETCH, version, &req));
+	if (r->groups[0].error_code != 0)
+		return r->groups[0].error_code;
+	return r->groups[0].topics[0].partitions[0].error_code;
+}
+
+Test(group_txn_commit, checks_members_and_epochs_of_consumer_groups)
+{
+	struct beat_member a = {.id = "a", .topics = "t0", .instance = "i"};
+	struct beat_member b = {.id = "b", .topics = "t0", .instance = "i"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", "i", a.epoch), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	/* STALE_MEMBER_EPOCH is no word of this API. */
+	cr_assert_eq(commit_as(&s, "a", "i", a.epoch + 1), SL_KERR_ILLEGAL_GENERATION);
+	cr_assert_eq(commit_as(&s, "a", "i", -1), SL_KERR_ILLEGAL_GENERATION);
+	cr_assert_eq(sim_counter(&s, "consumer_stale_epochs"), 2);
+	cr_assert_eq(commit_as(&s, "b", NULL, a.epoch), SL_KERR_UNKNOWN_MEMBER_ID);
+	/* Nobody in particular, or somebody who is not there. */
+	cr_assert_eq(commit_as(&s, NULL, NULL, -1), 0);
+	cr_assert_eq(commit_as(&s, NULL, NULL, -2), SL_KERR_UNKNOWN_MEMBER_ID);
+	cr_assert_eq(commit_as(&s, NULL, "i", -1), SL_KERR_UNKNOWN_MEMBER_ID);
+	/* Another one takes its place. */
+	a.epoch = -2;
+	(void)beat_send_short(&s, &a);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(commit_as(&s, "a", "i", b.epoch), SL_KERR_UNKNOWN_MEMBER_ID);
+	cr_assert_eq(commit_as(&s, "b", "i", b.epoch), 0);
+	/* Without members anybody may. */
+	leave(&s, &b);
+	cr_assert_eq(commit_as(&s, "b", NULL, -5), 0);
+	cr_assert_eq(commit_as(&s, "b", NULL, 1), SL_KERR_UNKNOWN_MEMBER_ID);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, checks_classic_members_of_consumer_groups)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	const struct sl_join_group_resp *r;
+	int32_t generation;
+	char id[128];
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	r = sim_joined(&s, sim_join_twice(&s, 5, (struct sim_join){.group = "g"}, id));
+	cr_assert_eq(r->error_code, 0);
+	generation = r->generation_id;
+	cr_assert_eq(commit_as(&s, id, NULL, generation), 0);
+	cr_assert_eq(commit_as(&s, id, NULL, generation + 1), SL_KERR_ILLEGAL_GENERATION);
+	cr_assert_eq(sim_counter(&s, "consumer_stale_epochs"), 0);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, stays_pending_in_a_consumer_group_after_a_restart)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	sim_reload(&s);
+	cr_assert_eq(beat_describe(&s, "g")->members_count, 1);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	end(&s, 7, true);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), 42);
+	sim_reload(&s);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), 42);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, stays_pending_when_its_group_changes_the_protocol)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_pair pair;
+	struct sim s;
+
+	sim_init(&s);
+	sim_make_single(&s, "g", &pair);
+	cr_assert_eq(commit_as(&s, pair.a, NULL, pair.generation), 0);
+	/* To the consumer protocol with its member, and back. */
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(sim_counter(&s, "consumer_upgrades"), 1);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	sim_reload(&s);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	leave(&s, &a);
+	cr_assert_eq(sim_counter(&s, "consumer_downgrades"), 1);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	sim_reload(&s);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	end(&s, 7, true);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), 42);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, stays_pending_when_an_empty_group_changes_the_protocol)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_pair pair;
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	leave(&s, &a);
+	sim_make_single(&s, "g", &pair);
+	sim_reload(&s);
+	cr_assert_str_eq(sim_group_state(&s, "g"), "Stable");
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	end(&s, 7, true);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), 42);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, keeps_a_consumer_group_from_expiring)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	leave(&s, &a);
+	sim_advance(&s, SIM_RETENTION_MS + 2 * SIM_CHECK_MS);
+	cr_assert_eq(sim_counter(&s, "groups_expired"), 0);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), UNSTABLE);
+	end(&s, 7, false);
+	sim_advance(&s, 2 * SIM_CHECK_MS);
+	cr_assert_eq(sim_counter(&s, "groups_expired"), 1);
+	sim_reload(&s);
+	cr_assert_eq(beat_describe(&s, "g")->error_code, SL_KERR_GROUP_ID_NOT_FOUND);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, goes_with_its_consumer_group_when_that_is_deleted)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	cr_assert_eq(sim_delete_group(&s, "g"), SL_KERR_NON_EMPTY_GROUP);
+	leave(&s, &a);
+	cr_assert_eq(sim_delete_group(&s, "g"), 0);
+	end(&s, 7, true);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), -1);
+	sim_reload(&s);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), -1);
+	cr_assert_eq(beat_describe(&s, "g")->error_code, SL_KERR_GROUP_ID_NOT_FOUND);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, members_that_ask_for_stable_offsets_are_told_to_wait)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(commit_as(&s, "a", NULL, a.epoch), 0);
+	for (int16_t version = 9; version <= 10; version++) {
+		cr_assert_eq(fetch_as(&s, version, "a", a.epoch), SL_KERR_UNSTABLE_OFFSET_COMMIT);
+		cr_assert_eq(fetch_as(&s, version, "a", a.epoch + 1), SL_KERR_STALE_MEMBER_EPOCH);
+		cr_assert_eq(fetch_as(&s, version, "b", a.epoch), SL_KERR_UNKNOWN_MEMBER_ID);
+		cr_assert_eq(fetch_as(&s, version, NULL, -1), SL_KERR_UNSTABLE_OFFSET_COMMIT);
+	}
+	end(&s, 7, true);
+	cr_assert_eq(fetch_as(&s, 10, "a", a.epoch), 0);
 	sim_fini(&s);
 }
