@@ -589,9 +589,9 @@ void consumer_due(struct group_coord *c, struct deadline *d)
 	coord_count(c, d->kind == DEADLINE_CONSUMER_SESSION ? COUNT_members_expired
 	                                                    : COUNT_members_not_rejoined);
 	consumer_remove(c, m);
-	consumer_bump(c, cg);
 	if (migrate_downgrade(c, g))
 		return;
+	consumer_bump(c, cg);
 	persist_flush(c, cg);
 }
 

@@ -239,8 +239,10 @@ void revive_end(struct group_coord *c, struct group *g);
 bool migrate_can_upgrade(const struct group_coord *c, const struct group *g);
 /* The members go on in a consumer group.  Return: 0; -ENOMEM, nothing changed. */
 int migrate_upgrade(struct group_coord *c, struct group *g) SL_MUST_CHECK;
-/* Makes the group a classic one if its last member of the consumer protocol is gone.  Return:
- * whether it did. */
+/* Makes the group a classic one if its last member of the consumer protocol is gone.  Called
+ * before consumer_bump() for that member: the epoch that the others know becomes the generation,
+ * and under another one they could neither commit nor join without losing their partitions.
+ * Return: whether it did. */
 bool migrate_downgrade(struct group_coord *c, struct group *g);
 /* A classic group becomes one of no kind: its members, if it has any, are gone.  So does a consumer
  * group. */

@@ -328,9 +328,10 @@ static void leave(struct beat *b)
 	}
 	coord_count(b->c, COUNT_members_left);
 	consumer_remove(b->c, b->member);
-	consumer_bump(b->c, b->cg);
-	if (!migrate_downgrade(b->c, b->g))
+	if (!migrate_downgrade(b->c, b->g)) {
+		consumer_bump(b->c, b->cg);
 		persist_flush(b->c, b->cg);
+	}
 	answer_left(b);
 }
 

@@ -138,10 +138,9 @@ static void leave_consumer(struct group_coord *c, const struct request *rq, stru
 		has_left = true;
 		coord_count(c, COUNT_members_left);
 	}
-	if (has_left) {
+	if (has_left && !migrate_downgrade(c, g)) {
 		consumer_bump(c, g->consumer);
-		if (!migrate_downgrade(c, g))
-			persist_flush(c, g->consumer);
+		persist_flush(c, g->consumer);
 	}
 	fill(c, &rq->to, m, errors, SL_KERR_NONE, &resp);
 	if (g->consumer)

@@ -10,10 +10,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
-from kafka_java import classpath, kafka  # noqa: E402
+from kafka_java import TOOLS, classpath, kafka  # noqa: E402
 from sluice import BUILD, Broker, check, main, run, wait_for  # noqa: E402
 
-TOOLS = "org.apache.kafka.tools."
 classpath()
 
 

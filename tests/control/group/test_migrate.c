@@ -106,6 +106,28 @@ Test(group_migrate, the_last_consumer_leaves_a_classic_group_behind)
 	sim_fini(&s);
 }
 
+Test(group_migrate, whom_the_last_consumer_leaves_behind_commits_what_it_read)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_commit k = {.group = "g", .partition = 1, .offset = 7};
+	struct sim_pair pair;
+	struct sim s;
+
+	sim_init(&s);
+	sim_make_single(&s, "g", &pair);
+	cr_assert_eq(beat(&s, &a), 0);
+	k.member = pair.a;
+	k.generation = join_mixed(&s, pair.a);
+	(void)synced_parts(&s, pair.a, k.generation);
+	a.epoch = -1;
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->error_code, 0);
+	cr_assert_eq(sim_counter(&s, "consumer_downgrades"), 1);
+	cr_assert_eq(sim_heartbeat(&s, "g", pair.a, k.generation), SL_KERR_REBALANCE_IN_PROGRESS);
+	cr_assert_eq(sim_committed(&s, sim_commit(&s, 8, k)), 0);
+	cr_assert_eq(sim_offset(&s, "g", 0, 1), 7);
+	sim_fini(&s);
+}
+
 Test(group_migrate, a_consumer_whose_session_ends_leaves_a_classic_group_behind)
 {
 	struct beat_member a = {.id = "a", .topics = "t0"};
