@@ -14,12 +14,10 @@
 #include "sluice/base/assert.h"
 
 /* A member's session and rebalance deadlines. */
-#define MEMBER_DEADLINES     2u
+#define MEMBER_DEADLINES 2u
 /* What identifies a partition in a map. */
-#define PART_KEY_BYTES       offsetof(struct part, epoch)
-#define MEMBERS_CAP_MIN      16u
-/* From this version on OffsetCommit knows member epochs: KIP-848. */
-#define VERSION_MEMBER_EPOCH 9
+#define PART_KEY_BYTES   offsetof(struct part, epoch)
+#define MEMBERS_CAP_MIN  16u
 
 _Static_assert(PART_KEY_BYTES == sizeof(struct sl_uuid) + sizeof(int32_t), "no padding in keys");
 
@@ -625,7 +623,7 @@ enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
 		consumer_arm_session(c, m);
 		return SL_KERR_NONE;
 	}
-	if (version < VERSION_MEMBER_EPOCH)
+	if (version < COMMIT_MEMBER_EPOCHS)
 		return SL_KERR_UNSUPPORTED_VERSION;
 	if (epoch == m->epoch || PLANTED(stale_commit))
 		return SL_KERR_NONE;

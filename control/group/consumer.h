@@ -18,8 +18,10 @@
 
 #include "sluice/wire/consumer_protocol_subscription_gen.h"
 
-#define EPOCH_LEAVE        (-1)
-#define EPOCH_LEAVE_STATIC (-2)
+#define EPOCH_LEAVE          (-1)
+#define EPOCH_LEAVE_STATIC   (-2)
+/* From this version on OffsetCommit knows member epochs: KIP-848.  TxnOffsetCommit needs none. */
+#define COMMIT_MEMBER_EPOCHS 9
 
 /* X(name, Kafka's number on the log, what is true in it). */
 /* clang-format off */
@@ -183,7 +185,7 @@ void consumer_release(struct cmember *m, const struct part *what);
 void consumer_arm_session(struct group_coord *c, struct cmember *m);
 void consumer_due(struct group_coord *c, struct deadline *d);
 void consumer_bump(struct group_coord *c, struct cgroup *cg);
-/* Kafka's checks of who commits and who fetches.  @version: of the request. */
+/* Kafka's checks of who commits and who fetches.  @version: of OffsetCommit. */
 enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
                                    struct sl_str member_id, struct sl_str instance_id,
                                    int32_t epoch, int16_t version);

@@ -5,7 +5,7 @@
  *
  * The answer comes when the records are on the log; the offsets themselves with the marker.
  */
-#include "coord.h"
+#include "consumer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -121,9 +121,15 @@ static enum sl_kerr check_member(struct commit *o, struct group *g)
 
 	if (g->is_deleting)
 		return SL_KERR_COORDINATOR_LOAD_IN_PROGRESS;
-	if (generation < 0 && g->state == GROUP_EMPTY)
-		return SL_KERR_NONE;
 	if (generation < 0 && m->member_id.len == 0 && sl_str_is_null(m->group_instance_id))
+		return SL_KERR_NONE;
+	if (g->consumer) {
+		kerr = consumer_check_commit(o->c, g, m->member_id, m->group_instance_id,
+		                             generation, COMMIT_MEMBER_EPOCHS);
+		/* Producers know no other word for it. */
+		return kerr == SL_KERR_STALE_MEMBER_EPOCH ? SL_KERR_ILLEGAL_GENERATION : kerr;
+	}
+	if (generation < 0 && g->state == GROUP_EMPTY)
 		return SL_KERR_NONE;
 	kerr = member_validate(o->c, g, m->member_id, m->group_instance_id);
 	if (kerr == SL_KERR_NONE && generation != g->generation)

@@ -2,7 +2,7 @@
 /* Offsets inside transactions: TxnOffsetCommit, markers, and what is pending between them. */
 #include <criterion/criterion.h>
 
-#include "sim.h"
+#include "beat.h"
 
 #define UNSTABLE (-1000 - SL_KERR_UNSTABLE_OFFSET_COMMIT)
 
@@ -291,5 +291,33 @@ Test(group_txn_commit, goes_with_its_topic)
 	sim_step(&s, &ev);
 	end(&s, 7, true);
 	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), -1);
+	sim_fini(&s);
+}
+
+Test(group_txn_commit, needs_the_members_epoch_in_a_group_of_the_consumer_protocol)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_commit k = {.group = "g", .member = "a", .offset = 42};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	k.generation = a.epoch;
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 3, 7, k)), 0);
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), 0);
+	k.generation = a.epoch + 1;
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_ILLEGAL_GENERATION,
+	             "a producer knows no STALE_MEMBER_EPOCH");
+	k.member = "b";
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_UNKNOWN_MEMBER_ID);
+	k.generation = -1;
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 7, k)), SL_KERR_UNKNOWN_MEMBER_ID,
+	             "the group has members");
+	/* As for classic groups: who names no member is believed. */
+	k.member = NULL;
+	cr_assert_eq(sim_txn_committed(&s, sim_txn_commit(&s, 5, 8, k)), 0);
+	end(&s, 8, false);
+	end(&s, 7, true);
+	cr_assert_eq(sim_stable_offset(&s, "g", 0, 0), 42);
 	sim_fini(&s);
 }
