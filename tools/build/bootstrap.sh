@@ -47,6 +47,7 @@ tests     fuse3                 fusermount3, to unmount it
 clients   kcat                  librdkafka's command line, first of the real clients
 clients   python3-kafka         pure Python client
 clients   python3-confluent-kafka  librdkafka from Python
+clients   python3-pip           fetches the current librdkafka, pinned
 clients   nodejs                kafkajs and @platformatic/kafka run on it
 clients   npm                   fetches these two, pinned
 bench     gnuplot-nox           plots of the results
