@@ -95,7 +95,8 @@ static int64_t name_offset(const char *path)
 static void dump_records(struct dump *d, const struct sl_batch_head *head)
 {
 	struct sl_txn_marker marker;
-	const bool is_marker = sl_batch_is_control(head) && sl_txn_marker_decode(&marker, d->file.p + d->pos, head) == 1;
+	const bool is_marker = sl_batch_is_control(head) &&
+	                       sl_txn_marker_decode(&marker, d->file.p + d->pos, head) == 1;
 	struct sl_record_iter it;
 	struct sl_record record;
 	int32_t count = 0;

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #include "compaction.h"
-#include "sluice/wire/marker.h"
 #include "log_impl.h"
+#include "sluice/wire/marker.h"
 
 #define KEYS        30
 #define PLAIN_MAX   2 /* ids from 1 on: idempotent */
