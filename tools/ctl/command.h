@@ -94,7 +94,8 @@ int command_call(struct ctl *ctl, const char *method, json_t *params, json_t **o
 void command_print(struct ctl *ctl, json_t *result, command_show *show);
 
 /* run.c: commands that are more than one call. */
-command_run run_topics_list, run_partitions, run_topics_config, run_groups_config, run_reset, run_lanes, run_top;
+command_run run_topics_list, run_partitions, run_topics_config, run_groups_config, run_reset,
+	run_lanes, run_top;
 /* help.c, complete.c */
 command_run help_run, complete_run;
 /* show.c */
