@@ -68,6 +68,55 @@ uint32_t config_topic_chain(const struct control *c, const struct sl_meta_topic 
 	return count;
 }
 
+uint32_t config_group_chain(const struct control *c, const struct sl_meta_group_config *own,
+                            enum sl_conf_group_key key, struct config_value out[CONFIG_CHAIN_MAX])
+{
+	const struct sl_conf_def *def = &sl_conf_group_defs[key];
+	struct sl_str name = sl_str_from(def->name);
+	uint32_t count = 0;
+
+	for (int32_t i = 0; own && i < own->configs_count; i++) {
+		if (sl_str_eq(own->configs[i].name, name))
+			add(out, &count, name, own->configs[i].value, CONFIG_SOURCE_GROUP);
+	}
+	add_broker(c, (enum sl_conf_key)sl_conf_find_broker(sl_str_from(def->synonym)), out,
+	           &count);
+	return count;
+}
+
+void config_group_bounds(enum sl_conf_group_key key, enum sl_conf_key *min, enum sl_conf_key *max)
+{
+	static const enum sl_conf_key bounds[SL_CG_NR][2] = {
+		[SL_CG_consumer_session_timeout_ms] = {SL_CK_group_consumer_min_session_timeout_ms,
+	                                               SL_CK_group_consumer_max_session_timeout_ms},
+		[SL_CG_consumer_heartbeat_interval_ms] =
+			{SL_CK_group_consumer_min_heartbeat_interval_ms,
+	                 SL_CK_group_consumer_max_heartbeat_interval_ms},
+	};
+
+	*min = bounds[key][0];
+	*max = bounds[key][1];
+}
+
+int64_t config_group_int(const struct control *c, struct sl_str group_id,
+                         enum sl_conf_group_key key)
+{
+	const struct sl_conf_def *def = &sl_conf_group_defs[key];
+	const struct sl_meta_group_config *own = &meta_group_config(c->meta, group_id)->rec;
+	struct config_value chain[CONFIG_CHAIN_MAX];
+	char error[SL_CONF_ERROR_MAX];
+	struct sl_conf_value v = {0};
+	enum sl_conf_key min;
+	enum sl_conf_key max;
+
+	(void)config_group_chain(c, own, key, chain);
+	/* It was checked when it was set. */
+	(void)SL_COUNT_IF(sl_conf_check(def, chain[0].value, &v, error) < 0);
+	config_group_bounds(key, &min, &max);
+	v.i = SL_MAX(v.i, sl_conf_int(c->conf, min));
+	return SL_MIN(v.i, sl_conf_int(c->conf, max));
+}
+
 uint32_t config_broker_chain(const struct control *c, enum sl_conf_key key,
                              struct config_value out[CONFIG_CHAIN_MAX])
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which value of a configuration counts: a topic's own, the server's or the cluster's dynamic
- * broker config, the configuration file, the default, in this order.
+ * Which value of a configuration counts: a topic's or a group's own, the server's or the cluster's
+ * dynamic broker config, the configuration file, the default, in this order.
  *
  * Kafka keeps dynamic broker configs per broker.  Every lane is a Kafka broker, but the lanes of a
  * server share one configuration, so what is set through any lane's node id is set for the server.
@@ -18,6 +18,7 @@ enum config_source {
 	CONFIG_SOURCE_DYNAMIC_DEFAULT = 3,
 	CONFIG_SOURCE_STATIC = 4,
 	CONFIG_SOURCE_DEFAULT = 5,
+	CONFIG_SOURCE_GROUP = 8,
 };
 
 #define CONFIG_CHAIN_MAX 5
@@ -42,6 +43,15 @@ uint32_t config_broker_chain(const struct control *c, enum sl_conf_key key,
 /* Only what is set cluster-wide and dynamically.  Return: false when it is not. */
 bool config_dynamic_default(const struct control *c, enum sl_conf_key key,
                             struct config_value *out);
+
+/* @own: what the group has set, may be none. */
+uint32_t config_group_chain(const struct control *c, const struct sl_meta_group_config *own,
+                            enum sl_conf_group_key key, struct config_value out[CONFIG_CHAIN_MAX]);
+/* The broker keys that a group's value must lie between. */
+void config_group_bounds(enum sl_conf_group_key key, enum sl_conf_key *min, enum sl_conf_key *max);
+/* The value that the group's members are held to: within the bounds, whoever set it. */
+int64_t config_group_int(const struct control *c, struct sl_str group_id,
+                         enum sl_conf_group_key key);
 
 /* Effective values of a broker key. */
 int64_t config_broker_int(const struct control *c, enum sl_conf_key key);

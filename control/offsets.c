@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "config.h"
 #include "group/group.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
@@ -77,6 +78,18 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 		return true;
 	}
 	return false;
+}
+
+static void group_conf(void *ctx, struct sl_str group_id, struct group_conf *out)
+{
+	const struct offsets *o = ctx;
+
+	if (meta_group_config(o->c->meta, group_id)->mod_revision == 0)
+		return;
+	out->session_timeout_ms = (int32_t)config_group_int(o->c, group_id,
+	                                                    SL_CG_consumer_session_timeout_ms);
+	out->heartbeat_interval_ms =
+		(int32_t)config_group_int(o->c, group_id, SL_CG_consumer_heartbeat_interval_ms);
 }
 
 static enum group_migration migration_policy(const struct sl_conf *conf)
@@ -155,6 +168,7 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.topic_id = topic_id,
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
+		.group_conf = group_conf,
 	};
 	struct group_coord *coord;
 	int rc;

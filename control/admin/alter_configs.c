@@ -36,7 +36,7 @@ static bool replace(struct request *r, const struct sl_alter_configs_req_resourc
 		if (!resource_edit_set(r, e, def, q->configs[i].value))
 			return false;
 	}
-	return true;
+	return resource_edit_check(r, e);
 }
 
 static struct meta_txn *check_all(struct request *r, struct alteration *a)

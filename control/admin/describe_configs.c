@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DescribeConfigs: topics and brokers, with sources and synonyms.  Source: reference 5.3. */
+/* DescribeConfigs: topics, groups and brokers, with sources and synonyms.  Source: reference 5.3.
+ */
 #include "sluice/wire/describe_configs_gen.h"
 
 #include <errno.h>
@@ -69,6 +70,25 @@ static void describe_topic(struct request *r, const struct description *d,
 	}
 }
 
+static void describe_group(struct request *r, const struct description *d,
+                           const struct sl_describe_configs_req_resource *q, struct sl_str group,
+                           struct sl_describe_configs_resp_result *res)
+{
+	const struct meta_group_config *own = meta_group_config(r->c->meta, group);
+
+	res->configs = request_alloc(r, SL_CG_NR, sizeof(*res->configs));
+	for (int key = 0; key < SL_CG_NR; key++) {
+		const struct sl_conf_def *def = &sl_conf_group_defs[key];
+		struct config_value chain[CONFIG_CHAIN_MAX];
+
+		if (is_wanted(q, sl_str_from(def->name)))
+			add_config(r, d, def, chain,
+			           config_group_chain(r->c, &own->rec, (enum sl_conf_group_key)key,
+			                              chain),
+			           res);
+	}
+}
+
 static void describe_server(struct request *r, const struct description *d,
                             const struct sl_describe_configs_req_resource *q,
                             struct sl_describe_configs_resp_result *res)
@@ -116,6 +136,8 @@ static void describe(struct request *r, const struct description *d,
 	res->error_message = SL_STR_NULL;
 	if (resource.topic)
 		describe_topic(r, d, q, resource.topic, res);
+	else if (!sl_str_is_null(resource.group))
+		describe_group(r, d, q, resource.group, res);
 	else if (resource.server_id == META_ALL_SERVERS)
 		describe_defaults(r, d, q, res);
 	else

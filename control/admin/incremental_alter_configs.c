@@ -140,7 +140,7 @@ static bool change_all(struct request *r, struct resource_edit *e,
 			ok = change_one(r, e, &q->configs[i]);
 	}
 	sl_map_fini(&keys);
-	return ok;
+	return ok && resource_edit_check(r, e);
 }
 
 static struct meta_txn *check_all(struct request *r, struct alteration *a)

@@ -7,9 +7,10 @@
 
 #include "request.h"
 
-/* A topic, a server, or the cluster-wide defaults. */
+/* A topic, a group, a server, or the cluster-wide defaults. */
 struct resource {
-	const struct meta_topic *topic; /* NULL: broker configs of @server_id */
+	const struct meta_topic *topic; /* NULL: of a group, or broker configs of @server_id */
+	struct sl_str group;            /* its id; null: no group.  It need not exist. */
 	int32_t server_id;              /* META_ALL_SERVERS for the defaults */
 	/* Why it is refused. */
 	enum sl_kerr kerr;
@@ -44,6 +45,8 @@ struct sl_str resource_edit_effective(struct request *r, const struct resource_e
 bool resource_edit_set(struct request *r, struct resource_edit *e, const struct sl_conf_def *def,
                        struct sl_str value);
 void resource_edit_unset(struct resource_edit *e, struct sl_str name);
+/* Do the values go together?  To be asked when all are set.  Return: false: refused. */
+bool resource_edit_check(struct request *r, struct resource_edit *e);
 /* Adds the outcome to a transaction. */
 void resource_edit_put(struct request *r, const struct resource_edit *e, struct meta_txn *txn);
 

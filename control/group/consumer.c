@@ -569,10 +569,19 @@ void consumer_bump(struct group_coord *c, struct cgroup *cg)
 	coord_count(c, COUNT_consumer_rebalances);
 }
 
+struct group_conf consumer_conf(const struct group_coord *c, const struct group *g)
+{
+	struct group_conf conf = c->opts.consumer;
+
+	if (c->opts.group_conf)
+		c->opts.group_conf(c->opts.ctx, g->id, &conf);
+	return conf;
+}
+
 void consumer_arm_session(struct group_coord *c, struct cmember *m)
 {
 	int32_t timeout_ms = m->classic ? m->classic->session_timeout_ms
-	                                : c->opts.consumer.session_timeout_ms;
+	                                : consumer_conf(c, m->cg->group).session_timeout_ms;
 
 	deadline_arm(&c->heap, &m->session, c->now_ms + timeout_ms);
 }

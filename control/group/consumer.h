@@ -180,6 +180,7 @@ int consumer_hold(struct cmember *m, const struct parts *assigned,
 struct cmember *consumer_owner(const struct cgroup *cg, const struct part *what);
 /* The member has it no more, and nobody has. */
 void consumer_release(struct cmember *m, const struct part *what);
+struct group_conf consumer_conf(const struct group_coord *c, const struct group *g);
 void consumer_arm_session(struct group_coord *c, struct cmember *m);
 void consumer_due(struct group_coord *c, struct deadline *d);
 void consumer_bump(struct group_coord *c, struct cgroup *cg);

@@ -46,7 +46,7 @@ struct group_opts {
 	int64_t offsets_retention_check_ms;
 	int32_t offset_metadata_bytes_max;
 	int32_t group_size_max;
-	/* Groups of the consumer protocol. */
+	/* Groups of the consumer protocol.  @consumer: of those that have no own. */
 	struct group_conf consumer;
 	int32_t consumer_size_max;
 	enum group_migration migration;
@@ -63,6 +63,8 @@ struct group_opts {
 	/* All topics that a pattern may match, in order of their names; start with *pos = 0.
 	 * Return: false at the end. */
 	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
+	/* What members of one group are told; NULL: all the same.  Asked at each heartbeat. */
+	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *out);
 };
 
 enum group_event_type {

@@ -470,7 +470,7 @@ static void answer(struct beat *b, bool has_assignment)
 	sl_consumer_group_heartbeat_resp_init(&resp);
 	resp.member_id = b->member->id;
 	resp.member_epoch = b->member->epoch;
-	resp.heartbeat_interval_ms = b->c->opts.consumer.heartbeat_interval_ms;
+	resp.heartbeat_interval_ms = consumer_conf(b->c, b->g).heartbeat_interval_ms;
 	if (has_assignment && fill_assignment(b, &resp)) {
 		fail(b, SL_KERR_COORDINATOR_NOT_AVAILABLE, NULL);
 		return;

@@ -33,6 +33,12 @@ struct image_broker {
 	int16_t version; /* of the payload */
 };
 
+struct image_group {
+	struct meta_group_config config; /* first: handed out */
+	struct sl_bytes payload;
+	int16_t version; /* of the payload */
+};
+
 struct image_deleted {
 	struct sl_uuid id;
 };
@@ -75,10 +81,14 @@ void image_fini(struct image *img)
 	pos = 0;
 	while ((p = sl_map_next(&img->brokers, &pos)))
 		free(p);
+	pos = 0;
+	while ((p = sl_map_next(&img->groups, &pos)))
+		free(p);
 	sl_map_fini(&img->by_id);
 	sl_map_fini(&img->by_folded);
 	sl_map_fini(&img->deleted);
 	sl_map_fini(&img->brokers);
+	sl_map_fini(&img->groups);
 	*img = (struct image){0};
 }
 
@@ -115,6 +125,11 @@ static int decode_topic(void *m, struct sl_cursor *c, struct sl_arena *arena, in
 static int decode_broker(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_meta_broker_config_decode(m, c, arena, version);
+}
+
+static int decode_group(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
+{
+	return sl_meta_group_config_decode(m, c, arena, version);
 }
 
 /* Rules that hold for one topic and against the one that it replaces. */
@@ -226,6 +241,41 @@ static int prepare_broker(const struct meta_record *rec, struct image_step *out)
 	return 0;
 }
 
+static int prepare_group(const struct meta_record *rec, struct image_step *out)
+{
+	struct sl_meta_group_config seen = {0};
+	struct image_group *g;
+	struct sl_arena arena;
+	struct sl_cursor c;
+	size_t decoded = 0;
+	size_t payload = (size_t)rec->payload.len;
+	uint8_t *p;
+	int rc = decoded_bytes(rec, decode_group, &seen, &decoded);
+
+	if (rc < 0)
+		return rc;
+	g = malloc(sizeof(*g) + payload + 32 + decoded);
+	if (!g)
+		return -ENOMEM;
+	*g = (struct image_group){0};
+	p = (uint8_t *)(g + 1);
+	memcpy(p, rec->payload.p, payload);
+	g->payload = (struct sl_bytes){p, rec->payload.len};
+	g->version = rec->version;
+	c = sl_cursor_from(p, payload);
+	p = (uint8_t *)SL_ALIGN_UP((uintptr_t)(p + payload), (uintptr_t)16);
+	sl_arena_init(&arena, p, decoded);
+	rc = sl_meta_group_config_decode(&g->config.rec, &c, &arena, rec->version);
+	if (rc == 0 && g->config.rec.group_id.len < 1)
+		rc = -EINVAL;
+	if (rc < 0) {
+		free(g);
+		return rc;
+	}
+	out->group = g;
+	return 0;
+}
+
 static int prepare_cluster(const struct image *img, const struct meta_record *rec,
                            struct image_step *out)
 {
@@ -311,6 +361,8 @@ int image_prepare(const struct image *img, const struct meta_record *rec, struct
 		return prepare_purge(img, rec, out);
 	case META_REC_BROKER_CONFIG:
 		return prepare_broker(rec, out);
+	case META_REC_GROUP_CONFIG:
+		return prepare_group(rec, out);
 	case META_REC_PRODUCER_IDS:
 		return prepare_producer_ids(img, rec, out);
 	default:
@@ -322,9 +374,11 @@ void image_step_drop(struct image_step *step)
 {
 	free(step->topic);
 	free(step->broker);
+	free(step->group);
 	free(step->deleted);
 	step->topic = NULL;
 	step->broker = NULL;
+	step->group = NULL;
 	step->deleted = NULL;
 }
 
@@ -339,6 +393,8 @@ uint64_t image_replaced(const struct image *img, const struct image_step *step)
 		return t ? t->mod_revision : 0;
 	case META_REC_BROKER_CONFIG:
 		return image_broker_config(img, step->broker->config.rec.server_id)->mod_revision;
+	case META_REC_GROUP_CONFIG:
+		return image_group_config(img, step->group->config.rec.group_id)->mod_revision;
 	case META_REC_PRODUCER_IDS:
 		return (uint64_t)img->next_producer_id;
 	default:
@@ -403,6 +459,17 @@ static void put_broker(struct image *img, struct image_broker *b)
 	must(sl_map_put(&img->brokers, id, sizeof(*id), b));
 }
 
+static void put_group(struct image *img, struct image_group *g)
+{
+	struct sl_str id = g->config.rec.group_id;
+
+	free(sl_map_del(&img->groups, id.p, (size_t)id.len));
+	if (g->config.rec.configs_count > 0)
+		must(sl_map_put(&img->groups, id.p, (size_t)id.len, g));
+	else
+		free(g);
+}
+
 void image_apply(struct image *img, struct image_step *step, uint64_t revision,
                  struct meta_change *change)
 {
@@ -432,6 +499,10 @@ void image_apply(struct image *img, struct image_step *step, uint64_t revision,
 		step->broker->config.mod_revision = revision;
 		put_broker(img, step->broker);
 		break;
+	case META_REC_GROUP_CONFIG:
+		step->group->config.mod_revision = revision;
+		put_group(img, step->group);
+		break;
 	case META_REC_PRODUCER_IDS:
 		img->next_producer_id = step->next_producer_id;
 		break;
@@ -441,6 +512,7 @@ void image_apply(struct image *img, struct image_step *step, uint64_t revision,
 	change->before = before ? &before->topic : NULL;
 	step->topic = NULL;
 	step->broker = NULL;
+	step->group = NULL;
 	step->deleted = NULL;
 }
 
@@ -500,6 +572,22 @@ const struct meta_broker_config *image_broker_config(const struct image *img, in
 	return b ? &b->config : &none;
 }
 
+const struct meta_group_config *image_group_config(const struct image *img, struct sl_str group_id)
+{
+	static const struct meta_group_config none;
+	struct image_group *g = sl_map_get(&img->groups, group_id.p,
+	                                   (size_t)SL_MAX(group_id.len, 0));
+
+	return g ? &g->config : &none;
+}
+
+const struct meta_group_config *image_group_config_next(const struct image *img, uint32_t *pos)
+{
+	struct image_group *g = sl_map_next(&img->groups, pos);
+
+	return g ? &g->config : NULL;
+}
+
 bool image_deleted_next(const struct image *img, uint32_t *pos, struct sl_uuid *id)
 {
 	struct image_deleted *d = sl_map_next(&img->deleted, pos);
@@ -555,11 +643,18 @@ int image_dump(const struct image *img, int (*emit)(void *arg, const struct meta
 {
 	struct dump d = {.emit = emit, .arg = arg};
 	struct image_broker *b;
+	struct image_group *g;
 	uint32_t pos = 0;
 	int rc = dump_small(img, &d);
 
 	while (rc == 0 && (b = sl_map_next(&img->brokers, &pos))) {
 		struct meta_record rec = {META_REC_BROKER_CONFIG, b->version, b->payload};
+
+		rc = emit(arg, &rec);
+	}
+	pos = 0;
+	while (rc == 0 && (g = sl_map_next(&img->groups, &pos))) {
+		struct meta_record rec = {META_REC_GROUP_CONFIG, g->version, g->payload};
 
 		rc = emit(arg, &rec);
 	}

@@ -25,6 +25,7 @@ struct image {
 	struct sl_map by_folded; /* name with '.' as '_' -> struct image_topic */
 	struct sl_map deleted;   /* topic id -> struct image_deleted, Owned */
 	struct sl_map brokers;   /* server id -> struct image_broker, Owned */
+	struct sl_map groups;    /* group id -> struct image_group, Owned */
 	uint64_t partitions_count;
 	int64_t next_producer_id;
 };
@@ -35,6 +36,7 @@ struct image_step {
 	struct sl_uuid topic_id;
 	struct image_topic *topic;     /* TOPIC: Owned */
 	struct image_broker *broker;   /* BROKER_CONFIG: Owned */
+	struct image_group *group;     /* GROUP_CONFIG: Owned */
 	struct image_deleted *deleted; /* TOPIC_DELETE: Owned */
 	char cluster_id[IMAGE_CLUSTER_ID_MAX];
 	int64_t next_producer_id;
@@ -67,6 +69,8 @@ const struct meta_topic *image_at(const struct image *img, uint32_t index);
 uint32_t image_lower_bound(const struct image *img, struct sl_str name);
 const struct meta_topic *image_colliding(const struct image *img, struct sl_str name);
 const struct meta_broker_config *image_broker_config(const struct image *img, int32_t server_id);
+const struct meta_group_config *image_group_config(const struct image *img, struct sl_str group_id);
+const struct meta_group_config *image_group_config_next(const struct image *img, uint32_t *pos);
 bool image_deleted_next(const struct image *img, uint32_t *pos, struct sl_uuid *id);
 
 /* All records that make this image again.  Return: 0, what @emit returned, -ENOMEM. */

@@ -216,6 +216,21 @@ const struct meta_broker_config *meta_broker_config(const struct meta *m, int32_
 	return image_broker_config(&m->image, server_id);
 }
 
+const struct meta_group_config *meta_group_config(const struct meta *m, struct sl_str group_id)
+{
+	return image_group_config(&m->image, group_id);
+}
+
+uint32_t meta_group_configs_count(const struct meta *m)
+{
+	return m->image.groups.count;
+}
+
+const struct meta_group_config *meta_group_config_next(const struct meta *m, uint32_t *pos)
+{
+	return image_group_config_next(&m->image, pos);
+}
+
 int64_t meta_next_producer_id(const struct meta *m)
 {
 	return m->image.next_producer_id;
@@ -316,6 +331,18 @@ void meta_txn_put_broker_config(struct meta_txn *txn, const struct sl_meta_broke
 		return;
 	guard(e, expected);
 	sl_meta_broker_config_encode(rec, &txn->payloads, 0);
+	end_put(txn, e);
+}
+
+void meta_txn_put_group_config(struct meta_txn *txn, const struct sl_meta_group_config *rec,
+                               uint64_t expected)
+{
+	struct entry *e = begin_put(txn, META_REC_GROUP_CONFIG);
+
+	if (!e)
+		return;
+	guard(e, expected);
+	sl_meta_group_config_encode(rec, &txn->payloads, 0);
 	end_put(txn, e);
 }
 

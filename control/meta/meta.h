@@ -13,11 +13,14 @@
 
 #include "sluice/base/base.h"
 #include "sluice/wire/meta_broker_config_gen.h"
+#include "sluice/wire/meta_group_config_gen.h"
 #include "sluice/wire/meta_topic_gen.h"
 
 #define META_ERROR_MAX   512
 /* server_id of the cluster-wide dynamic broker configs. */
 #define META_ALL_SERVERS (-1)
+/* Groups that may have configs of their own. */
+#define META_GROUPS_MAX  UINT32_C(100000)
 
 struct meta;
 struct meta_txn;
@@ -34,6 +37,11 @@ struct meta_broker_config {
 	struct sl_meta_broker_config rec;
 };
 
+struct meta_group_config {
+	uint64_t mod_revision; /* 0: there is none, rec is empty */
+	struct sl_meta_group_config rec;
+};
+
 enum meta_record_type {
 	META_REC_NONE = 0,
 	META_REC_CLUSTER,
@@ -42,6 +50,7 @@ enum meta_record_type {
 	META_REC_TOPIC_PURGE,
 	META_REC_BROKER_CONFIG,
 	META_REC_PRODUCER_IDS,
+	META_REC_GROUP_CONFIG,
 	META_REC_NR
 };
 
@@ -111,6 +120,11 @@ uint64_t meta_partitions_count(const struct meta *m);
 struct sl_str meta_topic_config(const struct meta_topic *t, struct sl_str name);
 /* Never NULL. */
 const struct meta_broker_config *meta_broker_config(const struct meta *m, int32_t server_id);
+/* Never NULL. */
+const struct meta_group_config *meta_group_config(const struct meta *m, struct sl_str group_id);
+uint32_t meta_group_configs_count(const struct meta *m);
+/* Groups with configs.  Start with *pos = 0.  Return: NULL at the end. */
+const struct meta_group_config *meta_group_config_next(const struct meta *m, uint32_t *pos);
 int64_t meta_next_producer_id(const struct meta *m);
 /* Deleted topics whose logs may still exist.  Start with *pos = 0.  Return: false at the end. */
 bool meta_deleted_next(const struct meta *m, uint32_t *pos, struct sl_uuid *id);
@@ -133,6 +147,9 @@ void meta_txn_delete_topic(struct meta_txn *txn, const struct sl_uuid *id, uint6
 void meta_txn_purge_topic(struct meta_txn *txn, const struct sl_uuid *id);
 void meta_txn_put_broker_config(struct meta_txn *txn, const struct sl_meta_broker_config *rec,
                                 uint64_t expected);
+/* Without configs the group has none of its own any more. */
+void meta_txn_put_group_config(struct meta_txn *txn, const struct sl_meta_group_config *rec,
+                               uint64_t expected);
 /* @expected: meta_next_producer_id() that @next was computed from. */
 void meta_txn_put_producer_ids(struct meta_txn *txn, int64_t next, int64_t expected);
 /* Only while there is none. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Topic configs, through DescribeConfigs and IncrementalAlterConfigs. */
+/* Configs of topics and groups, through DescribeConfigs and IncrementalAlterConfigs. */
 #include "sluice/wire/describe_configs_gen.h"
 #include "sluice/wire/incremental_alter_configs_gen.h"
 
@@ -8,8 +8,9 @@
 
 #define DESCRIBE_VERSION 4
 #define ALTER_VERSION    1
-/* Kafka's number of the resource type "topic", and its operations. */
+/* Kafka's numbers of the resource types, and its operations. */
 #define RESOURCE_TOPIC   2
+#define RESOURCE_GROUP   32
 #define OP_SET           0
 #define OP_DELETE        1
 
@@ -21,7 +22,10 @@ static const char *source_name(int8_t source)
 	                                    "DYNAMIC_BROKER_CONFIG",
 	                                    "DYNAMIC_DEFAULT_BROKER_CONFIG",
 	                                    "STATIC_BROKER_CONFIG",
-	                                    "DEFAULT_CONFIG"};
+	                                    "DEFAULT_CONFIG",
+	                                    "DYNAMIC_BROKER_LOGGER_CONFIG",
+	                                    "DYNAMIC_CLIENT_METRICS_CONFIG",
+	                                    "DYNAMIC_GROUP_CONFIG"};
 
 	return source > 0 && (size_t)source < SL_ARRAY_SIZE(names) ? names[source] : names[0];
 }
@@ -54,7 +58,7 @@ static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_a
 	                                "configs", list));
 }
 
-void rpc_configs_get(struct rpc_call *call)
+static void get(struct rpc_call *call, int8_t type, const char *name)
 {
 	const char *only = rpc_call_str(call, "config");
 	struct sl_str key = sl_str_from(only);
@@ -64,8 +68,8 @@ void rpc_configs_get(struct rpc_call *call)
 
 	sl_describe_configs_req_init(&req);
 	sl_describe_configs_req_resource_init(&resource);
-	resource.resource_type = RESOURCE_TOPIC;
-	resource.resource_name = sl_str_from(rpc_call_str(call, "name"));
+	resource.resource_type = type;
+	resource.resource_name = sl_str_from(name);
 	/* Kafka's null array means all. */
 	resource.configuration_keys = only ? &key : NULL;
 	resource.configuration_keys_count = only ? 1 : -1;
@@ -75,6 +79,16 @@ void rpc_configs_get(struct rpc_call *call)
 		&req, kafka_begin(&frame, SL_API_DESCRIBE_CONFIGS, DESCRIBE_VERSION),
 		DESCRIBE_VERSION);
 	kafka_send(call, &frame, described);
+}
+
+void rpc_configs_get(struct rpc_call *call)
+{
+	get(call, RESOURCE_TOPIC, rpc_call_str(call, "name"));
+}
+
+void rpc_group_configs_get(struct rpc_call *call)
+{
+	get(call, RESOURCE_GROUP, rpc_call_str(call, "group"));
 }
 
 static void altered(struct rpc_call *call, struct sl_cursor *body, struct sl_arena *arena,
@@ -124,7 +138,7 @@ static int32_t read_changes(const struct rpc_call *call, struct sl_arena *arena,
 	return resource->configs_count;
 }
 
-void rpc_configs_set(struct rpc_call *call)
+static void set(struct rpc_call *call, int8_t type, const char *name)
 {
 	struct sl_incremental_alter_configs_req req;
 	struct sl_incremental_alter_configs_req_resource resource;
@@ -138,8 +152,8 @@ void rpc_configs_set(struct rpc_call *call)
 	}
 	sl_incremental_alter_configs_req_init(&req);
 	sl_incremental_alter_configs_req_resource_init(&resource);
-	resource.resource_type = RESOURCE_TOPIC;
-	resource.resource_name = sl_str_from(rpc_call_str(call, "name"));
+	resource.resource_type = type;
+	resource.resource_name = sl_str_from(name);
 	req.resources = &resource;
 	req.resources_count = 1;
 	req.validate_only = rpc_call_bool(call, "validate_only", false);
@@ -155,4 +169,14 @@ void rpc_configs_set(struct rpc_call *call)
 		kafka_send(call, &frame, altered);
 	}
 	sl_arena_destroy(&arena);
+}
+
+void rpc_configs_set(struct rpc_call *call)
+{
+	set(call, RESOURCE_TOPIC, rpc_call_str(call, "name"));
+}
+
+void rpc_group_configs_set(struct rpc_call *call)
+{
+	set(call, RESOURCE_GROUP, rpc_call_str(call, "group"));
 }

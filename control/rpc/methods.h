@@ -19,7 +19,7 @@ rpc_handler rpc_lanes;
 /* topics.c */
 rpc_handler rpc_topics_list, rpc_topics_describe, rpc_topics_create, rpc_topics_delete;
 /* configs.c */
-rpc_handler rpc_configs_get, rpc_configs_set;
+rpc_handler rpc_configs_get, rpc_configs_set, rpc_group_configs_get, rpc_group_configs_set;
 /* partitions.c */
 rpc_handler rpc_partitions_list;
 /* groups.c */

@@ -77,6 +77,23 @@ static json_t *topics_of(const struct sl_describe_transactions_resp_transaction_
 	return list;
 }
 
+/* What Kafka's handler leaves without words; null: nothing better than the error's own. */
+static struct sl_str why_not(int16_t error)
+{
+	switch (error) {
+	case SL_KERR_TRANSACTIONAL_ID_NOT_FOUND:
+		return sl_str_from("there is no such transactional id");
+	case SL_KERR_COORDINATOR_NOT_AVAILABLE:
+	case SL_KERR_NOT_COORDINATOR:
+		return sl_str_from("the id's partition of __transaction_state is not served now, "
+		                   "or nobody ever used a transaction");
+	case SL_KERR_COORDINATOR_LOAD_IN_PROGRESS:
+		return sl_str_from("the transactions are being loaded; try again");
+	default:
+		return SL_STR_NULL;
+	}
+}
+
 static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_arena *arena,
                       int16_t version)
 {
@@ -90,7 +107,7 @@ static void described(struct rpc_call *call, struct sl_cursor *body, struct sl_a
 	}
 	t = &resp.transaction_states[0];
 	if (t->error_code != SL_KERR_NONE) {
-		rpc_call_kerr(call, t->error_code, SL_STR_NULL);
+		rpc_call_kerr(call, t->error_code, why_not(t->error_code));
 		return;
 	}
 	rpc_call_result(call,

@@ -10,10 +10,13 @@
 	[SL_CK_##id] = {name_, SL_CONF_##scope_, SL_CONF_##type_, def_, min_, max_, words_, "", text_},
 #define TOPIC_(id, name_, type_, def_, min_, max_, words_, synonym_, text_) \
 	[SL_CT_##id] = {name_, SL_CONF_TOPIC, SL_CONF_##type_, def_, min_, max_, words_, synonym_, text_},
+#define GROUP_(id, name_, type_, def_, min_, max_, words_, synonym_, text_) \
+	[SL_CG_##id] = {name_, SL_CONF_GROUP, SL_CONF_##type_, def_, min_, max_, words_, synonym_, text_},
 /* clang-format on */
 
 const struct sl_conf_def sl_conf_broker_defs[SL_CK_NR] = {SL_CONF_BROKER_KEYS(BROKER_)};
 const struct sl_conf_def sl_conf_topic_defs[SL_CT_NR] = {SL_CONF_TOPIC_KEYS(TOPIC_)};
+const struct sl_conf_def sl_conf_group_defs[SL_CG_NR] = {SL_CONF_GROUP_KEYS(GROUP_)};
 
 static int find(const struct sl_conf_def *defs, int defs_count, struct sl_str name)
 {
@@ -31,6 +34,11 @@ int sl_conf_find_broker(struct sl_str name)
 int sl_conf_find_topic(struct sl_str name)
 {
 	return find(sl_conf_topic_defs, SL_CT_NR, name);
+}
+
+int sl_conf_find_group(struct sl_str name)
+{
+	return find(sl_conf_group_defs, SL_CG_NR, name);
 }
 
 /* A '|' would end the table's cell, so words are printed with "or" between. */
@@ -87,6 +95,28 @@ static void print_default(FILE *file, const struct sl_conf_def *def)
 		fputs("empty", file);
 }
 
+/* Keys of what broker keys have the defaults of. */
+static void print_keys(FILE *file, const char *title, const struct sl_conf_def *defs, int count)
+{
+	fprintf(file,
+	        "\n## %s keys\n\n"
+	        "| key | default | value | broker key with the default | meaning |\n"
+	        "|---|---|---|---|---|\n",
+	        title);
+	for (int i = 0; i < count; i++) {
+		const struct sl_conf_def *def = &defs[i];
+
+		fprintf(file, "| `%s` | ", def->name);
+		print_default(file, def);
+		fputs(" | ", file);
+		print_type(file, def);
+		if (def->synonym[0])
+			fprintf(file, " | `%s` | %s |\n", def->synonym, def->text);
+		else
+			fprintf(file, " | none | %s |\n", def->text);
+	}
+}
+
 void sl_conf_print_markdown(FILE *file)
 {
 	fputs("## Broker keys\n\n"
@@ -102,20 +132,6 @@ void sl_conf_print_markdown(FILE *file)
 		fprintf(file, " | %s | %s |\n",
 		        def->scope == SL_CONF_DYNAMIC ? "at run time" : "restart", def->text);
 	}
-	fputs("\n## Topic keys\n\n"
-	      "| key | default | value | broker key with the default | meaning |\n"
-	      "|---|---|---|---|---|\n",
-	      file);
-	for (int i = 0; i < SL_CT_NR; i++) {
-		const struct sl_conf_def *def = &sl_conf_topic_defs[i];
-
-		fprintf(file, "| `%s` | ", def->name);
-		print_default(file, def);
-		fputs(" | ", file);
-		print_type(file, def);
-		if (def->synonym[0])
-			fprintf(file, " | `%s` | %s |\n", def->synonym, def->text);
-		else
-			fprintf(file, " | none | %s |\n", def->text);
-	}
+	print_keys(file, "Topic", sl_conf_topic_defs, SL_CT_NR);
+	print_keys(file, "Group", sl_conf_group_defs, SL_CG_NR);
 }

@@ -9,11 +9,13 @@
 #include "sluice/wire/incremental_alter_configs_gen.h"
 #include "sluice/wire/list_config_resources_gen.h"
 
+#include "config.h"
 #include "harness.h"
 
 enum {
 	TOPIC = 2,
-	BROKER = 4
+	BROKER = 4,
+	GROUP = 32
 };
 enum {
 	SET = 0,
@@ -318,6 +320,112 @@ Test(configs, lists_resources)
 	cr_assert(sl_str_eq_c(resp.config_resources[0].resource_name, "t"));
 	cr_assert_eq(list(odd, 2, 1).error_code, SL_KERR_UNSUPPORTED_VERSION);
 	cr_assert_eq(list(NULL, 0, 0).config_resources_count, 0, "client metrics only");
+}
+
+Test(configs, keeps_those_of_groups)
+{
+	const char *const session = "consumer.session.timeout.ms";
+	const char *const beat = "consumer.heartbeat.interval.ms";
+	struct sl_describe_configs_resp resp;
+	struct sl_list_config_resources_resp all;
+	int8_t groups[] = {GROUP};
+
+	cr_assert_str_eq(shown(GROUP, "g", session), "45000 5");
+	cr_assert_eq(list(groups, 1, 1).config_resources_count, 0);
+	cr_assert_eq(change(GROUP, "g", SET, session, "50000"), 0);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "6000"), 0);
+	cr_assert_str_eq(shown(GROUP, "g", session), "50000 8");
+	cr_assert_str_eq(shown(GROUP, "g", beat), "6000 8");
+	cr_assert_str_eq(shown(GROUP, "other", session), "45000 5");
+	resp = describe(GROUP, "g", NULL, 4);
+	cr_assert_eq(resp.results[0].configs_count, SL_CG_NR);
+	cr_assert_eq(resp.results[0].configs[0].synonyms_count, 2);
+	cr_assert_not(resp.results[0].configs[0].read_only);
+	all = list(NULL, 0, 1);
+	cr_assert_eq(all.config_resources_count, 4, "a topic, two brokers, a group");
+	all = list(groups, 1, 1);
+	cr_assert_eq(all.config_resources_count, 1);
+	cr_assert_eq(all.config_resources[0].resource_type, GROUP);
+	cr_assert(sl_str_eq_c(all.config_resources[0].resource_name, "g"));
+	harness_stop_control(&h);
+	harness_start_control(&h);
+	harness_until_served(&h);
+	cr_assert_str_eq(shown(GROUP, "g", session), "50000 8");
+	cr_assert_eq(change(GROUP, "g", DELETE, session, NULL), 0);
+	cr_assert_eq(change(GROUP, "g", DELETE, beat, NULL), 0);
+	cr_assert_str_eq(shown(GROUP, "g", session), "45000 5");
+	cr_assert_eq(list(groups, 1, 1).config_resources_count, 0);
+}
+
+Test(configs, holds_groups_within_the_servers_bounds)
+{
+	const char *const session = "consumer.session.timeout.ms";
+	const char *const beat = "consumer.heartbeat.interval.ms";
+	char name[251];
+
+	memset(name, 'g', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	cr_assert_eq(change(GROUP, "g", SET, session, "44999"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, session, "60001"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, session, "soon"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "4999"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "15001"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, "share.session.timeout.ms", "45000"),
+	             SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, "retention.ms", "1"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", APPEND, session, "1"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "", SET, session, "50000"), SL_KERR_INVALID_REQUEST);
+	cr_assert_eq(change(GROUP, name, SET, session, "50000"), SL_KERR_INVALID_REQUEST);
+	cr_assert_eq(describe(GROUP, "", NULL, 4).results[0].error_code, SL_KERR_INVALID_REQUEST);
+	cr_assert_eq(meta_group_configs_count(h.control->meta), 0);
+	cr_assert_eq(change(GROUP, "g", SET, session, "60000"), 0);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "15000"), 0);
+}
+
+Test(configs, keeps_the_session_of_a_group_longer_than_its_heartbeats)
+{
+	const char *const session = "consumer.session.timeout.ms";
+	const char *const beat = "consumer.heartbeat.interval.ms";
+
+	harness_stop_control(&h);
+	harness_set(&h, "group.consumer.min.session.timeout.ms", "6000");
+	harness_start_control(&h);
+	harness_until_served(&h);
+	cr_assert_eq(change(GROUP, "g", SET, session, "9000"), 0);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "9000"), SL_KERR_INVALID_CONFIG);
+	cr_assert_eq(change(GROUP, "g", SET, beat, "8999"), 0);
+	cr_assert_eq(change(GROUP, "g", SET, session, "8999"), SL_KERR_INVALID_CONFIG);
+	/* A narrower bound counts for what was set before. */
+	harness_stop_control(&h);
+	harness_set(&h, "group.consumer.min.session.timeout.ms", "20000");
+	harness_start_control(&h);
+	harness_until_served(&h);
+	cr_assert_str_eq(shown(GROUP, "g", session), "9000 8");
+	cr_assert_eq(config_group_int(h.control, sl_str_from("g"),
+	                              SL_CG_consumer_session_timeout_ms),
+	             20000);
+}
+
+Test(configs, refuses_a_group_given_twice)
+{
+	struct sl_incremental_alter_configs_req_resource_config config = {
+		sl_str_from("consumer.session.timeout.ms"), SET, sl_str_from("50000")};
+	struct sl_incremental_alter_configs_req_resource twice[] = {
+		{GROUP, sl_str_from("g"), &config, 1},
+		{GROUP, sl_str_from("h"), &config, 1},
+		{GROUP, sl_str_from("g"), &config, 1},
+	};
+	struct sl_incremental_alter_configs_req req;
+	struct sl_incremental_alter_configs_resp resp;
+
+	sl_incremental_alter_configs_req_init(&req);
+	req.resources = twice;
+	req.resources_count = 3;
+	CALL(&h, incremental_alter_configs, INCREMENTAL_ALTER_CONFIGS, 1, &req, &resp);
+	cr_assert_eq(resp.responses[0].error_code, 0);
+	cr_assert_eq(resp.responses[1].error_code, 0);
+	cr_assert_eq(resp.responses[2].error_code, SL_KERR_INVALID_REQUEST);
+	cr_assert_eq(meta_group_configs_count(h.control->meta), 2);
 }
 
 /* Naming one broker many times must not eat the memory: the connection is closed instead. */

@@ -188,6 +188,47 @@ static void on_late(void *arg, enum meta_result result, uint64_t revision)
 	*(enum meta_result *)arg = result;
 }
 
+static enum meta_result put_group(const char *id, const char *value, uint64_t expected)
+{
+	struct sl_meta_group_config_config pair = {sl_str_from("consumer.session.timeout.ms"),
+	                                           sl_str_from(value)};
+	struct sl_meta_group_config rec = {sl_str_from(id), &pair, value ? 1 : 0};
+	struct meta_txn *txn = meta_txn_begin(bench.meta);
+
+	meta_txn_put_group_config(txn, &rec, expected);
+	return meta_bench_commit(&bench, txn);
+}
+
+static const struct meta_group_config *group(const char *id)
+{
+	return meta_group_config(bench.meta, sl_str_from(id));
+}
+
+Test(meta, keeps_configs_of_groups_until_they_are_taken_back)
+{
+	uint32_t pos = 0;
+
+	cr_assert_eq(put_group("g", "50000", 0), META_COMMITTED);
+	cr_assert_eq(put_group("g", "51000", 0), META_CONFLICT, "it is there");
+	cr_assert_eq(put_group("g", "52000", group("g")->mod_revision), META_COMMITTED);
+	cr_assert_eq(put_group("other", "53000", 0), META_COMMITTED);
+	cr_assert_eq(put_group("", "54000", 0), META_FAILED);
+	meta_bench_close(&bench);
+	cr_assert_eq(meta_bench_open(&bench), 0, "%s", bench.error);
+	cr_assert_eq(meta_group_configs_count(bench.meta), 2);
+	cr_assert_eq(group("g")->rec.configs_count, 1);
+	cr_assert(sl_str_eq_c(group("g")->rec.configs[0].value, "52000"));
+	cr_assert_eq(put_group("g", NULL, group("g")->mod_revision), META_COMMITTED);
+	cr_assert_eq(group("g")->mod_revision, 0);
+	cr_assert_eq(group("g")->rec.configs_count, 0);
+	cr_assert_eq(put_group("g", NULL, 0), META_COMMITTED, "there was none");
+	meta_bench_close(&bench);
+	cr_assert_eq(meta_bench_open(&bench), 0, "%s", bench.error);
+	cr_assert_eq(meta_group_configs_count(bench.meta), 1);
+	cr_assert(sl_str_eq_c(meta_group_config_next(bench.meta, &pos)->rec.group_id, "other"));
+	cr_assert_null(meta_group_config_next(bench.meta, &pos));
+}
+
 Test(meta, fails_waiting_transactions_when_it_closes)
 {
 	enum meta_result result = META_COMMITTED;

@@ -133,6 +133,29 @@ Test(rpc_methods, topics_are_made_shown_changed_and_deleted)
 	cr_assert_null(meta_topic_by_name(h.control->meta, sl_str_from("t")));
 }
 
+Test(rpc_methods, configs_of_groups_are_changed_and_shown)
+{
+	json_t *v;
+
+	run("groups.config.set",
+	    "{\"group\":\"g\",\"set\":{\"consumer.session.timeout.ms\":\"50000\"}}");
+	v = rpc_client_result(&c, "groups.config.get", "{\"group\":\"g\"}");
+	cr_assert_str_eq(rpc_client_str(v, "name"), "g");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "configs")), 2);
+	cr_assert_str_eq(rpc_client_str(v, "configs.0.value"), "50000");
+	cr_assert_str_eq(rpc_client_str(v, "configs.0.source"), "DYNAMIC_GROUP_CONFIG");
+	cr_assert_str_eq(rpc_client_str(v, "configs.1.source"), "DEFAULT_CONFIG");
+	json_decref(v);
+	run("groups.config.set", "{\"group\":\"g\",\"delete\":[\"consumer.session.timeout.ms\"]}");
+	v = rpc_client_result(&c, "groups.config.get",
+	                      "{\"group\":\"g\",\"config\":\"consumer.session.timeout.ms\"}");
+	cr_assert_str_eq(rpc_client_str(v, "configs.0.source"), "DEFAULT_CONFIG");
+	json_decref(v);
+	expect_error("groups.config.set",
+	             "{\"group\":\"g\",\"set\":{\"consumer.session.timeout.ms\":\"1\"}}",
+	             RPC_FAILED, "INVALID_CONFIG");
+}
+
 Test(rpc_methods, kafkas_rules_hold_here_too)
 {
 	run("topics.create", "{\"name\":\"t\",\"validate_only\":true}");

@@ -78,18 +78,19 @@ int run_partitions(struct ctl *ctl, const struct command *cmd, json_t *params)
 	return run_list(ctl, cmd, params, "partitions", show_partitions);
 }
 
-/* ---- topics config, groups reset-offsets ---- */
+/* ---- topics config, groups config, groups reset-offsets ---- */
 
-int run_topics_config(struct ctl *ctl, const struct command *cmd, json_t *params)
+/* @who: the parameter that names what is configured. */
+static int run_config(struct ctl *ctl, const char *get, const char *set, const char *who,
+                      json_t *params)
 {
 	bool is_change = json_object_get(params, "set") || json_object_get(params, "delete");
-	json_t *name = json_object_get(params, "name");
+	json_t *name = json_object_get(params, who);
 	json_t *result;
 	int status;
 
-	(void)cmd;
 	if (is_change) {
-		status = command_call(ctl, "topics.config.set", json_incref(params), &result);
+		status = command_call(ctl, set, json_incref(params), &result);
 		if (status != EXIT_OK)
 			return status;
 		json_decref(result);
@@ -97,12 +98,24 @@ int run_topics_config(struct ctl *ctl, const struct command *cmd, json_t *params
 		fprintf(ctl->err, "sluicectl: --validate-only goes with --set or --delete\n");
 		return EXIT_USAGE;
 	}
-	status = command_call(ctl, "topics.config.get", json_pack("{s:O}", "name", name), &result);
+	status = command_call(ctl, get, json_pack("{s:O}", who, name), &result);
 	if (status == EXIT_OK) {
 		command_print(ctl, result, show_configs);
 		json_decref(result);
 	}
 	return status;
+}
+
+int run_topics_config(struct ctl *ctl, const struct command *cmd, json_t *params)
+{
+	(void)cmd;
+	return run_config(ctl, "topics.config.get", "topics.config.set", "name", params);
+}
+
+int run_groups_config(struct ctl *ctl, const struct command *cmd, json_t *params)
+{
+	(void)cmd;
+	return run_config(ctl, "groups.config.get", "groups.config.set", "group", params);
 }
 
 /* "topic:3" into topic and partition.  Topic names have no colon. */

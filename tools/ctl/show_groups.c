@@ -91,14 +91,29 @@ static void member_rows(FILE *out, json_t *members)
 	table_print(&t, out);
 }
 
+static void offset_rows(FILE *out, json_t *offsets)
+{
+	struct table t;
+	char a[TEXT_MAX];
+	size_t i;
+	json_t *o;
+
+	table_init(&t, (const char *const[]){"TOPIC", ">PART", ">COMMITTED", ">END", ">LAG", NULL});
+	json_array_foreach(offsets, i, o) {
+		table_cell(&t, "%s", text_str(o, "topic"));
+		table_cell(&t, "%s", text_num(o, "partition", a));
+		table_cell(&t, "%s", text_num(o, "offset", a));
+		table_cell(&t, "%s", text_num(o, "log_end", a));
+		table_cell(&t, "%s", text_num(o, "lag", a));
+	}
+	table_print(&t, out);
+}
+
 void show_group(FILE *out, json_t *result)
 {
 	json_t *members = json_object_get(result, "members");
 	bool is_consumer = json_object_get(result, "epoch") != NULL;
 	struct table t;
-	char a[TEXT_MAX];
-	size_t i;
-	json_t *o;
 
 	table_init(&t, (const char *const[]){"GROUP", "TYPE", "STATE", "PROTOCOL", NULL});
 	table_cell(&t, "%s", text_str(result, "group"));
@@ -114,15 +129,21 @@ void show_group(FILE *out, json_t *result)
 			member_rows(out, members);
 		fputc('\n', out);
 	}
-	table_init(&t, (const char *const[]){"TOPIC", ">PART", ">COMMITTED", ">END", ">LAG", NULL});
-	json_array_foreach(json_object_get(result, "offsets"), i, o) {
-		table_cell(&t, "%s", text_str(o, "topic"));
-		table_cell(&t, "%s", text_num(o, "partition", a));
-		table_cell(&t, "%s", text_num(o, "offset", a));
-		table_cell(&t, "%s", text_num(o, "log_end", a));
-		table_cell(&t, "%s", text_num(o, "lag", a));
-	}
-	table_print(&t, out);
+	offset_rows(out, json_object_get(result, "offsets"));
+}
+
+void show_group_lag(FILE *out, json_t *result)
+{
+	json_t *offsets = json_object_get(result, "offsets");
+	json_int_t sum = 0;
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(offsets, i, o)
+		sum += json_integer_value(json_object_get(o, "lag"));
+	offset_rows(out, offsets);
+	fprintf(out, "\n%s is %" JSON_INTEGER_FORMAT " records behind in %zu partitions\n",
+	        text_str(result, "group"), sum, json_array_size(offsets));
 }
 
 void show_group_deleted(FILE *out, json_t *result)

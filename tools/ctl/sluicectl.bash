@@ -32,6 +32,8 @@ _sluicectl_table() {
 	"partitions") echo "@topics;||" ;;
 	"groups list") echo "||" ;;
 	"groups describe") echo "@groups;||" ;;
+	"groups lag") echo "@groups;||" ;;
+	"groups config") echo "@groups;|--set --delete --validate-only|--set=;--delete=;" ;;
 	"groups delete") echo "@groups;||" ;;
 	"groups reset-offsets") echo "@groups;|--topic --to --shift --dry-run|--topic=@topics;--to=earliest latest;--shift=;" ;;
 	"txns list") echo "|--state --older-than-ms|--state=Empty Ongoing PrepareCommit PrepareAbort CompleteCommit CompleteAbort;--older-than-ms=;" ;;
@@ -100,5 +102,5 @@ _sluicectl() {
 }
 
 complete -F _sluicectl sluicectl
-_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups delete;groups reset-offsets;txns list;txns describe;txns find-hanging;txns abort;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
-_sluicectl_flags="--json --help --version --validate-only --validate-only --dry-run --markdown"
+_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups lag;groups config;groups delete;groups reset-offsets;txns list;txns describe;txns find-hanging;txns abort;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
+_sluicectl_flags="--json --help --version --validate-only --validate-only --validate-only --dry-run --markdown"

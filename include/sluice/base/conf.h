@@ -29,6 +29,7 @@ enum sl_conf_scope {
 	SL_CONF_STATIC = 0, /* sluice.conf, needs a restart */
 	SL_CONF_DYNAMIC,    /* broker key that AlterConfigs can change at run time */
 	SL_CONF_TOPIC,      /* topic key; `synonym` names its broker key, or "" */
+	SL_CONF_GROUP,      /* key of a consumer group; `synonym` names its broker key */
 };
 
 struct sl_conf_def {
@@ -39,7 +40,7 @@ struct sl_conf_def {
 	int64_t min;
 	int64_t max;
 	const char *words;   /* ENUM, LIST */
-	const char *synonym; /* TOPIC: broker key with the default; else "" */
+	const char *synonym; /* TOPIC, GROUP: broker key with the default; else "" */
 	const char *text;    /* one sentence for configuration.md */
 };
 
@@ -48,6 +49,7 @@ struct sl_conf_def {
 
 extern const struct sl_conf_def sl_conf_broker_defs[SL_CK_NR];
 extern const struct sl_conf_def sl_conf_topic_defs[SL_CT_NR];
+extern const struct sl_conf_def sl_conf_group_defs[SL_CG_NR];
 
 /* One value of a key. */
 struct sl_conf_value {
@@ -89,6 +91,7 @@ const char *sl_conf_str(const struct sl_conf *conf, enum sl_conf_key key);
 /* Definition lookup by name; -1 when absent. */
 int sl_conf_find_broker(struct sl_str name);
 int sl_conf_find_topic(struct sl_str name);
+int sl_conf_find_group(struct sl_str name);
 /**
  * sl_conf_check() - parse @text by @def
  * @text: surrounding blanks do not count, as in Kafka

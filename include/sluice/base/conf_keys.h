@@ -116,9 +116,14 @@ X(file_delete_delay_ms, "file.delete.delay.ms", INT, "60000", 0, 922337203685477
 X(flush, "flush", ENUM, "ack", 0, 0, "ack|lazy", "log.flush", "ack: acks=all is answered after the data is on disk; lazy: after it is in memory") \
 X(flush_ms, "flush.ms", INT, "9223372036854775807", 0, 9223372036854775807, "", "log.flush.interval.ms", "With flush=lazy: unsynced data is synced after this long") \
 X(flush_bytes, "flush.bytes", INT, "9223372036854775807", 1, 9223372036854775807, "", "log.flush.interval.bytes", "With flush=lazy: synced when a partition has this much unsynced data")
+
+#define SL_CONF_GROUP_KEYS(X) \
+X(consumer_session_timeout_ms, "consumer.session.timeout.ms", INT, "45000", 1, 86400000, "", "group.consumer.session.timeout.ms", "A member that sends no heartbeat this long loses its place; within group.consumer.min.session.timeout.ms and group.consumer.max.session.timeout.ms") \
+X(consumer_heartbeat_interval_ms, "consumer.heartbeat.interval.ms", INT, "5000", 1, 86400000, "", "group.consumer.heartbeat.interval.ms", "How often members are told to send heartbeats; within group.consumer.min.heartbeat.interval.ms and group.consumer.max.heartbeat.interval.ms, and less than the session time-out")
 /* clang-format on */
 
 #define SL_CONF_CK_(id, ...) SL_CK_##id,
+#define SL_CONF_CG_(id, ...) SL_CG_##id,
 #define SL_CONF_CT_(id, ...) SL_CT_##id,
 enum sl_conf_key {
 	SL_CONF_BROKER_KEYS(SL_CONF_CK_) SL_CK_NR
@@ -126,7 +131,11 @@ enum sl_conf_key {
 enum sl_conf_topic_key {
 	SL_CONF_TOPIC_KEYS(SL_CONF_CT_) SL_CT_NR
 };
+enum sl_conf_group_key {
+	SL_CONF_GROUP_KEYS(SL_CONF_CG_) SL_CG_NR
+};
 #undef SL_CONF_CK_
+#undef SL_CONF_CG_
 #undef SL_CONF_CT_
 
 #endif

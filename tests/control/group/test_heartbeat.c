@@ -236,6 +236,42 @@ Test(group_heartbeat, silence_ends_a_session_and_slowness_a_rebalance)
 	sim_fini(&s);
 }
 
+static struct group_conf conf_of_g;
+
+static void give_conf(void *ctx, struct sl_str group_id, struct group_conf *out)
+{
+	(void)ctx;
+	if (sl_str_eq_c(group_id, "g"))
+		*out = conf_of_g;
+}
+
+Test(group_heartbeat, a_groups_own_configs_hold_from_the_next_heartbeat_on)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0", .group = "other"};
+	struct group_opts opts;
+	struct sim s;
+
+	opts = sim_default_opts(&s);
+	opts.group_conf = give_conf;
+	conf_of_g = opts.consumer;
+	sim_init_opts(&s, &opts);
+	sim_load_all(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	conf_of_g = (struct group_conf){20000, 7000};
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->heartbeat_interval_ms, 7000);
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &b))->heartbeat_interval_ms,
+	             SIM_HEARTBEAT_MS);
+	sim_advance(&s, 19999);
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->error_code, 0);
+	sim_advance(&s, 20001);
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->error_code,
+	             SL_KERR_UNKNOWN_MEMBER_ID);
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &b))->error_code, 0);
+	sim_fini(&s);
+}
+
 Test(group_heartbeat, static_members_keep_their_place)
 {
 	struct beat_member a = {.id = "a", .topics = "t0", .instance = "i"};

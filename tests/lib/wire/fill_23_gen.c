@@ -5,6 +5,7 @@
 #include "fill_gen.h"
 #include "rnd.h"
 #include "sluice/wire/meta_cluster_gen.h"
+#include "sluice/wire/meta_group_config_gen.h"
 #include "sluice/wire/meta_producer_ids_gen.h"
 #include "sluice/wire/meta_topic_delete_gen.h"
 #include "sluice/wire/meta_topic_gen.h"
@@ -12,8 +13,6 @@
 #include "sluice/wire/offset_commit_key_gen.h"
 #include "sluice/wire/offset_commit_value_gen.h"
 #include "sluice/wire/request_header_gen.h"
-#include "sluice/wire/response_header_gen.h"
-#include "sluice/wire/transaction_log_key_gen.h"
 
 static void fill_meta_cluster(struct sl_meta_cluster *m, struct rnd *r, struct sl_arena *arena,
                               int16_t version)
@@ -72,6 +71,103 @@ const struct fill_message fill_message_meta_cluster = {
 	same_any_meta_cluster,
 	decode_any_meta_cluster,
 	encode_any_meta_cluster,
+};
+
+static void fill_meta_group_config_config(struct sl_meta_group_config_config *m, struct rnd *r,
+                                          struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_group_config_config_init(m);
+	rnd_field(r, "configs.name");
+	m->name = rnd_str(r, arena, false);
+	rnd_field(r, "configs.value");
+	m->value = rnd_str(r, arena, false);
+}
+
+static void fill_meta_group_config(struct sl_meta_group_config *m, struct rnd *r,
+                                   struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_meta_group_config_init(m);
+	rnd_field(r, "groupid");
+	m->group_id = rnd_str(r, arena, false);
+	rnd_field(r, "configs");
+	m->configs_count = rnd_count(r, false);
+	m->configs = rnd_array(arena, m->configs_count, sizeof(*m->configs));
+	for (int32_t i = 0; i < m->configs_count; i++)
+		fill_meta_group_config_config(&m->configs[i], r, arena, version);
+}
+
+static bool same_meta_group_config_config(const struct sl_meta_group_config_config *a,
+                                          const struct sl_meta_group_config_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->name, b->name))
+		return differs("name");
+	if (!sl_str_eq(a->value, b->value))
+		return differs("value");
+	return true;
+}
+
+static bool same_meta_group_config(const struct sl_meta_group_config *a,
+                                   const struct sl_meta_group_config *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->group_id, b->group_id))
+		return differs("group_id");
+	if (a->configs_count != b->configs_count)
+		return differs("configs_count");
+	for (int32_t i = 0; i < a->configs_count; i++) {
+		if (!same_meta_group_config_config(&a->configs[i], &b->configs[i]))
+			return differs("configs");
+	}
+	return true;
+}
+
+static void init_any_meta_group_config(void *m)
+{
+	sl_meta_group_config_init(m);
+}
+
+static void fill_any_meta_group_config(void *m, struct rnd *r, struct sl_arena *arena,
+                                       int16_t version)
+{
+	fill_meta_group_config(m, r, arena, version);
+}
+
+static bool same_any_meta_group_config(const void *a, const void *b)
+{
+	return same_meta_group_config(a, b);
+}
+
+static int decode_any_meta_group_config(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                        int16_t version)
+{
+	return sl_meta_group_config_decode(m, c, arena, version);
+}
+
+static void encode_any_meta_group_config(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_meta_group_config_encode(m, b, version);
+}
+
+const struct fill_message fill_message_meta_group_config = {
+	"meta_group_config",
+	0,
+	0,
+	0,
+	sizeof(struct sl_meta_group_config),
+	init_any_meta_group_config,
+	fill_any_meta_group_config,
+	same_any_meta_group_config,
+	decode_any_meta_group_config,
+	encode_any_meta_group_config,
 };
 
 static void fill_meta_producer_ids(struct sl_meta_producer_ids *m, struct rnd *r,
@@ -640,126 +736,4 @@ const struct fill_message fill_message_request_header = {
 	same_any_request_header,
 	decode_any_request_header,
 	encode_any_request_header,
-};
-
-static void fill_response_header(struct sl_response_header *m, struct rnd *r,
-                                 struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_response_header_init(m);
-	rnd_field(r, "correlationid");
-	m->correlation_id = (int32_t)rnd(r);
-}
-
-static bool same_response_header(const struct sl_response_header *a,
-                                 const struct sl_response_header *b)
-{
-	(void)a;
-	(void)b;
-	if (a->correlation_id != b->correlation_id)
-		return differs("correlation_id");
-	return true;
-}
-
-static void init_any_response_header(void *m)
-{
-	sl_response_header_init(m);
-}
-
-static void fill_any_response_header(void *m, struct rnd *r, struct sl_arena *arena,
-                                     int16_t version)
-{
-	fill_response_header(m, r, arena, version);
-}
-
-static bool same_any_response_header(const void *a, const void *b)
-{
-	return same_response_header(a, b);
-}
-
-static int decode_any_response_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                      int16_t version)
-{
-	return sl_response_header_decode(m, c, arena, version);
-}
-
-static void encode_any_response_header(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_response_header_encode(m, b, version);
-}
-
-const struct fill_message fill_message_response_header = {
-	"response_header",
-	0,
-	1,
-	1,
-	sizeof(struct sl_response_header),
-	init_any_response_header,
-	fill_any_response_header,
-	same_any_response_header,
-	decode_any_response_header,
-	encode_any_response_header,
-};
-
-static void fill_transaction_log_key(struct sl_transaction_log_key *m, struct rnd *r,
-                                     struct sl_arena *arena, int16_t version)
-{
-	(void)r;
-	(void)arena;
-	(void)version;
-	sl_transaction_log_key_init(m);
-	rnd_field(r, "transactionalid");
-	m->transactional_id = rnd_str(r, arena, false);
-}
-
-static bool same_transaction_log_key(const struct sl_transaction_log_key *a,
-                                     const struct sl_transaction_log_key *b)
-{
-	(void)a;
-	(void)b;
-	if (!sl_str_eq(a->transactional_id, b->transactional_id))
-		return differs("transactional_id");
-	return true;
-}
-
-static void init_any_transaction_log_key(void *m)
-{
-	sl_transaction_log_key_init(m);
-}
-
-static void fill_any_transaction_log_key(void *m, struct rnd *r, struct sl_arena *arena,
-                                         int16_t version)
-{
-	fill_transaction_log_key(m, r, arena, version);
-}
-
-static bool same_any_transaction_log_key(const void *a, const void *b)
-{
-	return same_transaction_log_key(a, b);
-}
-
-static int decode_any_transaction_log_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
-                                          int16_t version)
-{
-	return sl_transaction_log_key_decode(m, c, arena, version);
-}
-
-static void encode_any_transaction_log_key(const void *m, struct sl_buf *b, int16_t version)
-{
-	sl_transaction_log_key_encode(m, b, version);
-}
-
-const struct fill_message fill_message_transaction_log_key = {
-	"transaction_log_key",
-	0,
-	0,
-	INT16_MAX,
-	sizeof(struct sl_transaction_log_key),
-	init_any_transaction_log_key,
-	fill_any_transaction_log_key,
-	same_any_transaction_log_key,
-	decode_any_transaction_log_key,
-	encode_any_transaction_log_key,
 };

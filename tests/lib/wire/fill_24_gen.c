@@ -4,7 +4,131 @@
 
 #include "fill_gen.h"
 #include "rnd.h"
+#include "sluice/wire/response_header_gen.h"
+#include "sluice/wire/transaction_log_key_gen.h"
 #include "sluice/wire/transaction_log_value_gen.h"
+
+static void fill_response_header(struct sl_response_header *m, struct rnd *r,
+                                 struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_response_header_init(m);
+	rnd_field(r, "correlationid");
+	m->correlation_id = (int32_t)rnd(r);
+}
+
+static bool same_response_header(const struct sl_response_header *a,
+                                 const struct sl_response_header *b)
+{
+	(void)a;
+	(void)b;
+	if (a->correlation_id != b->correlation_id)
+		return differs("correlation_id");
+	return true;
+}
+
+static void init_any_response_header(void *m)
+{
+	sl_response_header_init(m);
+}
+
+static void fill_any_response_header(void *m, struct rnd *r, struct sl_arena *arena,
+                                     int16_t version)
+{
+	fill_response_header(m, r, arena, version);
+}
+
+static bool same_any_response_header(const void *a, const void *b)
+{
+	return same_response_header(a, b);
+}
+
+static int decode_any_response_header(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                      int16_t version)
+{
+	return sl_response_header_decode(m, c, arena, version);
+}
+
+static void encode_any_response_header(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_response_header_encode(m, b, version);
+}
+
+const struct fill_message fill_message_response_header = {
+	"response_header",
+	0,
+	1,
+	1,
+	sizeof(struct sl_response_header),
+	init_any_response_header,
+	fill_any_response_header,
+	same_any_response_header,
+	decode_any_response_header,
+	encode_any_response_header,
+};
+
+static void fill_transaction_log_key(struct sl_transaction_log_key *m, struct rnd *r,
+                                     struct sl_arena *arena, int16_t version)
+{
+	(void)r;
+	(void)arena;
+	(void)version;
+	sl_transaction_log_key_init(m);
+	rnd_field(r, "transactionalid");
+	m->transactional_id = rnd_str(r, arena, false);
+}
+
+static bool same_transaction_log_key(const struct sl_transaction_log_key *a,
+                                     const struct sl_transaction_log_key *b)
+{
+	(void)a;
+	(void)b;
+	if (!sl_str_eq(a->transactional_id, b->transactional_id))
+		return differs("transactional_id");
+	return true;
+}
+
+static void init_any_transaction_log_key(void *m)
+{
+	sl_transaction_log_key_init(m);
+}
+
+static void fill_any_transaction_log_key(void *m, struct rnd *r, struct sl_arena *arena,
+                                         int16_t version)
+{
+	fill_transaction_log_key(m, r, arena, version);
+}
+
+static bool same_any_transaction_log_key(const void *a, const void *b)
+{
+	return same_transaction_log_key(a, b);
+}
+
+static int decode_any_transaction_log_key(void *m, struct sl_cursor *c, struct sl_arena *arena,
+                                          int16_t version)
+{
+	return sl_transaction_log_key_decode(m, c, arena, version);
+}
+
+static void encode_any_transaction_log_key(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_transaction_log_key_encode(m, b, version);
+}
+
+const struct fill_message fill_message_transaction_log_key = {
+	"transaction_log_key",
+	0,
+	0,
+	INT16_MAX,
+	sizeof(struct sl_transaction_log_key),
+	init_any_transaction_log_key,
+	fill_any_transaction_log_key,
+	same_any_transaction_log_key,
+	decode_any_transaction_log_key,
+	encode_any_transaction_log_key,
+};
 
 static void fill_transaction_log_value_transaction_partition(
 	struct sl_transaction_log_value_transaction_partition *m, struct rnd *r,

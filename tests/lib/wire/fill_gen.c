@@ -107,6 +107,7 @@ const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT] = {
 	&fill_message_leader_change_message,
 	&fill_message_meta_broker_config,
 	&fill_message_meta_cluster,
+	&fill_message_meta_group_config,
 	&fill_message_meta_producer_ids,
 	&fill_message_meta_topic,
 	&fill_message_meta_topic_delete,

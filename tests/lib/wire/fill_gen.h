@@ -125,6 +125,7 @@ extern const struct fill_message fill_message_image_topic;
 extern const struct fill_message fill_message_leader_change_message;
 extern const struct fill_message fill_message_meta_broker_config;
 extern const struct fill_message fill_message_meta_cluster;
+extern const struct fill_message fill_message_meta_group_config;
 extern const struct fill_message fill_message_meta_producer_ids;
 extern const struct fill_message fill_message_meta_topic;
 extern const struct fill_message fill_message_meta_topic_delete;
@@ -137,7 +138,7 @@ extern const struct fill_message fill_message_transaction_log_key;
 extern const struct fill_message fill_message_transaction_log_value;
 
 /* All of them. */
-#define FILL_MESSAGES_COUNT 112
+#define FILL_MESSAGES_COUNT 113
 extern const struct fill_message *const fill_messages[FILL_MESSAGES_COUNT];
 
 #endif
