@@ -60,6 +60,10 @@ def kafkajs():
     client("kafkajs.mjs")
 
 
+def kafkajs_transactions():
+    client("kafkajs_transactions.mjs")
+
+
 def platformatic():
     client("platformatic.mjs")
 
@@ -67,4 +71,4 @@ def platformatic():
 need("node")
 need("npm")
 install()
-main(kafkajs, platformatic)
+main(kafkajs, kafkajs_transactions, platformatic)
