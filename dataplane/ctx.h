@@ -131,7 +131,7 @@ struct ctx {
 	size_t receive_bytes_max;  /* of pool.used: what is received stops there, answers do not */
 	struct sl_list partitions; /* struct partition.lane_link */
 	struct sl_list points;     /* struct partition.point_link */
-	uint64_t gather_ns; /* monotonic: until then a sync waits for more waiters */
+	uint64_t gather_ns;        /* monotonic: until then a sync waits for more waiters */
 	int64_t point_ms;          /* not before: next checkpoint of any partition */
 	int64_t press_ms;          /* not before: next time that a full tier marks all dirty */
 	struct ctx_cleaning cleaning;

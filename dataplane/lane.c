@@ -512,9 +512,9 @@ static bool may_sleep(struct lane *lane)
 }
 
 /*
- * Whether an idle lane polls on.  While a durable write is under way it offers the CPU to others each
- * time: on a disk without FUA the kernel ends such a write in a worker on this CPU, which else has to
- * wait until the lane's time slice is used up.
+ * Whether an idle lane polls on.  While a durable write is under way it offers the CPU to others
+ * each time: on a disk without FUA the kernel ends such a write in a worker on this CPU, which else
+ * has to wait until the lane's time slice is used up.
  */
 static bool may_spin(const struct lane *lane)
 {

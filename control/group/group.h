@@ -90,8 +90,8 @@ struct group_event {
 	int32_t partition; /* LOAD_*, UNLOAD, MARK */
 	/* REQUEST, CANCEL, MARK */
 	uint64_t handle; /* the caller's name for the request, unique while unanswered */
-	/* 8, 9, 11-16, 28, 42, 47, 68, 69.  28, TxnOffsetCommit: the caller knows that the partition of the
-	 * offsets is in the producer's transaction. */
+	/* 8, 9, 11-16, 28, 42, 47, 68, 69.  28, TxnOffsetCommit: the caller knows that the
+	 * partition of the offsets is in the producer's transaction. */
 	int16_t api_key;
 	int16_t version;
 	int32_t correlation_id;

@@ -29,11 +29,11 @@
 #define PARTITION_LOOK_MS      1000 /* flush.ms and segment ages are kept this exactly */
 #define PARTITION_RETRY_MS     10   /* a sync that found no descriptor or no room */
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
-#define PARTITION_WRITE_MS     1000  /* what nobody asks for is written after this long */
-#define PARTITION_POINT_MS     5000  /* from a sync to the checkpoint that tells of it */
-#define PARTITION_POINT_GAP_MS 5     /* between two checkpoints of a lane */
+#define PARTITION_WRITE_MS     1000 /* what nobody asks for is written after this long */
+#define PARTITION_POINT_MS     5000 /* from a sync to the checkpoint that tells of it */
+#define PARTITION_POINT_GAP_MS 5    /* between two checkpoints of a lane */
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
-#define PARTITION_POINT_LAG_MS 1000  /* a lane that is late makes up for so much */
+#define PARTITION_POINT_LAG_MS 1000              /* a lane that is late makes up for so much */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
 
@@ -648,8 +648,8 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	SL_ASSERT(p->sync_running);
 	sl_log_sync_end(p->log, &p->sync, result);
 	p->sync_running = false;
-	p->gather_until_ns =
-		ctx->now_ns + SL_MIN(ctx->now_ns - p->sync_started_ns, PARTITION_GATHER_NS);
+	p->gather_until_ns = ctx->now_ns +
+	                     SL_MIN(ctx->now_ns - p->sync_started_ns, PARTITION_GATHER_NS);
 	/* What was written is no longer in the way of new bytes. */
 	ctx_relieve(ctx, CTX_LACK_TIER);
 	if (is_sync) {

@@ -50,7 +50,7 @@ static void list_features(struct ctx *ctx, struct sl_api_versions_resp *resp, in
 		const char *name;
 		int16_t level;
 	} features[] = {
-		{"group.version", 1}, /* groups of the consumer protocol: KIP-848 */
+		{"group.version", 1},       /* groups of the consumer protocol: KIP-848 */
 		{"transaction.version", 2}, /* epochs rise with every transaction: KIP-890 */
 	};
 	size_t n = SL_ARRAY_SIZE(features);

@@ -68,7 +68,7 @@ struct segment {
 	bool is_sealed;
 	bool is_dirty; /* has bytes that no sync covered */
 	bool is_doomed;
-	bool was_swapped; /* doomed, and another segment has its name and its records */
+	bool was_swapped;      /* doomed, and another segment has its name and its records */
 	bool has_offsets;      /* the offset index is in memory */
 	bool has_aborted;      /* the list of aborted transactions is in memory */
 	bool is_aborted_known; /* sealed: aborted_first and open_first are */

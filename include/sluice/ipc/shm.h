@@ -47,7 +47,7 @@ struct sl_slot {
 	_Atomic int32_t lane;
 	_Atomic uint32_t log_dir; /* index into log.dirs */
 	_Atomic int32_t leader_epoch;
-	_Atomic int64_t last_stable; /* last stable offset */
+	_Atomic int64_t last_stable;  /* last stable offset */
 	_Atomic int64_t clean_offset; /* everything below was compacted; -1: it is not compacted */
 	_Atomic uint32_t cleaner;     /* enum sl_slot_cleaner */
 	_Atomic uint32_t dirty_ppm;   /* at the last look */
