@@ -68,7 +68,11 @@ def platformatic():
     client("platformatic.mjs")
 
 
+def platformatic_transactions():
+    client("platformatic_transactions.mjs")
+
+
 need("node")
 need("npm")
 install()
-main(kafkajs, kafkajs_transactions, platformatic)
+main(kafkajs, kafkajs_transactions, platformatic, platformatic_transactions)
