@@ -107,13 +107,16 @@ class Copier:
         self.process.kill()
 
     def stop(self):
+        """False: it had to be killed."""
         with self.lock:
             self.ending = True
             self.process.terminate()
-        self.thread.join(60)
-        if self.thread.is_alive():
-            self.process.kill()
-            check(False, f"{self.name} does not end")
+        self.thread.join(30)
+        is_well = not self.thread.is_alive()
+        if not is_well:
+            self.kill()
+        self.thread.join()
+        return is_well
 
 
 def read_all(broker, isolation):
@@ -190,7 +193,8 @@ def torture(kills, python_path, protocol):
             finally:
                 for copier in copiers:
                     print(f"  {copier.name}: {dict(copier.said)} {dict(copier.why)}", flush=True)
-                    copier.stop()
+                stuck = [copier.name for copier in copiers if not copier.stop()]
+        check(not stuck, f"{stuck} did not end")
         aborted = examine(broker, feeder)
         print(f"  {dict(turns)}; {feeder.sent} records once, {aborted} aborted, {commits(copiers)} transactions, "
               f"longest wait for one {longest:.1f} s", flush=True)

@@ -60,11 +60,19 @@ def kafkajs():
     client("kafkajs.mjs")
 
 
+def kafkajs_transactions():
+    client("kafkajs_transactions.mjs")
+
+
 def platformatic():
     client("platformatic.mjs")
+
+
+def platformatic_transactions():
+    client("platformatic_transactions.mjs")
 
 
 need("node")
 need("npm")
 install()
-main(kafkajs, platformatic)
+main(kafkajs, kafkajs_transactions, platformatic, platformatic_transactions)
