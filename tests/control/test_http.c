@@ -373,8 +373,8 @@ Test(http, has_the_names_of_dashboards)
 		"kafka_consumergroup_lag",
 		"kafka_consumergroup_lag_sum",
 		"kafka_consumergroup_members",
-		"kafka_coordinator_transaction_transactionmarkerchannelmanager_"
-		"logappendretryqueuesize",
+		("kafka_coordinator_transaction_transactionmarkerchannelmanager_"
+	         "logappendretryqueuesize"),
 		"kafka_server_transaction_coordinator_metrics_partition_load_time_max",
 		"sluice_transactions_ongoing",
 		"sluice_group_requests_total",
