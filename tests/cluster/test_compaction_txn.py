@@ -84,7 +84,7 @@ def wait_stable(broker, topic):
     """A commit is answered before its markers are written: readers of committed records may lag behind it."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "checker",
                          "isolation.level": "read_committed"})
-    end = row(broker, topic)["log_end"]
+    end = wait_for(f"{topic} to be open", lambda: row(broker, topic)["log_end"])
     wait_for("every transaction to end",
              lambda: consumer.get_watermark_offsets(TopicPartition(topic, 0), 10)[1] >= end, 30)
     consumer.close()
