@@ -52,7 +52,7 @@ clients   nodejs                kafkajs and @platformatic/kafka run on it
 clients   npm                   fetches these two, pinned
 bench     gnuplot-nox           plots of the results
 peers     nats-server           a peer where Go cannot build a newer one
-peers     openjdk-17-jre-headless  Apache Kafka runs on it
+peers     openjdk-17-jdk-headless  Apache Kafka runs on it; javac for its clients in the tests
 peers     maven                 fetches Apache Kafka
 EOF
 )
@@ -79,7 +79,7 @@ is_wanted() {
 	case $2 in
 	nodejs) ! command -v node >/dev/null ;;
 	npm) ! command -v npm >/dev/null ;;
-	openjdk-*) ! command -v java >/dev/null ;;
+	openjdk-*) ! command -v javac >/dev/null ;;
 	maven) ! command -v mvn >/dev/null ;;
 	esac
 }
