@@ -44,8 +44,7 @@ static struct sl_cursor cursor_over(struct sl_bytes b)
 static bool has_form(const struct sl_batch_head *h)
 {
 	return sl_batch_is_control(h) && sl_batch_is_transactional(h) && sl_batch_has_producer(h) &&
-	       h->records_count == 1 && h->last_offset_delta == 0 &&
-	       sl_batch_codec(h) == SL_CODEC_NONE;
+	       h->records_count == 1 && h->last_offset_delta == 0;
 }
 
 int sl_txn_marker_decode(struct sl_txn_marker *out, const void *p, const struct sl_batch_head *h)
@@ -58,7 +57,9 @@ int sl_txn_marker_decode(struct sl_txn_marker *out, const void *p, const struct 
 	struct sl_cursor value;
 	int16_t type;
 
-	if (sl_record_iter_init(&it, p, h, NULL, NULL) != 0 || sl_record_iter_next(&it, &r) != 1)
+	/* Control batches are never compressed, and there is no context to read one that is. */
+	if (sl_batch_codec(h) != SL_CODEC_NONE || sl_record_iter_init(&it, p, h, NULL, NULL) != 0 ||
+	    sl_record_iter_next(&it, &r) != 1)
 		return -EBADMSG;
 	/* Later versions of both add fields behind those that are known (KIP-98). */
 	key = cursor_over(r.key);

@@ -74,6 +74,23 @@ Test(marker, ends_a_transaction_or_does_not)
 	}
 }
 
+Test(marker, is_not_compressed)
+{
+	const struct sl_txn_marker written = {1, 2, 3, true};
+	struct sl_txn_marker read;
+	struct sl_batch_head head;
+	uint8_t p[256];
+	struct sl_buf buf;
+
+	sl_buf_init_fixed(&buf, p, sizeof(p));
+	sl_txn_marker_encode(&written, &buf, 1000);
+	cr_assert_eq(sl_batch_peek(p, buf.len, &head), 0);
+	for (uint16_t codec = 1; codec < 8; codec++) {
+		head.attributes = (uint16_t)((head.attributes & ~7u) | codec);
+		cr_expect(sl_txn_marker_decode(&read, p, &head) == -EBADMSG);
+	}
+}
+
 Test(marker, is_read_as_it_was_written)
 {
 	const struct sl_txn_marker written[] = {{1, 2, 3, true}, {INT64_MAX, 0, 0, false}};
