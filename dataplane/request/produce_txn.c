@@ -241,9 +241,11 @@ enum sl_kerr produce_txn_admit(const struct request *req, uint32_t n, const stru
 		return SL_KERR_NONE;
 	if (item->kerr != SL_KERR_NONE)
 		return for_client((enum sl_kerr)item->kerr, req->head.api_version, message);
-	/* A marker since the question has ended the transaction that the answer is about. */
+	/* A marker since the question has ended the transaction that the answer is about, or the
+	 * one before it, whose end the question waited for.  Who adds by asking asks once more. */
 	io->is_verified = sl_uuid_eq(&item->topic_id, &p->topic_id) &&
 	                  sl_log_txn_marker(p->log, item->producer_id) == item->marker_offset;
 	io->is_epoch_per_txn = req->head.api_version >= VERSION_ADDS;
-	return SL_KERR_NONE;
+	return io->is_verified || !io->is_epoch_per_txn ? SL_KERR_NONE
+	                                                : SL_KERR_CONCURRENT_TRANSACTIONS;
 }

@@ -402,6 +402,25 @@ Test(txn, an_answer_from_before_a_marker_is_void)
 	cr_expect(sl_log_end(p->log) == 4);
 }
 
+/* The coordinator held the question until the transaction before was over, whose marker came
+ * meanwhile: not the client's fault. */
+Test(txn, an_answer_from_before_a_marker_makes_a_new_client_ask_again)
+{
+	struct request *req;
+	uint64_t cookie;
+
+	begin(7);
+	cr_assert(fx_put(d.fx, p, fx_marker(7, 0, true, 1)) == SL_KERR_NONE);
+	req = produce_one(12, 7, 1);
+	cr_assert(fx_run(d.fx, req) == REQUEST_PARK);
+	cookie = take_question().cookie;
+	cr_assert(fx_put(d.fx, p, fx_marker(7, 0, true, 1)) == SL_KERR_NONE);
+	answer(cookie, SL_KERR_NONE);
+	cr_assert(fx_run_woken(d.fx) == REQUEST_REPLY);
+	cr_expect(error_of(req, 0, true) == SL_KERR_CONCURRENT_TRANSACTIONS);
+	cr_expect(sl_log_end(p->log) == 3);
+}
+
 Test(txn, refuses_what_is_in_no_transaction)
 {
 	const struct fx_batch plain = {
