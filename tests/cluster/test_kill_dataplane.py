@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop" / "support"
 from load import Load, read_all  # noqa: E402
 from sluice import Broker, check, main, wait_for  # noqa: E402
 
-KILLS = 20
+KILLS = 12
 PARTITIONS = 4
 
 
