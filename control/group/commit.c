@@ -121,30 +121,37 @@ static bool resolve(struct commit *o)
 	return has_any;
 }
 
-static enum sl_kerr get_group(struct commit *o, struct group **out)
+enum sl_kerr commit_group(struct group_coord *c, struct sl_str group_id, int32_t generation,
+                          enum sl_kerr missing, struct group **out)
 {
-	struct group_coord *c = o->c;
-	struct group *g = state_find(c, o->m->group_id);
 	int err;
 
-	if (g) {
-		*out = g;
+	*out = state_find(c, group_id);
+	if (*out)
 		return SL_KERR_NONE;
-	}
-	if (o->m->generation_id_or_member_epoch >= 0)
-		return o->rq->to.version >= VERSION_GROUP_NOT_FOUND ? SL_KERR_GROUP_ID_NOT_FOUND
-		                                                    : SL_KERR_ILLEGAL_GENERATION;
-	if (o->m->group_id.len > LIMIT_GROUP_ID_BYTES) {
+	if (generation >= 0)
+		return missing;
+	if (group_id.len > LIMIT_GROUP_ID_BYTES) {
 		coord_count(c, COUNT_refused_group_id);
 		return SL_KERR_INVALID_GROUP_ID;
 	}
-	err = state_create(c, o->m->group_id, out);
+	err = state_create(c, group_id, out);
 	if (!err) {
 		coord_count(c, COUNT_groups_created);
 		return SL_KERR_NONE;
 	}
 	coord_count(c, err == -ENOSPC ? COUNT_refused_groups_full : COUNT_refused_no_memory);
 	return err == -ENOSPC ? SL_KERR_POLICY_VIOLATION : SL_KERR_COORDINATOR_NOT_AVAILABLE;
+}
+
+static enum sl_kerr get_group(struct commit *o, struct group **out)
+{
+	const enum sl_kerr missing = o->rq->to.version >= VERSION_GROUP_NOT_FOUND
+	                                     ? SL_KERR_GROUP_ID_NOT_FOUND
+	                                     : SL_KERR_ILLEGAL_GENERATION;
+
+	return commit_group(o->c, o->m->group_id, o->m->generation_id_or_member_epoch, missing,
+	                    out);
 }
 
 /* Who may commit: nobody in particular while there are no members, else members of the generation.
@@ -186,6 +193,25 @@ static int64_t expire_ms(const struct commit *o)
 	return SL_MAX(at, 0);
 }
 
+enum sl_kerr commit_entry(struct group_coord *c, struct group *g, const struct commit_item *item,
+                          struct offset **offset, struct committed **committed)
+{
+	int err = offsets_get(g, item->topic, item->partition, offset);
+
+	if (err) {
+		coord_count(c,
+		            err == -ENOSPC ? COUNT_refused_offsets_full : COUNT_refused_no_memory);
+		return err == -ENOSPC ? SL_KERR_POLICY_VIOLATION
+		                      : SL_KERR_COORDINATOR_NOT_AVAILABLE;
+	}
+	*committed = offsets_make(item->head, item->metadata);
+	if (*committed)
+		return SL_KERR_NONE;
+	offsets_drop_unused(g, *offset);
+	coord_count(c, COUNT_refused_no_memory);
+	return SL_KERR_COORDINATOR_NOT_AVAILABLE;
+}
+
 static enum sl_kerr commit_one(struct commit *o, struct append_writer *w, struct group *g,
                                struct sl_str topic,
                                const struct sl_offset_commit_req_topic_partition *p, int32_t result)
@@ -196,25 +222,16 @@ static enum sl_kerr commit_one(struct commit *o, struct append_writer *w, struct
 		.expire_ms = expire_ms(o),
 		.leader_epoch = p->committed_leader_epoch,
 	};
+	const struct commit_item item = {topic, p->partition_index, &head, p->committed_metadata};
 	struct committed *committed;
 	struct offset *offset;
-	int err;
+	enum sl_kerr kerr;
 
 	if (p->committed_metadata.len > o->c->opts.offset_metadata_bytes_max)
 		return SL_KERR_OFFSET_METADATA_TOO_LARGE;
-	err = offsets_get(g, topic, p->partition_index, &offset);
-	if (err) {
-		coord_count(o->c,
-		            err == -ENOSPC ? COUNT_refused_offsets_full : COUNT_refused_no_memory);
-		return err == -ENOSPC ? SL_KERR_POLICY_VIOLATION
-		                      : SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	}
-	committed = offsets_make(&head, p->committed_metadata);
-	if (!committed) {
-		offsets_drop_unused(g, offset);
-		coord_count(o->c, COUNT_refused_no_memory);
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	}
+	kerr = commit_entry(o->c, g, &item, &offset, &committed);
+	if (kerr != SL_KERR_NONE)
+		return kerr;
 	append_offset(w, g, offset, committed, result);
 	return SL_KERR_NONE;
 }

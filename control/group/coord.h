@@ -482,6 +482,20 @@ void sync_finish(struct group_coord *c, struct op *op);
 void sync_handle_heartbeat(struct group_coord *c, const struct request *rq, const void *m);
 void leave_handle(struct group_coord *c, const struct request *rq, const void *m);
 void leave_finish(struct group_coord *c, struct op *op, const void *m);
+/* The group of a commit; one from outside makes it.  @missing: a member's group is not there. */
+enum sl_kerr commit_group(struct group_coord *c, struct sl_str group_id, int32_t generation,
+                          enum sl_kerr missing, struct group **out);
+/* What is committed for one partition; all borrowed. */
+struct commit_item {
+	struct sl_str topic;
+	int32_t partition;
+	const struct committed *head;
+	struct sl_str metadata;
+};
+/* The entry of the partition, and an owned copy for it.  A refusal is counted and leaves nothing.
+ */
+enum sl_kerr commit_entry(struct group_coord *c, struct group *g, const struct commit_item *item,
+                          struct offset **offset, struct committed **committed);
 void commit_handle(struct group_coord *c, const struct request *rq, const void *m);
 void commit_finish(struct group_coord *c, struct op *op, const void *m);
 void txn_commit_handle(struct group_coord *c, const struct request *rq, const void *m);

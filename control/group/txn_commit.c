@@ -88,29 +88,6 @@ void txn_commit_finish(struct group_coord *c, struct op *op, const void *m)
 		reply_close(c, &to, COUNT_closed_too_large);
 }
 
-static enum sl_kerr get_group(struct commit *o, struct group **out)
-{
-	struct group_coord *c = o->c;
-	int err;
-
-	*out = state_find(c, o->m->group_id);
-	if (*out)
-		return SL_KERR_NONE;
-	if (o->m->generation_id_or_member_epoch >= 0)
-		return SL_KERR_ILLEGAL_GENERATION;
-	if (o->m->group_id.len > LIMIT_GROUP_ID_BYTES) {
-		coord_count(c, COUNT_refused_group_id);
-		return SL_KERR_INVALID_GROUP_ID;
-	}
-	err = state_create(c, o->m->group_id, out);
-	if (!err) {
-		coord_count(c, COUNT_groups_created);
-		return SL_KERR_NONE;
-	}
-	coord_count(c, err == -ENOSPC ? COUNT_refused_groups_full : COUNT_refused_no_memory);
-	return err == -ENOSPC ? SL_KERR_POLICY_VIOLATION : SL_KERR_COORDINATOR_NOT_AVAILABLE;
-}
-
 /* Unlike a plain commit, one without a member is taken whatever the group does: versions before 3
  * have none.  Nor does a rebalance refuse it (KIP-447). */
 static enum sl_kerr check_member(struct commit *o, struct group *g)
@@ -145,9 +122,10 @@ static enum sl_kerr commit_one(struct commit *o, struct append_writer *w, struct
 		.expire_ms = -1,
 		.leader_epoch = p->committed_leader_epoch,
 	};
+	const struct commit_item item = {topic, p->partition_index, &head, p->committed_metadata};
 	struct committed *committed;
 	struct offset *offset;
-	int err;
+	enum sl_kerr kerr;
 
 	if (p->committed_metadata.len > o->c->opts.offset_metadata_bytes_max)
 		return SL_KERR_OFFSET_METADATA_TOO_LARGE;
@@ -155,19 +133,9 @@ static enum sl_kerr commit_one(struct commit *o, struct append_writer *w, struct
 		coord_count(o->c, COUNT_refused_offsets_full);
 		return SL_KERR_POLICY_VIOLATION;
 	}
-	err = offsets_get(g, topic, p->partition_index, &offset);
-	if (err) {
-		coord_count(o->c,
-		            err == -ENOSPC ? COUNT_refused_offsets_full : COUNT_refused_no_memory);
-		return err == -ENOSPC ? SL_KERR_POLICY_VIOLATION
-		                      : SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	}
-	committed = offsets_make(&head, p->committed_metadata);
-	if (!committed) {
-		offsets_drop_unused(g, offset);
-		coord_count(o->c, COUNT_refused_no_memory);
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	}
+	kerr = commit_entry(o->c, g, &item, &offset, &committed);
+	if (kerr != SL_KERR_NONE)
+		return kerr;
 	append_txn_offset(w, g, offset, committed, result);
 	return SL_KERR_NONE;
 }
@@ -202,7 +170,8 @@ static enum sl_kerr start(struct commit *o, struct group **out_group, struct op 
 	struct op *op;
 
 	if (kerr == SL_KERR_NONE)
-		kerr = get_group(o, out_group);
+		kerr = commit_group(o->c, o->m->group_id, o->m->generation_id_or_member_epoch,
+		                    SL_KERR_ILLEGAL_GENERATION, out_group);
 	if (kerr == SL_KERR_NONE)
 		kerr = check_member(o, *out_group);
 	if (kerr != SL_KERR_NONE)
