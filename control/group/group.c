@@ -74,20 +74,6 @@ static bool are_opts_valid(const struct group_opts *o)
 	       are_consumer_opts_valid(o);
 }
 
-/* Memory is touched only as far as it is used; what was used much is given back. */
-static void renew_arena(struct group_coord *c)
-{
-	void *base;
-
-	if (c->arena.base && c->arena.used <= LIMIT_KEEP_BYTES) {
-		sl_arena_reset(&c->arena);
-		return;
-	}
-	free(c->arena.base);
-	base = malloc(LIMIT_ARENA_BYTES);
-	sl_arena_init(&c->arena, base, base ? LIMIT_ARENA_BYTES : 0);
-}
-
 static void renew_buf(struct sl_buf *b)
 {
 	if (b->cap > LIMIT_KEEP_BYTES)
@@ -120,7 +106,8 @@ int group_create(struct group_coord **out, const struct group_opts *opts)
 		sl_list_init(&c->shards[i].appends);
 		sl_list_init(&c->shards[i].deleted_topics);
 	}
-	if (!c->shards || deadline_reserve(&c->heap, 1) || !reply_has_room(c)) {
+	if (!c->shards || sl_arena_create(&c->arena, LIMIT_ARENA_BYTES) ||
+	    deadline_reserve(&c->heap, 1) || !reply_has_room(c)) {
 		group_destroy(c);
 		return -ENOMEM;
 	}
@@ -132,7 +119,7 @@ int group_create(struct group_coord **out, const struct group_opts *opts)
 static void drop_all(struct group_coord *c)
 {
 	c->actions_count = 0;
-	renew_arena(c);
+	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
 	for (int32_t i = 0; i < c->opts.partitions_count; i++) {
 		load_drop(c, &c->shards[i]);
 		sl_map_fini(&c->shards[i].txns);
@@ -157,7 +144,7 @@ void group_destroy(struct group_coord *c)
 	sl_buf_fini(&c->key);
 	sl_buf_fini(&c->value);
 	sl_codec_ctx_destroy(c->codec);
-	free(c->arena.base);
+	sl_arena_destroy(&c->arena);
 	free(c->actions);
 	free(c->actions_pos);
 	free(c->shards);
@@ -267,7 +254,7 @@ void group_step(struct group_coord *c, const struct group_event *ev, struct grou
 	c->wall_ms = ev->wall_ms;
 	c->random = ev->random;
 	c->actions_count = 0;
-	renew_arena(c);
+	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
 	renew_buf(&c->out);
 	renew_buf(&c->batch);
 	renew_buf(&c->key);

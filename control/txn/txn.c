@@ -42,20 +42,6 @@ static bool are_opts_valid(const struct txn_opts *o)
 	       o->has_partition;
 }
 
-/* Memory is touched only as far as it is used; what was used much is given back. */
-static void renew_arena(struct txn_coord *c)
-{
-	void *base;
-
-	if (c->arena.base && c->arena.used <= LIMIT_KEEP_BYTES) {
-		sl_arena_reset(&c->arena);
-		return;
-	}
-	free(c->arena.base);
-	base = malloc(LIMIT_ARENA_BYTES);
-	sl_arena_init(&c->arena, base, base ? LIMIT_ARENA_BYTES : 0);
-}
-
 static void renew_buf(struct sl_buf *b)
 {
 	if (b->cap > LIMIT_KEEP_BYTES)
@@ -97,7 +83,7 @@ int txn_create(struct txn_coord **out, const struct txn_opts *opts)
 	sl_buf_init_grow(&c->value, LIMIT_OUT_BYTES);
 	c->shards = calloc((size_t)opts->partitions_count, sizeof(*c->shards));
 	init_lists(c);
-	if (!c->shards || !answer_has_room(c, 1)) {
+	if (!c->shards || sl_arena_create(&c->arena, LIMIT_ARENA_BYTES) || !answer_has_room(c, 1)) {
 		txn_destroy(c);
 		return -ENOMEM;
 	}
@@ -111,7 +97,7 @@ static void drop_all(struct txn_coord *c)
 	struct waiter *w;
 
 	c->actions_count = 0;
-	renew_arena(c);
+	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
 	for (int32_t i = 0; i < c->opts.partitions_count; i++)
 		replay_drop(c, &c->shards[i]);
 	while ((w = sl_list_first(&c->want_ids, struct waiter, link)) != NULL)
@@ -134,7 +120,7 @@ void txn_destroy(struct txn_coord *c)
 	sl_buf_fini(&c->out);
 	sl_buf_fini(&c->key);
 	sl_buf_fini(&c->value);
-	free(c->arena.base);
+	sl_arena_destroy(&c->arena);
 	free(c->actions);
 	free(c->actions_pos);
 	free(c->shards);
@@ -269,7 +255,7 @@ void txn_step(struct txn_coord *c, const struct txn_event *ev, struct txn_action
 	c->now_ms = ev->now_ms;
 	c->wall_ms = ev->wall_ms;
 	c->actions_count = 0;
-	renew_arena(c);
+	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
 	renew_buf(&c->out);
 	renew_buf(&c->key);
 	renew_buf(&c->value);

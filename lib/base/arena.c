@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "sluice/base/assert.h"
 
@@ -42,6 +43,19 @@ void sl_arena_reset(struct sl_arena *arena)
 {
 	arena->used = 0;
 	arena->failed = false;
+}
+
+void sl_arena_trim(struct sl_arena *arena, size_t keep)
+{
+	size_t from;
+
+	if (arena->owned && arena->used > keep) {
+		from = SL_ALIGN_UP(keep, (size_t)sysconf(_SC_PAGESIZE));
+		/* A refusal costs memory only. */
+		if (arena->used > from)
+			(void)madvise(arena->base + from, arena->used - from, MADV_DONTNEED);
+	}
+	sl_arena_reset(arena);
 }
 
 /* Position of the next aligned byte; may lie behind the end. */

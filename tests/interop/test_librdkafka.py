@@ -160,6 +160,7 @@ def transactions():
         fill(first, consumer, "committed", 5)
         first.commit_transaction(20)
         fill(first, consumer, "aborted", 6)
+        first.flush(10)  # An abort drops what has not been sent.
         first.abort_transaction(20)
         check(committed() == 5, f"offset {committed()} after an abort")
         # The next owner of the id ends what the one before left open, and fences it.

@@ -23,6 +23,9 @@ void sl_arena_init(struct sl_arena *arena, void *base, size_t size);
 int sl_arena_create(struct sl_arena *arena, size_t size) SL_MUST_CHECK;
 void sl_arena_destroy(struct sl_arena *arena);
 void sl_arena_reset(struct sl_arena *arena);
+/* Resets it; of a block that was created, what was used beyond @keep bytes goes back to the
+ * system. */
+void sl_arena_trim(struct sl_arena *arena, size_t keep);
 
 /* Zeroed memory, aligned to 16.  NULL when it does not fit (and arena->failed is set); never NULL
  * for size 0 of a live arena. */

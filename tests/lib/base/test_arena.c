@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "sluice/base/arena.h"
 
@@ -103,4 +105,25 @@ Test(arena, created_arena_is_usable_to_its_end)
 	cr_assert(a.base == NULL && a.size == 0);
 	sl_arena_destroy(&a);
 	cr_assert(sl_arena_create(&a, (size_t)1 << 62) != 0);
+}
+
+Test(arena, trim_gives_back_what_is_beyond)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct sl_arena a;
+	unsigned char in[8];
+	uint8_t *p;
+
+	cr_assert_eq(sl_arena_create(&a, 8 * page), 0);
+	p = sl_arena_alloc(&a, 8 * page);
+	cr_assert_not_null(p);
+	memset(p, 0x55, 8 * page);
+	cr_assert(sl_arena_alloc(&a, 1) == NULL);
+	sl_arena_trim(&a, page + 1);
+	cr_assert(a.used == 0 && !a.failed);
+	cr_assert_eq(mincore(a.base, 8 * page, in), 0);
+	for (size_t i = 0; i < 8; i++)
+		cr_assert_eq(in[i] & 1, i < 2, "page %zu", i);
+	cr_assert_eq(a.base[2 * page - 1], 0x55);
+	sl_arena_destroy(&a);
 }

@@ -391,10 +391,14 @@ static void deliver_request(struct world *w, const struct message *m)
 static void deliver_answer(struct world *w, const struct message *m)
 {
 	const struct sent *s = &w->sent[m->handle];
-	struct client *c = &w->clients[s->client];
 	struct sl_cursor cur = sl_cursor_from(m->bytes, (size_t)m->len);
+	struct client *c;
 	int32_t correlation_id;
 
+	/* The twin of a request belongs to no client. */
+	if (s->client < 0)
+		return;
+	c = &w->clients[s->client];
 	if (!c->is_alive || c->waits_for != m->handle)
 		return;
 	if (sl_response_head_decode(&cur, sl_api_find(s->api), s->version, &correlation_id)) {
