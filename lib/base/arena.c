@@ -41,6 +41,7 @@ void sl_arena_destroy(struct sl_arena *arena)
 
 void sl_arena_reset(struct sl_arena *arena)
 {
+	arena->peak = SL_MAX(arena->peak, arena->used);
 	arena->used = 0;
 	arena->failed = false;
 }
@@ -49,13 +50,14 @@ void sl_arena_trim(struct sl_arena *arena, size_t keep)
 {
 	size_t from;
 
-	if (arena->owned && arena->used > keep) {
-		from = SL_ALIGN_UP(keep, (size_t)sysconf(_SC_PAGESIZE));
-		/* A refusal costs memory only. */
-		if (arena->used > from)
-			(void)madvise(arena->base + from, arena->used - from, MADV_DONTNEED);
-	}
 	sl_arena_reset(arena);
+	if (arena->owned && arena->peak > keep) {
+		from = SL_ALIGN_UP(keep, (size_t)sysconf(_SC_PAGESIZE));
+		if (arena->peak > from)
+			SL_ASSERT(madvise(arena->base + from, arena->peak - from, MADV_DONTNEED) ==
+			          0);
+	}
+	arena->peak = 0;
 }
 
 /* Position of the next aligned byte; may lie behind the end. */

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "clean_impl.h"
 #include "fileio.h"
@@ -81,7 +80,7 @@ static void shrink(struct sl_cleaner *w)
 {
 	uint8_t *p;
 
-	SL_ASSERT(madvise(w->arena.base, w->arena.size, MADV_DONTNEED) == 0);
+	sl_arena_trim(&w->arena, 0);
 	if (w->in_cap <= w->opts.window_bytes)
 		return;
 	p = realloc(w->in, w->opts.window_bytes);

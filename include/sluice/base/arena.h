@@ -8,11 +8,12 @@
 
 #include "sluice/base/base.h"
 
-/* Legal states: {NULL,0,0,false} empty arena that fails every allocation; used <= size. */
+/* Legal states: {NULL,0,0,0,false} empty arena that fails every allocation; used <= size. */
 struct sl_arena {
 	uint8_t *base;
 	size_t size;
 	size_t used;
+	size_t peak; /* of used at the resets since it was created or trimmed */
 	bool failed; /* an allocation did not fit since the last reset */
 	bool owned;  /* base came from sl_arena_create() */
 };
@@ -23,8 +24,8 @@ void sl_arena_init(struct sl_arena *arena, void *base, size_t size);
 int sl_arena_create(struct sl_arena *arena, size_t size) SL_MUST_CHECK;
 void sl_arena_destroy(struct sl_arena *arena);
 void sl_arena_reset(struct sl_arena *arena);
-/* Resets it; of a block that was created, what was used beyond @keep bytes goes back to the
- * system. */
+/* Resets it; of a block that was created, what has been used beyond @keep bytes since the last trim
+ * goes back to the system. */
 void sl_arena_trim(struct sl_arena *arena, size_t keep);
 
 /* Zeroed memory, aligned to 16.  NULL when it does not fit (and arena->failed is set); never NULL

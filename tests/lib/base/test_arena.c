@@ -119,6 +119,9 @@ Test(arena, trim_gives_back_what_is_beyond)
 	cr_assert_not_null(p);
 	memset(p, 0x55, 8 * page);
 	cr_assert(sl_arena_alloc(&a, 1) == NULL);
+	/* Not only what was used last counts. */
+	sl_arena_reset(&a);
+	cr_assert_not_null(sl_arena_alloc(&a, 1));
 	sl_arena_trim(&a, page + 1);
 	cr_assert(a.used == 0 && !a.failed);
 	cr_assert_eq(mincore(a.base, 8 * page, in), 0);
