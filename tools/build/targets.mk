@@ -26,7 +26,7 @@ help:
 .PHONY: all
 all: $(ALL_PROGS)
 
-#: setup          install what is missing (Debian 12), say why; SETS="build tests clients bench peers"
+#: setup          install what is missing (Debian 12), say why; SETS="build tests clients java bench peers"
 .PHONY: setup
 setup:
 	$(Q)tools/build/bootstrap.sh $(SETS)
@@ -95,7 +95,7 @@ bench:
 .PHONY: bench-peers
 bench-peers:
 	$(Q)tools/build/bootstrap.sh build
-	$(Q)tools/build/bootstrap.sh bench peers || echo "bench-peers: what is missing is left out"
+	$(Q)tools/build/bootstrap.sh bench java peers || echo "bench-peers: what is missing is left out"
 	$(Q)+$(SUBMAKE) all
 	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/peers/run.py $(ARGS)
 
