@@ -9,7 +9,7 @@ SUBMAKE    = $(MAKE) $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell npr
 AGAIN      = env -u MAKEFLAGS -u MFLAGS $(MAKE) -s O="$(O)" CC="$(CC)" SAN="$(SAN)"
 TIDY       = $(PYTHON) tools/check/tidy.py --build $(O)
 RUN_TESTS  = $(PYTHON) tests/run.py --build $(O) --logs $(O)/test-logs $(if $(TOTALS),--totals $(TOTALS)) \
-	$(if $(filter 1,$(V)),--verbose) $(if $(F),--filter '$(F)')
+	$(if $(REASONS),--reasons $(REASONS)) $(if $(filter 1,$(V)),--verbose) $(if $(F),--filter '$(F)')
 
 # Scripts need the programs without instrumentation: a run with SAN= is for the unit tests.
 TEST_SCRIPTS   := $(if $(SANS),,$(sort $(foreach e,sh py, \
