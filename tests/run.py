@@ -384,6 +384,9 @@ def main():
     parser.add_argument("--scripts", nargs="*", default=[], metavar="FILE")
     options = parser.parse_args()
     runner = Runner(options)
+    # A run in the background is started with SIGINT ignored, and would hand that down to the tests, some of which
+    # send it; a handler is not handed down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminated run must take its children with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for program in options.unit:

@@ -135,6 +135,10 @@ def main():
             below = done.stdout.partition("\nFailed:\n")[2].splitlines(keepends=True)[:-1]
             good = "".join(below) == told and kept.read_text(encoding="utf-8") == told
             result(good, name, done.stdout + done.stderr)
+        script.write_text("#!/bin/sh\nkill -INT $$\n", encoding="utf-8")
+        done = subprocess.run(["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", str(RUN), "--logs", folder,
+                               "--scripts", str(script)], capture_output=True, text=True, check=False)
+        result("killed by SIGINT" in done.stdout, "a run that ignores SIGINT does not hand that down", done.stdout)
         script.chmod(0o644)
         done = run("--logs", folder, "--scripts", str(script))
         result(done.returncode == 1 and "not executable" in done.stdout,
