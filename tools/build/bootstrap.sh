@@ -53,7 +53,7 @@ clients   npm                   fetches these two, pinned
 java      openjdk-17-jdk-headless  Apache Kafka's own clients and tools, and Kafka as a peer
 java      maven                 fetches Apache Kafka, pinned
 bench     gnuplot-nox           plots of the results
-peers     nats-server           a peer where Go cannot build a newer one
+peers     nats-server           a peer where Go cannot build a newer one; not in make check: it starts a service
 EOF
 )
 
