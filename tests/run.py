@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs test programs and test scripts and counts what they did.
 
-    run.py [--build DIR] [--logs DIR] [--totals FILE] [--verbose] [--filter GLOB]
+    run.py [--build DIR] [--logs DIR] [--totals FILE] [--reasons FILE] [--verbose] [--filter GLOB]
            [--unit PROGRAM...] [--command NAME=SHELL...] [--scripts FILE...]
 
 A unit test program is a Criterion program; each of its tests counts.  A command counts as one
@@ -13,7 +13,10 @@ A script is given 300 s, or what its comment "# timeout: SECONDS" says, and runs
 of its own: whatever is left of it afterwards is ended and counts as a failure, because a forgotten
 daemon spoils the tests behind it.
 
-The last line of the output is always "N passed, N failed, N skipped".
+The end of the output names each test that failed with its reason in a few lines, so that it is
+enough where the rest was cut: of a Criterion test the assertions, of a TAP test the lines indented
+(or commented out) below it, of everything else the last lines that it printed.  The last line is
+always "N passed, N failed, N skipped".
 """
 import argparse
 import fnmatch
@@ -33,23 +36,38 @@ COMMAND_TIMEOUT_S = 900
 CASE_TIMEOUT_S = 120
 GRACE_S = 5
 TAIL_LINES = 60
+REASON_LINES = 6
+REASON_COLUMNS = 300
+LAST_LINES = 3
 SKIP_STATUS = 77
 
 
+class Failure:
+    """A test that failed: its name, or what is wrong with the whole, and why, line by line."""
+
+    def __init__(self, name, reason=()):
+        self.name = name
+        self.reason = list(reason)
+
+
 class Result:
-    """What one program, command or script added to the totals."""
+    """What one program, command or script added to the totals.  failures are Failure objects,
+    skips texts."""
 
     def __init__(self):
         self.passed = 0
         self.failures = []
         self.skips = []
 
+    def fail(self, name, reason=()):
+        self.failures.append(Failure(name, reason))
+
     def count(self):
         return self.passed + len(self.failures) + len(self.skips)
 
 
 class Ended:
-    """How a child process ended."""
+    """How a child process ended.  left_behind are the command lines of what still ran."""
 
     def __init__(self, status, output, seconds, timed_out, left_behind):
         self.status = status
@@ -59,10 +77,59 @@ class Ended:
         self.left_behind = left_behind
 
 
-def parse_tap(text, result):
-    """Counts TAP test lines into result; returns why the text is no complete TAP, or None."""
+def short(lines):
+    """At most REASON_LINES of lines: the first say what was checked, the last what happened."""
+    lines = [line if len(line) <= REASON_COLUMNS else line[:REASON_COLUMNS] + " ..." for line in lines]
+    if len(lines) <= REASON_LINES:
+        return lines
+    head = lines[:REASON_LINES // 3]
+    tail = lines[-(REASON_LINES - len(head) - 1):]
+    return head + [f"... {len(lines) - len(head) - len(tail)} more lines"] + tail
+
+
+def last_lines(output):
+    """The last lines that say something; make's own line about a recipe that failed does not."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if not re.match(r"make.*(\] Error \d+$|ing directory )", line)]
+    return (said or lines)[-LAST_LINES:]
+
+
+def assertions(below):
+    """The failed assertions in the lines that Criterion's TAP has below a test."""
+    found = []
+    for line in below:
+        match = re.match(r"  - (\S+:\d+): \|\+?$", line)
+        if match:
+            found.append(match.group(1) + ":")
+        elif found and line.startswith("      "):
+            found[-1] += " " + re.sub("^Assertion failed: ", "", line[6:])
+    return found[::-1]  # Criterion lists the newest first.
+
+
+def before_end(name, output):
+    """What a test that died printed itself, as far as Criterion, which runs several at once, shows."""
+    said = []
+    for line in output.splitlines():
+        if re.match(rf"\[FAIL\] {re.escape(name)}:", line):
+            return said
+        if not line.startswith("[----]"):
+            said = [] if line.startswith("[") else said + [line]
+    return []
+
+
+def reason_of_unit(test, below, output):
+    """Why a Criterion test failed: its assertions, else what it said before it died."""
+    name, _, how = test.partition(" ")
+    reason = assertions(below) or before_end(name, output)
+    return reason or ([] if how else ["it ended before its end, without a failed assertion"])
+
+
+def parse_tap(text, result, reason_of=lambda name, below: below):
+    """Counts TAP test lines into result; returns why the text is no complete TAP, or None.  reason_of
+    makes the reason of a failed test out of the lines below it."""
     plan = None
     seen = 0
+    below = None
     for line in text.splitlines():
         match = re.match(r"1\.\.(\d+)\b", line)
         if match:
@@ -70,17 +137,25 @@ def parse_tap(text, result):
             continue
         match = re.match(r"(not ok|ok)\b[ \d]*(?:- *)?(.*)", line)
         if not match:
+            if below is not None and re.match(r"[ \t#]", line):
+                below.append(line)
+            else:
+                below = None
             continue
         seen += 1
+        below = None
         name, _, directive = match.group(2).partition("#")
         name = re.sub(r"\s*\(\d[\d.]*s\)\s*$", "", name).strip()
         directive = directive.strip()
         if match.group(1) == "not ok":
-            result.failures.append(name)
+            result.fail(name)
+            below = result.failures[-1].reason
         elif directive.upper().startswith("SKIP"):
             result.skips.append(f"{name}: {directive[4:].strip() or 'no reason given'}")
         else:
             result.passed += 1
+    for failure in result.failures:
+        failure.reason = reason_of(failure.name, failure.reason)
     if plan is None:
         return "no plan line (1..N)"
     if plan != seen:
@@ -88,19 +163,21 @@ def parse_tap(text, result):
     return None
 
 
-def group_alive(pgid):
-    """True while a process of the group runs; zombies that nobody reaps do not count."""
+def group_members(pgid):
+    """The command lines of what runs in the process group; zombies that nobody reaps do not count."""
+    found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
             with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
                 state, _, group = stat.read().rsplit(")", 1)[1].split()[:3]
+            if int(group) == pgid and state not in "ZX":
+                found.append(Path(f"/proc/{entry}/cmdline").read_text(errors="replace")
+                             .replace("\0", " ").strip())
         except (OSError, ValueError, IndexError):
             continue
-        if int(group) == pgid and state not in "ZX":
-            return True
-    return False
+    return found
 
 
 def end_group(pgid):
@@ -111,7 +188,7 @@ def end_group(pgid):
         except ProcessLookupError:
             return
         deadline = time.monotonic() + GRACE_S
-        while group_alive(pgid) and time.monotonic() < deadline:
+        while group_members(pgid) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
@@ -134,9 +211,9 @@ def run_child(argv, env, log_path, timeout_s, echo):
             raise
     seconds = time.monotonic() - start
     deadline = time.monotonic() + GRACE_S
-    while group_alive(child.pid) and time.monotonic() < deadline:
+    while group_members(child.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    left_behind = not timed_out and group_alive(child.pid)
+    left_behind = [] if timed_out else group_members(child.pid)
     end_group(child.pid)
     output = Path(log_path).read_text(encoding="utf-8", errors="replace")
     if echo:
@@ -184,15 +261,16 @@ class Runner:
             for line in lines[-TAIL_LINES:]:
                 print(f"      | {line}")
         self.total.passed += result.passed
-        self.total.failures += [f"{name}: {failure}" for failure in result.failures]
+        for failure in result.failures:
+            self.total.fail(f"{name}: {failure.name}", short(failure.reason))
         self.total.skips += [f"{name}: {skip}" for skip in result.skips]
         sys.stdout.flush()
 
     def common_failures(self, ended, timeout_s, result):
         if ended.timed_out:
-            result.failures.append(f"timed out after {timeout_s} s")
+            result.fail(f"timed out after {timeout_s} s", last_lines(ended.output))
         if ended.left_behind:
-            result.failures.append("left processes behind")
+            result.fail("left processes behind", ended.left_behind)
 
     def run_unit(self, program):
         name = Path(program).name
@@ -204,17 +282,21 @@ class Runner:
         argv = [str(Path(program).resolve()), f"--tap={tap}", f"--timeout={CASE_TIMEOUT_S}"]
         ended = run_child(argv, self.env, log, PROGRAM_TIMEOUT_S, self.options.verbose)
         result = Result()
-        problem = parse_tap(tap.read_text(errors="replace"), result) if tap.exists() else "no report"
+        problem = parse_tap(
+            tap.read_text(errors="replace"), result,
+            lambda test, below: reason_of_unit(test, below, ended.output)
+        ) if tap.exists() else "no report"
         self.common_failures(ended, PROGRAM_TIMEOUT_S, result)
         # Criterion has taken a test's verdict before its process looks for leaks at its end.
-        result.failures += sorted(set(re.findall(
-            r"(?:ERROR: LeakSanitizer|WARNING: ThreadSanitizer): [^\n(]*[^\n( ]", ended.output)))
+        for found in sorted(set(re.findall(
+                r"(?:ERROR: LeakSanitizer|WARNING: ThreadSanitizer): [^\n(]*[^\n( ]", ended.output))):
+            result.fail(found, re.findall(r"^SUMMARY: .*", ended.output, re.MULTILINE))
         if problem and not ended.timed_out:
-            result.failures.append(f"{problem} ({describe_status(ended.status)})")
+            result.fail(f"{problem} ({describe_status(ended.status)})", last_lines(ended.output))
         elif ended.status != 0 and not result.failures:
-            result.failures.append(describe_status(ended.status))
+            result.fail(describe_status(ended.status), last_lines(ended.output))
         elif result.count() == 0:
-            result.failures.append("the program holds no test")
+            result.fail("the program holds no test")
         self.report(name, result, ended, log)
 
     def run_command(self, spec):
@@ -239,7 +321,7 @@ class Runner:
         log = self.log_path(name)
         if not os.access(path, os.X_OK):
             # Passing over it would be a test that silently never runs.
-            ended = Ended(1, f"{script} is not executable (chmod +x)\n", 0, False, False)
+            ended = Ended(1, f"{script} is not executable (chmod +x)\n", 0, False, [])
             self.judge(name, ended, 0, log)
             return
         head = path.read_text(encoding="utf-8", errors="replace")[:4096]
@@ -258,11 +340,11 @@ class Runner:
             elif re.search(r"^1\.\.\d+\s*$", ended.output, re.MULTILINE):
                 problem = parse_tap(ended.output, result)
                 if problem:
-                    result.failures.append(problem)
+                    result.fail(problem, last_lines(ended.output))
                 elif ended.status != 0 and not result.failures:
-                    result.failures.append(describe_status(ended.status))
+                    result.fail(describe_status(ended.status), last_lines(ended.output))
             elif ended.status != 0:
-                result.failures.append(describe_status(ended.status))
+                result.fail(describe_status(ended.status), last_lines(ended.output))
             elif not result.failures:
                 result.passed = 1
         self.report(name, result, ended, log)
@@ -270,12 +352,16 @@ class Runner:
     def finish(self):
         total = self.total
         if total.count() == 0:
-            total.failures.append("no test was run")
-        for title, entries in (("Skipped", total.skips), ("Failed", total.failures)):
-            if entries:
-                print(f"{title}:")
-                for entry in entries:
-                    print(f"  {entry}")
+            total.fail("no test was run")
+        if total.skips:
+            print("Skipped:", *total.skips, sep="\n  ")
+        if total.failures:
+            text = "".join(f"  {failure.name}\n" + "".join(f"      {line}\n" for line in failure.reason)
+                           for failure in total.failures)
+            print(f"Failed:\n{text}", end="")
+            if self.options.reasons:
+                with open(self.options.reasons, "a", encoding="utf-8") as out:
+                    out.write(text)
         counts = (total.passed, len(total.failures), len(total.skips))
         if self.options.totals:
             with open(self.options.totals, "a", encoding="utf-8") as out:
@@ -290,6 +376,7 @@ def main():
     parser.add_argument("--build", help="build folder, handed to scripts as SLUICE_BUILD")
     parser.add_argument("--logs", help="folder for the output of each item")
     parser.add_argument("--totals", help="file to which 'PASSED FAILED SKIPPED' is appended")
+    parser.add_argument("--reasons", help="file to which the failed tests and their reasons are appended")
     parser.add_argument("--verbose", action="store_true", help="show the output of passing items")
     parser.add_argument("--filter", help="run only items whose name matches this pattern")
     parser.add_argument("--unit", nargs="*", default=[], metavar="PROGRAM")
@@ -297,6 +384,9 @@ def main():
     parser.add_argument("--scripts", nargs="*", default=[], metavar="FILE")
     options = parser.parse_args()
     runner = Runner(options)
+    # A run in the background is started with SIGINT ignored, and would hand that down to the tests, some of which
+    # send it; a handler is not handed down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminated run must take its children with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for program in options.unit:

@@ -38,9 +38,11 @@ program id 'cat "'"$work"'/uid"'
 program sudo 'echo "sudo" >>"'"$work"'/calls"; [ "$1" = -n ] && exit "$(cat "'"$work"'/sudo_status")"; exec "$@"'
 program node ''
 program npm ''
+program javac ''
+program mvn ''
 
 reset() {
-	awk '/^(build|tests|clients) +[a-z]/ { print $2 }' "$root/tools/build/bootstrap.sh" >"$work/have"
+	awk '/^(build|tests|clients|java) +[a-z]/ { print $2 }' "$root/tools/build/bootstrap.sh" >"$work/have"
 	for missing in "$@"; do
 		sed -i "/^$missing\$/d" "$work/have"
 	done
@@ -51,7 +53,7 @@ reset() {
 
 run() {
 	status=0
-	output=$(PATH="$work/bin:$PATH" SLUICE_SETUP=1 "$root/tools/build/bootstrap.sh" "$@" 2>&1 </dev/null) || status=$?
+	output=$(PATH="${path:-$work/bin:$PATH}" SLUICE_SETUP=1 "$root/tools/build/bootstrap.sh" "$@" 2>&1 </dev/null) || status=$?
 }
 
 expect() {
@@ -126,6 +128,15 @@ expect "--dry-run does not call apt-get" [ ! -s "$work/calls" ]
 reset
 run bench
 expect "an optional set is installed when it is asked for" grep -q ' install gnuplot-nox$' "$work/calls"
+
+# A machine that has nothing but what bootstrap.sh and the false programs themselves call.
+mkdir "$work/bare"
+ln -s "$(command -v bash)" "$(command -v cat)" "$(command -v env)" "$(command -v grep)" "$work/bare"
+rm "$work/bin"/{node,npm,javac,mvn}
+reset nodejs npm openjdk-17-jdk-headless maven
+path=$work/bin:$work/bare run
+expect "without node, npm, javac and mvn their packages are asked for" \
+	grep -q ' install nodejs npm openjdk-17-jdk-headless maven$' "$work/calls"
 
 reset
 run everything

@@ -43,6 +43,60 @@ CASES = [
      "SIGSEGV"),
 ]
 
+# What Criterion writes: its newest assertion first into the report, its marks between what tests print.
+REPORT = r"""
+not ok - s::two  (0.00s)
+  ---
+  assertions: 2
+  failures:
+  - a/test_s.c:9: |+
+      Assertion failed: second, of
+      two lines
+  - a/test_s.c:8: |+
+      Assertion failed: first
+  ...
+ok - s::good  (0.00s)
+not ok - s::crash unexpected signal after a/test_s.c:20
+not ok - s::exits  (0.00s)
+  ---
+  assertions: 0
+  failures:
+  ...
+not ok - s::slow timed out (1.00s)
+1..5"""
+SAID = r"""[----] a/test_s.c:8: Assertion Failed
+[FAIL] s::two: (0.00s)
+err base: assertion failed at=a/s.c:7
+[----] a/test_s.c:20: Unexpected signal caught below this line!
+[FAIL] s::crash: CRASH!
+[FAIL] s::exits: (0.00s)"""
+
+# name, kind, shell text, all that is below "Failed:" but the program's name
+REASONS = [
+    ("the reason of a script: its last lines", "scripts", "printf 'a\nb\n\nc\nd\n'; exit 3",
+     [": exit status 3", "b", "c", "d"]),
+    ("the reasons of TAP tests: the lines below each", "scripts",
+     "printf 'ok 1 - a\n  of a\nnot ok 2 - b (0.1s)\n  of b\n\tmore\nother\n  no more\nnot ok 3 - c\n"
+     "# of c\nok 4 - d\n  of d\nnot ok 5 - e\n1..5\n'; exit 1",
+     [": b", "  of b", "\tmore", ": c", "# of c", ": e"]),
+    ("a long reason: its ends", "scripts",
+     "echo not ok 1 - a; for i in 1 2 3 4 5 6 7 8 9; do echo \" $i\"; done; echo 1..1; exit 1",
+     [": a", " 1", " 2", "... 4 more lines", " 7", " 8", " 9"]),
+    ("a long line: its start", "scripts", "printf '%0400d\n' 0; exit 1",
+     [": exit status 1", "0" * 300 + " ..."]),
+    ("the reason of a script over its time", "scripts", "# timeout: 1\necho on my way; exec cat /dev/zero >/dev/null",
+     [": timed out after 1 s", "on my way"]),
+    ("what a script left behind", "scripts", "sleep 98765 & exit 0",
+     [": left processes behind", "sleep 98765"]),
+    ("the reason of a command: not make's words", "command", "echo why; echo 'make: *** [x.mk:7: x] Error 1'; exit 2",
+     [": exit status 2", "why"]),
+    ("the reasons of Criterion tests", "unit",
+     TAP_PASS + f"cat >$f <<'E'\n{REPORT}\nE\ncat <<'E'\n{SAID}\nE\nexit 1",
+     [": s::two", "a/test_s.c:8: first", "a/test_s.c:9: second, of two lines",
+      ": s::crash unexpected signal after a/test_s.c:20", "err base: assertion failed at=a/s.c:7",
+      ": s::exits", "it ended before its end, without a failed assertion", ": s::slow timed out"]),
+]
+
 
 def run(*arguments):
     return subprocess.run([str(RUN), *arguments], capture_output=True, text=True, check=False)
@@ -70,6 +124,21 @@ def main():
             good = lines[-1] == last and part in done.stdout and \
                 (done.returncode == 0) == (" 0 failed" in last)
             result(good, name, done.stdout + done.stderr)
+        for name, kind, text, reasons in REASONS:
+            script.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+            kept = Path(folder) / "reasons"
+            kept.unlink(missing_ok=True)
+            done = run("--logs", folder, "--reasons", str(kept), f"--{kind}",
+                       f"test_x.sh={text}" if kind == "command" else str(script))
+            told = "".join(f"  test_x.sh{line}\n" if line.startswith(": ") else f"      {line}\n"
+                           for line in reasons)
+            below = done.stdout.partition("\nFailed:\n")[2].splitlines(keepends=True)[:-1]
+            good = "".join(below) == told and kept.read_text(encoding="utf-8") == told
+            result(good, name, done.stdout + done.stderr)
+        script.write_text("#!/bin/sh\nkill -INT $$\n", encoding="utf-8")
+        done = subprocess.run(["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", str(RUN), "--logs", folder,
+                               "--scripts", str(script)], capture_output=True, text=True, check=False)
+        result("killed by SIGINT" in done.stdout, "a run that ignores SIGINT does not hand that down", done.stdout)
         script.chmod(0o644)
         done = run("--logs", folder, "--scripts", str(script))
         result(done.returncode == 1 and "not executable" in done.stdout,

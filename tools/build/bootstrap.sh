@@ -4,7 +4,7 @@
 # Installs the Debian 12 packages that Sluice is built, checked and tried with.  `make run`,
 # `make check` and `.ci/run` call it first; when nothing is missing it is one dpkg-query.
 #
-#   bootstrap.sh [--dry-run] [SET...]    SET: build, tests, clients (default: these three),
+#   bootstrap.sh [--dry-run] [SET...]    SET: build, tests, clients, java (default: these four),
 #                                        bench (plots of make bench), peers (make bench-peers)
 #
 # SLUICE_SETUP=0 in the environment skips it, for machines whose libraries come from elsewhere.
@@ -50,10 +50,10 @@ clients   python3-confluent-kafka  librdkafka from Python
 clients   python3-pip           fetches the current librdkafka, pinned
 clients   nodejs                kafkajs and @platformatic/kafka run on it
 clients   npm                   fetches these two, pinned
+java      openjdk-17-jdk-headless  Apache Kafka's own clients and tools, and Kafka as a peer
+java      maven                 fetches Apache Kafka, pinned
 bench     gnuplot-nox           plots of the results
-peers     nats-server           a peer where Go cannot build a newer one
-peers     openjdk-17-jdk-headless  Apache Kafka runs on it; javac for its clients in the tests
-peers     maven                 fetches Apache Kafka
+peers     nats-server           a peer where Go cannot build a newer one; not in make check: it starts a service
 EOF
 )
 
@@ -62,14 +62,14 @@ sets=()
 for arg in "$@"; do
 	case $arg in
 	--dry-run) dry_run=1 ;;
-	build | tests | clients | bench | peers) sets+=("$arg") ;;
+	build | tests | clients | java | bench | peers) sets+=("$arg") ;;
 	*)
-		echo "bootstrap: unknown argument '$arg' (sets: build tests clients bench peers; option: --dry-run)" >&2
+		echo "bootstrap: unknown argument '$arg' (sets: build tests clients java bench peers; option: --dry-run)" >&2
 		exit 2
 		;;
 	esac
 done
-[ ${#sets[@]} -gt 0 ] || sets=(build tests clients)
+[ ${#sets[@]} -gt 0 ] || sets=(build tests clients java)
 [ "${SLUICE_SETUP:-1}" != 0 ] || exit 0
 
 # Any origin of node and npm serves (nodesource packs both into one package), and any Java and Maven:

@@ -9,7 +9,7 @@ SUBMAKE    = $(MAKE) $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell npr
 AGAIN      = env -u MAKEFLAGS -u MFLAGS $(MAKE) -s O="$(O)" CC="$(CC)" SAN="$(SAN)"
 TIDY       = $(PYTHON) tools/check/tidy.py --build $(O)
 RUN_TESTS  = $(PYTHON) tests/run.py --build $(O) --logs $(O)/test-logs $(if $(TOTALS),--totals $(TOTALS)) \
-	$(if $(filter 1,$(V)),--verbose) $(if $(F),--filter '$(F)')
+	$(if $(REASONS),--reasons $(REASONS)) $(if $(filter 1,$(V)),--verbose) $(if $(F),--filter '$(F)')
 
 # Scripts need the programs without instrumentation: a run with SAN= is for the unit tests.
 TEST_SCRIPTS   := $(if $(SANS),,$(sort $(foreach e,sh py, \
@@ -26,7 +26,7 @@ help:
 .PHONY: all
 all: $(ALL_PROGS)
 
-#: setup          install what is missing (Debian 12), say why; SETS="build tests clients bench peers"
+#: setup          install what is missing (Debian 12), say why; SETS="build tests clients java bench peers"
 .PHONY: setup
 setup:
 	$(Q)tools/build/bootstrap.sh $(SETS)
@@ -95,7 +95,7 @@ bench:
 .PHONY: bench-peers
 bench-peers:
 	$(Q)tools/build/bootstrap.sh build
-	$(Q)tools/build/bootstrap.sh bench peers || echo "bench-peers: what is missing is left out"
+	$(Q)tools/build/bootstrap.sh bench java peers || echo "bench-peers: what is missing is left out"
 	$(Q)+$(SUBMAKE) all
 	$(Q)SLUICE_BUILD=$(abspath $(O)) bench/peers/run.py $(ARGS)
 
