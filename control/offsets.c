@@ -92,6 +92,13 @@ static void group_conf(void *ctx, struct sl_str group_id, struct group_conf *out
 		(int32_t)config_group_int(o->c, group_id, SL_CG_consumer_heartbeat_interval_ms);
 }
 
+static bool is_listed_on(void *ctx, uint32_t lane, struct sl_str group_id)
+{
+	const struct offsets *o = ctx;
+
+	return control_is_listed_on(o->c, lane, group_id);
+}
+
 static enum group_migration migration_policy(const struct sl_conf *conf)
 {
 	const char *word = sl_conf_str(conf, SL_CK_group_consumer_migration_policy);
@@ -169,6 +176,7 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
 		.group_conf = group_conf,
+		.is_listed_on = is_listed_on,
 	};
 	struct group_coord *coord;
 	int rc;
@@ -271,6 +279,7 @@ enum request_result offsets_request(struct control *c, struct request *r)
 		.correlation_id = r->wire.correlation_id,
 		.client_id = r->wire.client_id,
 		.body = r->body,
+		.lane = r->lane,
 	};
 
 	ev.client_host = host_text(r->head.peer, host);

@@ -112,6 +112,7 @@ struct request {
 	struct sl_str client_id;
 	struct sl_str client_host;
 	struct sl_bytes body;
+	uint32_t lane;
 };
 
 /* Protocols of a member, one block.  Immutable. */

@@ -65,6 +65,8 @@ struct group_opts {
 	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
 	/* What members of one group are told; NULL: all the same.  Asked at each heartbeat. */
 	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *out);
+	/* Whether @lane lists the group; NULL: each lists all of them. */
+	bool (*is_listed_on)(void *ctx, uint32_t lane, struct sl_str group_id);
 };
 
 enum group_event_type {
@@ -98,6 +100,7 @@ struct group_event {
 	struct sl_str client_id;
 	struct sl_str client_host; /* "/127.0.0.1" as Kafka writes it */
 	struct sl_bytes body;      /* request body after the header */
+	uint32_t lane;             /* REQUEST: that it came over; for ListGroups */
 	/* APPENDED */
 	uint64_t cookie;
 	enum sl_kerr kerr;
