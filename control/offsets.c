@@ -10,6 +10,7 @@
 #include "config.h"
 #include "group/group.h"
 #include "sluice/base/assert.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/log.h"
 
 #include "markers.h"
@@ -24,6 +25,7 @@ struct offsets {
 	struct loop_timer tick;
 	uint8_t random[RANDOM_BYTES];
 	size_t random_left;
+	struct recent steps; /* microseconds that an event and its actions took */
 };
 
 /* ---- What the coordinator asks about topics ---- */
@@ -234,6 +236,7 @@ static void step(struct offsets *o, struct group_event *ev)
 {
 	struct loop *loop = o->c->loop;
 	struct group_actions actions = {.next_ms = INT64_MAX};
+	uint64_t begun_ns = sl_mono_ns();
 
 	ev->now_ms = loop_mono_ms(loop);
 	ev->wall_ms = loop_wall_ms(loop);
@@ -244,6 +247,7 @@ static void step(struct offsets *o, struct group_event *ev)
 	loop_timer_stop(loop, &o->tick);
 	if (actions.next_ms != INT64_MAX && loop_timer_set(loop, &o->tick, actions.next_ms) < 0)
 		sl_log(ERR, group, "miss tick reason=\"out of memory\"");
+	recent_add(&o->steps, ev->now_ms, (sl_mono_ns() - begun_ns) / 1000);
 }
 
 static void on_tick(void *arg)
@@ -391,6 +395,11 @@ void offsets_changed(struct offsets *o, const struct meta_change *change)
 struct group_coord *offsets_coordinator(const struct offsets *o)
 {
 	return o->coord;
+}
+
+const struct recent *offsets_steps(const struct offsets *o)
+{
+	return &o->steps;
 }
 
 void offsets_progress(const struct offsets *o, uint32_t *loaded, uint32_t *total)
