@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-src-y := main.c counters.c loop.c link.c control.c config.c publish.c request.c dispatch.c statelog.c offsets.c \
+src-y := main.c counters.c recent.c loop.c link.c control.c config.c publish.c request.c dispatch.c statelog.c offsets.c \
 	markers.c txns.c \
 	meta/meta.c meta/image.c meta/local.c meta/frame.c \
 	admin/topics.c admin/resource.c admin/create_topics.c admin/delete_topics.c \
@@ -10,5 +10,5 @@ src-y := main.c counters.c loop.c link.c control.c config.c publish.c request.c 
 	admin/metadata.c admin/write_txn_markers.c admin/describe_transactions.c \
 	admin/list_transactions.c
 src-y += rpc/rpc.c rpc/call.c rpc/lines.c rpc/value.c rpc/method.c rpc/kafka.c rpc/query.c rpc/status.c rpc/lanes.c
-src-y += rpc/partitions.c rpc/topics.c rpc/configs.c rpc/groups.c rpc/txns.c rpc/reset.c rpc/levels.c rpc/probe.c rpc/checks.c rpc/doctor.c
-src-y += http/http.c http/busy.c http/process.c http/snapshot.c http/metrics.c http/metric_server.c http/metric_topic.c http/metric_txn.c http/render.c
+src-y += rpc/partitions.c rpc/topics.c rpc/configs.c rpc/groups.c rpc/txns.c rpc/reset.c rpc/delete_offsets.c rpc/levels.c rpc/probe.c rpc/checks.c rpc/doctor.c
+src-y += http/http.c http/busy.c http/process.c http/snapshot.c http/metrics.c http/metric_server.c http/metric_topic.c http/metric_coord.c http/render.c

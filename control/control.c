@@ -416,6 +416,11 @@ uint32_t control_lane_of_key(const struct control *c, struct sl_str key)
 	return lanes ? (uint32_t)sl_java_partition(key, (int32_t)lanes) : 0;
 }
 
+bool control_is_listed_on(const struct control *c, uint32_t lane, struct sl_str key)
+{
+	return lane >= control_lanes_count(c) || control_lane_of_key(c, key) == lane;
+}
+
 const struct sl_slot *control_slot(const struct control *c, const struct sl_uuid *topic_id,
                                    int32_t partition)
 {

@@ -81,6 +81,9 @@ int32_t control_node_id(const struct control *c, uint32_t lane);
 int32_t control_node_port(const struct control *c, uint32_t lane);
 /* The node that coordinates @key: any lane does, they are spread by hash. */
 uint32_t control_lane_of_key(const struct control *c, struct sl_str key);
+/* Whether a request that came over @lane may be answered with @key in a list: clients ask every
+ * node and put the answers together.  This process's own requests come over no lane. */
+bool control_is_listed_on(const struct control *c, uint32_t lane, struct sl_str key);
 
 /* The slot of a partition in the data plane's shared memory; NULL while it has none or is away. */
 const struct sl_slot *control_slot(const struct control *c, const struct sl_uuid *topic_id,

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "group/group.h"
 #include "sluice/base/assert.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/log.h"
 
 #include "markers.h"
@@ -24,6 +25,7 @@ struct offsets {
 	struct loop_timer tick;
 	uint8_t random[RANDOM_BYTES];
 	size_t random_left;
+	struct recent steps; /* microseconds that an event and its actions took */
 };
 
 /* ---- What the coordinator asks about topics ---- */
@@ -90,6 +92,13 @@ static void group_conf(void *ctx, struct sl_str group_id, struct group_conf *out
 	                                                    SL_CG_consumer_session_timeout_ms);
 	out->heartbeat_interval_ms =
 		(int32_t)config_group_int(o->c, group_id, SL_CG_consumer_heartbeat_interval_ms);
+}
+
+static bool is_listed_on(void *ctx, uint32_t lane, struct sl_str group_id)
+{
+	const struct offsets *o = ctx;
+
+	return control_is_listed_on(o->c, lane, group_id);
 }
 
 static enum group_migration migration_policy(const struct sl_conf *conf)
@@ -169,6 +178,7 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
 		.group_conf = group_conf,
+		.is_listed_on = is_listed_on,
 	};
 	struct group_coord *coord;
 	int rc;
@@ -226,6 +236,7 @@ static void step(struct offsets *o, struct group_event *ev)
 {
 	struct loop *loop = o->c->loop;
 	struct group_actions actions = {.next_ms = INT64_MAX};
+	uint64_t begun_ns = sl_mono_ns();
 
 	ev->now_ms = loop_mono_ms(loop);
 	ev->wall_ms = loop_wall_ms(loop);
@@ -236,6 +247,7 @@ static void step(struct offsets *o, struct group_event *ev)
 	loop_timer_stop(loop, &o->tick);
 	if (actions.next_ms != INT64_MAX && loop_timer_set(loop, &o->tick, actions.next_ms) < 0)
 		sl_log(ERR, group, "miss tick reason=\"out of memory\"");
+	recent_add(&o->steps, ev->now_ms, (sl_mono_ns() - begun_ns) / 1000);
 }
 
 static void on_tick(void *arg)
@@ -271,6 +283,7 @@ enum request_result offsets_request(struct control *c, struct request *r)
 		.correlation_id = r->wire.correlation_id,
 		.client_id = r->wire.client_id,
 		.body = r->body,
+		.lane = r->lane,
 	};
 
 	ev.client_host = host_text(r->head.peer, host);
@@ -382,6 +395,11 @@ void offsets_changed(struct offsets *o, const struct meta_change *change)
 struct group_coord *offsets_coordinator(const struct offsets *o)
 {
 	return o->coord;
+}
+
+const struct recent *offsets_steps(const struct offsets *o)
+{
+	return &o->steps;
 }
 
 void offsets_progress(const struct offsets *o, uint32_t *loaded, uint32_t *total)

@@ -34,6 +34,8 @@ void offsets_mark(struct offsets *o, int32_t partition, const struct sl_txn_mark
 void offsets_cancel(struct offsets *o, uint64_t request_id);
 
 struct group_coord *offsets_coordinator(const struct offsets *o);
+/* How long the coordinator took for each event, in microseconds. */
+const struct recent *offsets_steps(const struct offsets *o);
 /* Partitions that are loaded, and that exist. */
 void offsets_progress(const struct offsets *o, uint32_t *loaded, uint32_t *total);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/log.h"
 
 #include "publish.h"
@@ -28,6 +29,7 @@ struct part {
 	enum load_state state;
 	bool is_begun; /* the coordinator was told */
 	int64_t next;  /* next offset to read; -1: from the start of the log */
+	int64_t begun_ms;
 	uint32_t read_bytes;
 };
 
@@ -42,6 +44,8 @@ struct statelog {
 	uint32_t reading;
 	uint64_t life;
 	struct loop_timer retry;
+	struct statelog_loads loads;
+	struct recent appends;
 };
 
 /* An append or a read that is on its way. */
@@ -50,6 +54,7 @@ struct pending {
 	uint64_t life;
 	int32_t partition;
 	uint64_t cookie;
+	uint64_t begun_ns; /* of an append */
 };
 
 static void pump(struct statelog *s);
@@ -63,6 +68,7 @@ static void append_done(void *arg, enum sl_kerr kerr, int64_t base_offset)
 	bool is_current = p.life == s->life;
 
 	free(arg);
+	recent_add(&s->appends, loop_mono_ms(s->c->loop), (sl_mono_ns() - p.begun_ns) / 1000);
 	if (kerr != SL_KERR_NONE) {
 		control_count(s->c, s->ops->append_errors);
 		sl_log(WARN, group, "fail append topic=%s part=%d error=%s", s->ops->topic,
@@ -87,7 +93,7 @@ void statelog_append(struct statelog *s, int32_t partition, uint64_t cookie, str
 	int lane = lane_of(s, partition);
 
 	SL_ASSERT(p);
-	*p = (struct pending){s, s->life, partition, cookie};
+	*p = (struct pending){s, s->life, partition, cookie, sl_mono_ns()};
 	control_count(s->c, s->ops->appends);
 	/* Without a leader any lane answers that it is not the one. */
 	link_append(s->c->link, lane < 0 ? 0 : (uint32_t)lane, &s->topic_id, partition, batch,
@@ -167,7 +173,7 @@ static void read_next(struct statelog *s, int32_t partition)
 	if (part->next < 0 && slot)
 		part->next = atomic_load_explicit(&slot->log_start, memory_order_relaxed);
 	opts.offset = SL_MAX(part->next, (int64_t)0);
-	*p = (struct pending){s, s->life, partition, 0};
+	*p = (struct pending){.s = s, .life = s->life, .partition = partition};
 	part->state = LOAD_READING;
 	s->reading++;
 	link_read(s->c->link, &opts, read_done, p);
@@ -189,6 +195,16 @@ static bool take_batches(struct statelog *s, int32_t partition, const struct lin
 		part->read_bytes = SL_MIN(part->read_bytes * 2, READ_BYTES_MAX);
 	}
 	return part->next >= res->log_end;
+}
+
+static void count_load(struct statelog *s, const struct part *part)
+{
+	int64_t ms = loop_mono_ms(s->c->loop) - part->begun_ms;
+
+	control_count(s->c, s->ops->loads);
+	s->loads.count++;
+	s->loads.sum_ms += ms;
+	s->loads.max_ms = SL_MAX(s->loads.max_ms, ms);
 }
 
 static void read_done(void *arg, const struct link_read_result *res)
@@ -214,7 +230,7 @@ static void read_done(void *arg, const struct link_read_result *res)
 		retry_later(s, partition, res->kerr);
 	} else if (take_batches(s, partition, res)) {
 		part->state = LOAD_DONE;
-		control_count(s->c, s->ops->loads);
+		count_load(s, part);
 		s->ops->end(s->arg, partition);
 	} else if (before == READ_BYTES_MAX && part->read_bytes == READ_BYTES_MAX) {
 		/* Nothing came although there is more: a damaged or impossibly large batch. */
@@ -233,7 +249,10 @@ static void begin(struct statelog *s, int32_t partition)
 
 	if (part->is_begun)
 		return;
-	*part = (struct part){.is_begun = true, .next = -1, .read_bytes = READ_BYTES};
+	*part = (struct part){.is_begun = true,
+	                      .next = -1,
+	                      .begun_ms = loop_mono_ms(s->c->loop),
+	                      .read_bytes = READ_BYTES};
 	s->ops->begin(s->arg, partition);
 }
 
@@ -343,6 +362,16 @@ void statelog_progress(const struct statelog *s, uint32_t *loaded, uint32_t *tot
 	*total = s->has_topic ? (uint32_t)s->parts_count : 0;
 	for (int32_t i = 0; i < s->parts_count; i++)
 		*loaded += s->parts[i].state == LOAD_DONE;
+}
+
+void statelog_loads(const struct statelog *s, struct statelog_loads *out)
+{
+	*out = s->loads;
+}
+
+const struct recent *statelog_appends(const struct statelog *s)
+{
+	return &s->appends;
 }
 
 int statelog_create(struct statelog **out, struct control *c, const struct statelog_ops *ops,

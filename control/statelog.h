@@ -10,8 +10,16 @@
 #define CONTROL_STATELOG_H
 
 #include "control.h"
+#include "recent.h"
 
 struct statelog;
+
+/* Time that the loading of partitions took, in all and at most; how many. */
+struct statelog_loads {
+	uint64_t count;
+	int64_t sum_ms;
+	int64_t max_ms;
+};
 
 /* The coordinator's side.  None is called from within a statelog call but by statelog_attached(),
  * _served(), _opened(), _lost() and _changed(). */
@@ -55,5 +63,8 @@ int32_t statelog_epoch(const struct statelog *s, int32_t partition);
 int32_t statelog_partitions(const struct statelog *s);
 /* Partitions that are loaded, and that exist. */
 void statelog_progress(const struct statelog *s, uint32_t *loaded, uint32_t *total);
+void statelog_loads(const struct statelog *s, struct statelog_loads *out);
+/* How long appends took until their outcome was known, in microseconds. */
+const struct recent *statelog_appends(const struct statelog *s);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/hash.h"
 #include "sluice/base/log.h"
 #include "sluice/wire/txn_offset_commit_gen.h"
@@ -33,6 +34,7 @@ struct question {
 	uint64_t cookie; /* the lane's */
 	uint64_t attach; /* the attachment it came with */
 	uint64_t request_id;
+	uint64_t asked_ns;
 };
 
 struct txns {
@@ -42,9 +44,8 @@ struct txns {
 	struct loop_timer tick;
 	struct sl_map questions; /* of struct question, Owned */
 	uint64_t handle_next;
-	int64_t ids_first; /* of the block that is being taken */
-	int64_t *began_ms; /* Owned; monotonic, of each partition's loading */
-	struct txns_loads loads;
+	int64_t ids_first;      /* of the block that is being taken */
+	struct recent verifies; /* microseconds that a lane's question took */
 };
 
 /* A marker that is on its way. */
@@ -86,17 +87,12 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.has_partition = has_partition,
 	};
 	struct txn_coord *coord;
-	int64_t *began_ms = calloc((size_t)partitions_count, sizeof(*began_ms));
-	int rc = began_ms ? txn_create(&coord, &opts) : -ENOMEM;
+	int rc = txn_create(&coord, &opts);
 
-	if (rc < 0) {
-		free(began_ms);
+	if (rc < 0)
 		return rc;
-	}
 	txn_destroy(x->coord);
-	free(x->began_ms);
 	x->coord = coord;
-	x->began_ms = began_ms;
 	return 0;
 }
 
@@ -142,6 +138,7 @@ static struct question *ask(struct txns *x)
 	if (!q)
 		return NULL;
 	q->handle = x->handle_next++;
+	q->asked_ns = sl_mono_ns();
 	if (sl_map_put(&x->questions, &q->handle, sizeof(q->handle), q)) {
 		free(q);
 		return NULL;
@@ -286,6 +283,9 @@ static void act_verified(struct txns *x, const struct txn_action *a)
 	SL_ASSERT(q);
 	copy = *q;
 	free(q);
+	if (copy.asker == ASKER_LANE)
+		recent_add(&x->verifies, loop_mono_ms(x->c->loop),
+		           (sl_mono_ns() - copy.asked_ns) / 1000);
 	if (copy.asker == ASKER_COMMIT)
 		commit_verified(x, copy.request_id, a->kerr);
 	else if (copy.attach == link_attach_count(x->c->link))
@@ -409,10 +409,7 @@ static void load_event(struct txns *x, enum txn_event_type type, int32_t partiti
 
 static void on_begin(void *arg, int32_t partition)
 {
-	struct txns *x = arg;
-
-	x->began_ms[partition] = loop_mono_ms(x->c->loop);
-	load_event(x, TXN_EV_LOAD_BEGIN, partition, (struct sl_bytes){NULL, 0});
+	load_event(arg, TXN_EV_LOAD_BEGIN, partition, (struct sl_bytes){NULL, 0});
 }
 
 static void on_batches(void *arg, int32_t partition, struct sl_bytes batches)
@@ -422,13 +419,7 @@ static void on_batches(void *arg, int32_t partition, struct sl_bytes batches)
 
 static void on_end(void *arg, int32_t partition)
 {
-	struct txns *x = arg;
-	int64_t ms = loop_mono_ms(x->c->loop) - x->began_ms[partition];
-
-	x->loads.count++;
-	x->loads.sum_ms += ms;
-	x->loads.max_ms = SL_MAX(x->loads.max_ms, ms);
-	load_event(x, TXN_EV_LOAD_END, partition, (struct sl_bytes){NULL, 0});
+	load_event(arg, TXN_EV_LOAD_END, partition, (struct sl_bytes){NULL, 0});
 }
 
 static void on_unload(void *arg, int32_t partition)
@@ -477,9 +468,9 @@ struct txn_coord *txns_coordinator(const struct txns *x)
 	return x->coord;
 }
 
-void txns_loads(const struct txns *x, struct txns_loads *out)
+const struct recent *txns_verifies(const struct txns *x)
 {
-	*out = x->loads;
+	return &x->verifies;
 }
 
 int txns_create(struct txns **out, struct control *c)
@@ -518,6 +509,5 @@ void txns_destroy(struct txns *x)
 		free(q);
 	}
 	sl_map_fini(&x->questions);
-	free(x->began_ms);
 	free(x);
 }

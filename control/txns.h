@@ -36,12 +36,7 @@ void txns_verify(struct txns *x, uint32_t lane, const struct sl_ipc_txn_verify *
                  struct sl_str transactional_id);
 
 struct txn_coord *txns_coordinator(const struct txns *x);
-/* Time that the loading of partitions took, in all and at most; how many. */
-struct txns_loads {
-	uint64_t count;
-	int64_t sum_ms;
-	int64_t max_ms;
-};
-void txns_loads(const struct txns *x, struct txns_loads *out);
+/* How long lanes' questions took to be answered, in microseconds. */
+const struct recent *txns_verifies(const struct txns *x);
 
 #endif

@@ -49,6 +49,7 @@ struct ctx_config {
 	                           */
 	int64_t tick_ms;          /* log.retention.check.interval.ms */
 	int64_t clean_backoff_ms; /* log.cleaner.backoff.ms */
+	int64_t txn_late_ms;      /* an open transaction without a record for so long is late */
 };
 
 /* Requests that wait with a deadline: a binary heap ordered by request->deadline_ms. */
@@ -92,6 +93,7 @@ struct ctx_cleaning {
 	struct partition *best;
 	uint32_t max_ppm;
 	int64_t max_overdue_ms;
+	uint64_t uncleanable_bytes;
 };
 
 struct ctx {

@@ -53,12 +53,6 @@ static bool matches(const struct filter *f, struct sl_str id)
 	return regexec(&f->pattern, text, 0, NULL, 0) == 0;
 }
 
-static bool is_of_lane(const struct request *r, struct sl_str id)
-{
-	/* One of this process's own came over none. */
-	return r->lane >= control_lanes_count(r->c) || control_lane_of_key(r->c, id) == r->lane;
-}
-
 static bool is_wanted(const struct request *r, const struct filter *f, const struct txn_view *v)
 {
 	const struct sl_list_transactions_req *req = f->req;
@@ -69,7 +63,8 @@ static bool is_wanted(const struct request *r, const struct filter *f, const str
 		is_state = sl_str_eq_c(req->state_filters[i], v->state);
 	for (int32_t i = 0; !is_producer && i < req->producer_id_filters_count; i++)
 		is_producer = req->producer_id_filters[i] == v->producer_id;
-	return is_state && is_producer && is_of_lane(r, v->transactional_id) &&
+	return is_state && is_producer &&
+	       control_is_listed_on(r->c, r->lane, v->transactional_id) &&
 	       (req->duration_filter < 0 || f->wall_ms - v->start_ms > req->duration_filter) &&
 	       (!f->has_pattern || matches(f, v->transactional_id));
 }

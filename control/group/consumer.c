@@ -313,19 +313,30 @@ bool consumer_is_empty(const struct group *g)
 	return !g->consumer || g->consumer->members_count == 0;
 }
 
-const char *consumer_state_name(const struct group *g)
+enum cgroup_state consumer_state(const struct group *g)
 {
 	const struct cgroup *cg = g->consumer;
 
 	if (cg->members_count == 0)
-		return "Empty";
+		return CGROUP_EMPTY;
 	if (cg->epoch > cg->target_epoch)
-		return "Assigning";
+		return CGROUP_ASSIGNING;
 	for (uint32_t i = 0; i < cg->members_count; i++) {
 		if (!reconcile_is_done(cg->members[i]))
-			return "Reconciling";
+			return CGROUP_RECONCILING;
 	}
-	return "Stable";
+	return CGROUP_STABLE;
+}
+
+const char *consumer_state_name(const struct group *g)
+{
+	static const char *const names[CGROUP_STATE_NR] = {
+#define CGROUP_STATE_NAME(name, text) [CGROUP_##name] = (text),
+		CGROUP_STATES(CGROUP_STATE_NAME)
+#undef CGROUP_STATE_NAME
+	};
+
+	return names[consumer_state(g)];
 }
 
 bool consumer_is_subscribed(const struct group *g, struct sl_str topic)

@@ -116,6 +116,22 @@ struct waiter {
 	struct sl_buf bytes;
 };
 
+/* X(name, Kafka's text, what is true in it).  It follows from the members. */
+/* clang-format off */
+#define CGROUP_STATES(X) \
+	X(EMPTY,       "Empty") /* no members */ \
+	X(ASSIGNING,   "Assigning") /* a target is to be computed */ \
+	X(RECONCILING, "Reconciling") /* members are on their way to it */ \
+	X(STABLE,      "Stable") /* all have what they shall have */
+/* clang-format on */
+
+enum cgroup_state {
+#define CGROUP_STATE_ENUM(name, text) CGROUP_##name,
+	CGROUP_STATES(CGROUP_STATE_ENUM)
+#undef CGROUP_STATE_ENUM
+	CGROUP_STATE_NR
+};
+
 struct cgroup {
 	struct group *group;
 	uint64_t serial; /* no other cgroup of this coordinator has it */
@@ -152,6 +168,7 @@ int consumer_create(struct group_coord *c, struct group *g) SL_MUST_CHECK;
 /* The group becomes one without members and kind.  Waiting answers fail with @kerr. */
 void consumer_destroy(struct group_coord *c, struct group *g, enum sl_kerr kerr);
 bool consumer_is_empty(const struct group *g);
+enum cgroup_state consumer_state(const struct group *g);
 const char *consumer_state_name(const struct group *g);
 bool consumer_is_subscribed(const struct group *g, struct sl_str topic);
 struct cmember *consumer_find(const struct cgroup *cg, struct sl_str id);

@@ -83,6 +83,7 @@ struct shard {
 	struct sl_list deleted_topics; /* of struct deleted_topic, while loading */
 	struct sl_map txns;            /* of struct txn, by producer id */
 	uint32_t txn_offsets_count;
+	uint64_t offsets_count; /* that are committed, of all its groups */
 	uint32_t deleted_topics_count;
 };
 
@@ -112,6 +113,7 @@ struct request {
 	struct sl_str client_id;
 	struct sl_str client_host;
 	struct sl_bytes body;
+	uint32_t lane;
 };
 
 /* Protocols of a member, one block.  Immutable. */

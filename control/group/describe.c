@@ -106,7 +106,7 @@ static char to_lower(char ch)
 }
 
 /* Kafka compares filters without regard to case and to blanks around them. */
-static bool is_listed(const struct sl_str *filter, int32_t count, const char *text)
+static bool has_word(const struct sl_str *filter, int32_t count, const char *text)
 {
 	int32_t len = (int32_t)strlen(text);
 
@@ -137,24 +137,29 @@ static bool is_loading(const struct group_coord *c)
 	return false;
 }
 
+static bool is_listed_on(const struct group_coord *c, uint32_t lane, const struct group *g)
+{
+	return g->shard->state == SHARD_ACTIVE &&
+	       (!c->opts.is_listed_on || c->opts.is_listed_on(c->opts.ctx, lane, g->id));
+}
+
 static void list_groups(const struct group_coord *c, const struct sl_list_groups_req *m,
-                        struct sl_list_groups_resp *resp)
+                        uint32_t lane, struct sl_list_groups_resp *resp)
 {
 	struct sl_list *pos;
 
 	sl_list_for_each(pos, &c->all_groups) {
 		const struct group *g = sl_list_entry(pos, struct group, link);
-
 		const char *type = g->consumer ? "consumer" : "classic";
 		const char *state = g->consumer ? consumer_state_name(g) : state_name(g->state);
 		struct sl_str protocol_type = g->consumer ? sl_str_from("consumer")
 		                                          : g->protocol_type;
 
-		if (g->shard->state != SHARD_ACTIVE ||
+		if (!is_listed_on(c, lane, g) ||
 		    (m->types_filter_count > 0 &&
-		     !is_listed(m->types_filter, m->types_filter_count, type)) ||
+		     !has_word(m->types_filter, m->types_filter_count, type)) ||
 		    (m->states_filter_count > 0 &&
-		     !is_listed(m->states_filter, m->states_filter_count, state)))
+		     !has_word(m->states_filter, m->states_filter_count, state)))
 			continue;
 		resp->groups[resp->groups_count++] = (struct sl_list_groups_resp_group){
 			.group_id = g->id,
@@ -182,6 +187,6 @@ void describe_handle_list(struct group_coord *c, const struct request *rq, const
 		reply_close(c, &rq->to, COUNT_closed_too_large);
 		return;
 	}
-	list_groups(c, m, &resp);
+	list_groups(c, m, rq->lane, &resp);
 	reply_send(c, &rq->to, &resp);
 }

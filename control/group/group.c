@@ -155,6 +155,7 @@ static void handle_request(struct group_coord *c, const struct group_event *ev)
 		.client_id = ev->client_id,
 		.client_host = ev->client_host,
 		.body = ev->body,
+		.lane = ev->lane,
 	};
 	void *m;
 	int err;

@@ -65,6 +65,8 @@ struct group_opts {
 	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
 	/* What members of one group are told; NULL: all the same.  Asked at each heartbeat. */
 	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *out);
+	/* Whether @lane lists the group; NULL: each lists all of them. */
+	bool (*is_listed_on)(void *ctx, uint32_t lane, struct sl_str group_id);
 };
 
 enum group_event_type {
@@ -98,6 +100,7 @@ struct group_event {
 	struct sl_str client_id;
 	struct sl_str client_host; /* "/127.0.0.1" as Kafka writes it */
 	struct sl_bytes body;      /* request body after the header */
+	uint32_t lane;             /* REQUEST: that it came over; for ListGroups */
 	/* APPENDED */
 	uint64_t cookie;
 	enum sl_kerr kerr;
@@ -167,6 +170,39 @@ bool group_is_consumer(const struct group_coord *c, struct sl_str group_id);
 bool group_next_offset(const struct group_coord *c, struct sl_str group_id, uint32_t *pos,
                        struct group_offset_view *out);
 
+/* What there is now on the partitions that are served. */
+enum group_gauge {
+	GROUP_GAUGE_CLASSIC = 0, /* groups of the classic protocol, or with offsets only */
+	GROUP_GAUGE_CLASSIC_EMPTY,
+	GROUP_GAUGE_CLASSIC_PREPARING,
+	GROUP_GAUGE_CLASSIC_COMPLETING,
+	GROUP_GAUGE_CLASSIC_STABLE,
+	GROUP_GAUGE_CONSUMER, /* groups of the consumer protocol */
+	GROUP_GAUGE_CONSUMER_EMPTY,
+	GROUP_GAUGE_CONSUMER_ASSIGNING,
+	GROUP_GAUGE_CONSUMER_RECONCILING,
+	GROUP_GAUGE_CONSUMER_STABLE,
+	GROUP_GAUGE_OFFSETS, /* committed ones */
+	GROUP_GAUGE_PARTITIONS_LOADING,
+	GROUP_GAUGE_PARTITIONS_ACTIVE,
+	GROUP_GAUGE_PARTITIONS_FAILED,
+	GROUP_GAUGE_NR
+};
+struct group_gauges {
+	uint64_t v[GROUP_GAUGE_NR];
+};
+/* Walks over all groups. */
+void group_gauges(const struct group_coord *c, struct group_gauges *out);
+
+/* Those of the counters below that Kafka has a name for. */
+enum group_total {
+	GROUP_TOTAL_OFFSET_COMMITS = 0,
+	GROUP_TOTAL_OFFSET_EXPIRATIONS,
+	GROUP_TOTAL_OFFSET_DELETIONS,
+	GROUP_TOTAL_CLASSIC_REBALANCES,  /* completed ones */
+	GROUP_TOTAL_CONSUMER_REBALANCES, /* new epochs of groups of the consumer protocol */
+};
+uint64_t group_total(const struct group_coord *c, enum group_total which);
 /* Counters since creation, by name; NULL at the end of @index. */
 const char *group_counter(const struct group_coord *c, uint32_t index, uint64_t *value);
 

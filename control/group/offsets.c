@@ -73,6 +73,7 @@ void offsets_drop_unused(struct group *g, struct offset *o)
 
 void offsets_set(struct group *g, struct offset *o, struct committed *committed)
 {
+	g->shard->offsets_count += (uint64_t)(committed != NULL) - (uint64_t)(o->committed != NULL);
 	free(o->committed);
 	o->committed = committed;
 	offsets_drop_unused(g, o);
@@ -86,6 +87,7 @@ void offsets_clear(struct group *g)
 	while ((o = sl_map_next(&g->offsets, &pos)) != NULL) {
 		sl_map_del(&g->offsets, o->key, o->key_len);
 		pending_drop_offset(o);
+		g->shard->offsets_count -= o->committed != NULL;
 		free(o->committed);
 		free(o);
 	}

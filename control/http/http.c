@@ -325,7 +325,8 @@ static const char introduction[] =
 	"is left out while it is not known (no data plane attached, a partition not open). A lane is a Kafka broker, so counters\n"
 	"that Kafka has per broker carry `lane` and `node_id` here; `sum()` gives those of the server. Numbers of lanes are read\n"
 	"from shared memory and cost the lanes nothing. Counters of lanes start anew with the data plane, those of the control\n"
-	"process with it.\n"
+	"process with it. What Kafka has as a rate is here as the count it is the rate of: `rate()` gives the former. Times\n"
+	"are quantiles of the last half to whole minute, in milliseconds with fractions, and left out when there were none.\n"
 	"\n"
 	"Cost: about half a microsecond for a sample, in pieces of about a millisecond between which the control process does its\n"
 	"work; 10,000 partitions are about 145,000 samples, 9 MB and 0.1 s.\n"
@@ -354,6 +355,15 @@ static const char *labels_of(const struct metric *m)
 		return "consumergroup, topic, partition";
 	}
 	return "";
+}
+
+static void print_row(FILE *file, const struct metric *m)
+{
+	const char *labels = m->label ? m->label : labels_of(m);
+
+	/* Of `name="value"` the name. */
+	fprintf(file, "| `%s` | %s | %.*s | %s |\n", m->name, m->kind == 'C' ? "counter" : "gauge",
+	        (int)strcspn(labels, "="), labels, m->text);
 }
 
 /* No topics: this coordinator only names its counters. */
@@ -424,6 +434,7 @@ int http_print_markdown(FILE *file)
 	struct group_coord *groups = NULL;
 	struct txn_coord *txns = NULL;
 	char name[METRIC_NAME_MAX];
+	char family[METRIC_NAME_MAX] = "";
 	struct metric m;
 	int rc = group_create(&groups, &opts);
 
@@ -435,9 +446,11 @@ int http_print_markdown(FILE *file)
 	}
 	coords = (struct metric_coords){groups, txns};
 	fputs(introduction, file);
-	for (unsigned i = 0; metrics_at(i, &coords, &m, name); i++)
-		fprintf(file, "| `%s` | %s | %s | %s |\n", m.name,
-		        m.kind == 'C' ? "counter" : "gauge", labels_of(&m), m.text);
+	for (unsigned i = 0; metrics_at(i, &coords, &m, name); i++) {
+		if (strcmp(family, m.name) != 0)
+			print_row(file, &m);
+		snprintf(family, sizeof(family), "%s", m.name);
+	}
 	txn_destroy(txns);
 	group_destroy(groups);
 	return 0;

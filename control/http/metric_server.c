@@ -35,6 +35,17 @@ bool metric_lane_idle(const struct metric_at *at, struct metric_value *out)
 	return busy_idle(at->scrape->busy, at->lane, &out->d);
 }
 
+/* When the lane last looked, as an age. */
+bool metric_lane_since_cleaning(const struct metric_at *at, struct metric_value *out)
+{
+	int64_t looked_ms;
+
+	if (!metric_lane_stat(at, out) || out->i == 0)
+		return false;
+	looked_ms = out->i;
+	return whole(out, SL_MAX(loop_wall_ms(at->c->loop) - looked_ms, (int64_t)0));
+}
+
 /* ---- Log dirs ---- */
 
 bool metric_dir_online(const struct metric_at *at, struct metric_value *out)
@@ -122,31 +133,6 @@ bool metric_server_topics(const struct metric_at *at, struct metric_value *out)
 bool metric_server_partitions(const struct metric_at *at, struct metric_value *out)
 {
 	return whole(out, (int64_t)meta_partitions_count(at->c->meta));
-}
-
-bool metric_server_groups(const struct metric_at *at, struct metric_value *out)
-{
-	const struct group_coord *coord = control_groups(at->c);
-	struct group_view g;
-	uint32_t pos = 0;
-	int64_t n = 0;
-
-	while (coord && group_next(coord, &pos, &g))
-		n++;
-	return whole(out, n);
-}
-
-/* @at->index: 0 the classic protocol, 1 the consumer protocol. */
-bool metric_server_groups_of(const struct metric_at *at, struct metric_value *out)
-{
-	const struct group_coord *coord = control_groups(at->c);
-	struct group_view g;
-	uint32_t pos = 0;
-	int64_t n = 0;
-
-	while (coord && group_next(coord, &pos, &g))
-		n += (strcmp(g.type, "consumer") == 0) == (at->index == 1);
-	return whole(out, n);
 }
 
 bool metric_server_counter(const struct metric_at *at, struct metric_value *out)

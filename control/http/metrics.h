@@ -6,6 +6,9 @@
 #ifndef CONTROL_HTTP_METRICS_H
 #define CONTROL_HTTP_METRICS_H
 
+#include "group/group.h"
+#include "txn/txn.h"
+
 #include "busy.h"
 #include "control.h"
 #include "process.h"
@@ -40,6 +43,10 @@ struct metric_scrape {
 	bool has_totals;
 	uint64_t under_replicated; /* totals over all partitions */
 	uint64_t offline;
+	bool has_group_gauges;
+	struct group_gauges group_gauges;
+	bool has_txn_gauges;
+	struct txn_gauges txn_gauges;
 	bool has_processes;
 	struct process own;
 	struct process dataplane;
@@ -70,6 +77,7 @@ struct metric {
 	metric_fn *value;
 	const char *text;
 	unsigned index;
+	const char *label; /* one more, `name="value"`; NULL: none.  For the scope SERVER only. */
 };
 
 /* The coordinators, whose counters have names of their own. */
@@ -90,16 +98,19 @@ void metrics_scrape_fini(struct metric_scrape *s);
 
 /* Values of the single scopes, for the table. */
 metric_fn metric_server_info, metric_server_attached, metric_server_serving, metric_server_start,
-	metric_server_groups, metric_server_groups_of, metric_server_topics,
-	metric_server_partitions, metric_server_under_replicated, metric_server_offline,
-	metric_server_controller, metric_server_brokers, metric_server_counter,
-	metric_server_group_counter, metric_server_dataplane_start, metric_server_dataplane_cpu,
-	metric_server_dataplane_resident, metric_server_disk_read, metric_server_disk_write,
-	metric_server_cpu, metric_server_resident, metric_server_virtual, metric_server_threads,
-	metric_server_fds, metric_server_fds_max;
-metric_fn metric_txn_retry_queue, metric_txn_load_max, metric_txn_load_avg, metric_txn_ids,
-	metric_txn_ongoing, metric_txn_preparing, metric_txn_held, metric_txn_counter;
-metric_fn metric_lane_stat, metric_lane_idle, metric_dir_online, metric_dir_free, metric_dir_size;
+	metric_server_topics, metric_server_partitions, metric_server_under_replicated,
+	metric_server_offline, metric_server_controller, metric_server_brokers,
+	metric_server_counter, metric_server_group_counter, metric_server_dataplane_start,
+	metric_server_dataplane_cpu, metric_server_dataplane_resident, metric_server_disk_read,
+	metric_server_disk_write, metric_server_cpu, metric_server_resident, metric_server_virtual,
+	metric_server_threads, metric_server_fds, metric_server_fds_max;
+/* Of the coordinators.  The index of a time is its quantile, in thousandths. */
+metric_fn metric_group_gauge, metric_group_all, metric_group_count, metric_group_load_max,
+	metric_group_load_avg, metric_group_step_time, metric_group_append_time;
+metric_fn metric_txn_gauge, metric_txn_load_max, metric_txn_load_avg, metric_txn_append_time,
+	metric_txn_verify_time, metric_txn_verify_count, metric_txn_counter;
+metric_fn metric_lane_stat, metric_lane_idle, metric_lane_since_cleaning, metric_dir_online,
+	metric_dir_free, metric_dir_size;
 metric_fn metric_topic_partitions;
 metric_fn metric_part_current, metric_part_oldest, metric_part_stable_lag, metric_part_log_end,
 	metric_part_segments, metric_part_size, metric_part_leader, metric_part_preferred,

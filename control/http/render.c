@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
@@ -32,7 +33,8 @@ struct render {
 	struct metric metric;
 	char name[METRIC_NAME_MAX];
 	bool has_metric;
-	bool has_head; /* HELP and TYPE were written */
+	bool has_head; /* HELP and TYPE were written: */
+	char family[METRIC_NAME_MAX];
 	bool is_done;
 	uint32_t i; /* lane, folder, topic, group or offset */
 	int32_t j;  /* partition */
@@ -82,9 +84,11 @@ static void put_label(struct sl_buf *b, const char *name, struct sl_str value)
 	sl_buf_put_u8(b, '"');
 }
 
-static void put_server_labels(struct sl_buf *b, const struct metric_at *at, metric_fn *value)
+static void put_server_labels(struct sl_buf *b, const struct metric *m, const struct metric_at *at)
 {
-	if (value != metric_server_info)
+	if (m->label)
+		sl_buf_printf(b, "{%s}", m->label);
+	if (m->value != metric_server_info)
 		return;
 	sl_buf_put_u8(b, '{');
 	put_label(b, "version", sl_str_from(SL_VERSION));
@@ -114,7 +118,7 @@ static void put_labels(struct sl_buf *b, const struct metric *m, const struct me
 
 	switch (m->scope) {
 	case METRIC_SERVER:
-		put_server_labels(b, at, m->value);
+		put_server_labels(b, m, at);
 		break;
 	case METRIC_LANE:
 		sl_buf_printf(b, "{lane=\"%u\",node_id=\"%d\"}", at->lane,
@@ -142,6 +146,16 @@ static void put_labels(struct sl_buf *b, const struct metric *m, const struct me
 	}
 }
 
+static void put_head(struct render *r)
+{
+	const struct metric *m = &r->metric;
+
+	sl_buf_printf(&r->buf, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->text, m->name,
+	              m->kind == 'C' ? "counter" : "gauge");
+	r->has_head = true;
+	snprintf(r->family, sizeof(r->family), "%s", m->name);
+}
+
 static void put_sample(struct render *r, struct metric_at *at)
 {
 	struct metric_value v = {0};
@@ -152,10 +166,7 @@ static void put_sample(struct render *r, struct metric_at *at)
 	if (!r->metric.value(at, &v))
 		return;
 	if (!r->has_head)
-		sl_buf_printf(&r->buf, "# HELP %s %s\n# TYPE %s %s\n", r->metric.name,
-		              r->metric.text, r->metric.name,
-		              r->metric.kind == 'C' ? "counter" : "gauge");
-	r->has_head = true;
+		put_head(r);
 	sl_buf_put(&r->buf, r->metric.name, strlen(r->metric.name));
 	put_labels(&r->buf, &r->metric, at);
 	if (v.is_real)
@@ -243,15 +254,16 @@ static bool step_sample(struct render *r)
 /* Begins the next metric.  Return: 1; 0 there is none; -ENOMEM. */
 static int begin_metric(struct render *r)
 {
-	r->has_head = false;
-	r->i = 0;
-	r->j = 0;
 	const struct metric_coords coords = {control_groups(r->scrape.c),
 	                                     control_txns(r->scrape.c)};
 
+	r->i = 0;
+	r->j = 0;
+	/* Rows of one name, apart by their labels, are one family with one head. */
 	r->has_metric = metrics_at(r->number++, &coords, &r->metric, r->name);
 	if (!r->has_metric)
 		return 0;
+	r->has_head = strcmp(r->family, r->metric.name) == 0;
 	if (r->metric.scope >= METRIC_GROUP && !r->scrape.has_groups) {
 		r->scrape.has_groups = true;
 		if (snapshot_take(&r->scrape.groups, control_groups(r->scrape.c)) < 0)

@@ -80,6 +80,11 @@ static const struct rpc_method methods[] = {
 	  {"to", RPC_INT_OR_STR, false, "\"earliest\", \"latest\" or an offset"},
 	  {"shift", RPC_INT, false, "instead of `to`: add this to what is committed"},
 	  {"dry_run", RPC_BOOL, false, "only say what would be committed"}}},
+	{"groups.delete-offsets", "Deletes what a group has committed, as OffsetDelete does; members that read the topic prevent it",
+	 "{group, offsets: [{topic, partition, before}]}", rpc_delete_offsets,
+	 {{"group", RPC_STRING, true, "id of the group"},
+	  {"topic", RPC_STRING, true, "name of the topic"},
+	  {"partition", RPC_INT, false, "only this partition"}}},
 	{"txns.list", "Transactional ids, as ListTransactions lists them",
 	 "{transactions: [{transactional_id, state, producer_id, producer_epoch, age_ms, timeout_ms, partitions,"
 	 " coordinator_partition}]}", rpc_txns_list,

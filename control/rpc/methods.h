@@ -28,6 +28,8 @@ rpc_handler rpc_groups_list, rpc_groups_describe, rpc_groups_delete;
 rpc_handler rpc_txns_list, rpc_txns_describe, rpc_txns_find_hanging, rpc_txns_abort;
 /* reset.c */
 rpc_handler rpc_reset_offsets;
+/* delete_offsets.c */
+rpc_handler rpc_delete_offsets;
 /* doctor.c */
 rpc_handler rpc_doctor;
 /* query.c */

@@ -372,6 +372,29 @@ bool txn_is_state(struct sl_str name)
 	return false;
 }
 
+static uint32_t refused_markers(const struct txn_coord *c)
+{
+	struct sl_list *pos;
+	uint32_t n = 0;
+
+	sl_list_for_each(pos, &c->to_retry)
+		n++;
+	return n;
+}
+
+static uint32_t refused_completions(const struct txn_coord *c)
+{
+	struct sl_list *pos;
+	uint32_t n = 0;
+
+	sl_list_for_each(pos, &c->preparing) {
+		const struct txn *t = sl_list_entry(pos, struct txn, link);
+
+		n += !t->is_pending && t->parts_by_key.count == 0;
+	}
+	return n;
+}
+
 void txn_gauges(const struct txn_coord *c, struct txn_gauges *out)
 {
 	*out = (struct txn_gauges){
@@ -379,6 +402,8 @@ void txn_gauges(const struct txn_coord *c, struct txn_gauges *out)
 		.ongoing = c->ongoing_count,
 		.preparing = c->preparing_count,
 		.markers_queued = c->queued_count,
+		.markers_retry = refused_markers(c),
+		.completions_retry = refused_completions(c),
 		.markers_in_flight = c->markers.count,
 		.held = c->waiters_count,
 	};

@@ -152,9 +152,13 @@ struct txn_gauges {
 	uint32_t ongoing;
 	uint32_t preparing;      /* markers are being written */
 	uint32_t markers_queued; /* not sent yet, or to be sent again */
+	uint32_t markers_retry;  /* of them, those that their partition could not take */
+	/* All markers are written, but the log has refused the record that says so. */
+	uint32_t completions_retry;
 	uint32_t markers_in_flight;
 	uint32_t held; /* requests and questions that wait */
 };
+/* Walks over what waits. */
 void txn_gauges(const struct txn_coord *c, struct txn_gauges *out);
 /* Counters since creation, by name; NULL at the end of @index. */
 const char *txn_counter(const struct txn_coord *c, uint32_t index, uint64_t *value);

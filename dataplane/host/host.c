@@ -33,6 +33,8 @@
 #define HOST_LOCK_WAIT_MS     2000 /* for what a killed predecessor still writes */
 #define HOST_SWEEP_MS         20   /* while deleted folders are being removed */
 #define HOST_FULL_MS          10   /* while the control ring is not read */
+/* Kafka's allowance for a transaction that its coordinator ought to have aborted. */
+#define HOST_TXN_LATE_MS      INT64_C(300000)
 
 /* epoll_event.data.u64; those of attach.h begin behind them. */
 enum host_fd {
@@ -298,6 +300,8 @@ static void fill_config(struct host *h)
 		.control_grace_ms = HOST_CONTROL_GRACE_MS,
 		.tick_ms = sl_conf_int(conf, SL_CK_log_retention_check_interval_ms),
 		.clean_backoff_ms = sl_conf_int(conf, SL_CK_log_cleaner_backoff_ms),
+		.txn_late_ms = sl_conf_int(conf, SL_CK_transaction_max_timeout_ms) +
+	                       HOST_TXN_LATE_MS,
 	};
 }
 

@@ -89,13 +89,17 @@ static void look(struct ctx *ctx, struct partition *p)
 	struct sl_cleanable found;
 	int rc;
 
-	if (p->is_offline || p->clean_error)
+	if (p->is_offline)
 		return;
 	rc = sl_log_cleanable(p->log, p->last_stable, ctx->wall_ms, &found);
-	if (rc < 0)
+	if (rc < 0 && !p->clean_error)
 		sl_log(WARN, partition, "look for dirt part=%s: %s", p->name, strerror(-rc));
 	if (rc < 0)
 		return;
+	if (p->clean_error) {
+		k->uncleanable_bytes += found.dirty_bytes;
+		return;
+	}
 	p->dirty_ppm = found.dirty_ppm;
 	k->max_ppm = SL_MAX(k->max_ppm, found.dirty_ppm);
 	k->max_overdue_ms = SL_MAX(k->max_overdue_ms, found.overdue_ms);
@@ -163,6 +167,8 @@ static void end_round(struct ctx *ctx)
 	sl_stat_set(ctx->stats, SL_STAT_clean_max_dirty_percent, k->max_ppm / CLEANING_PERCENT);
 	sl_stat_set(ctx->stats, SL_STAT_clean_max_delay_seconds,
 	            (uint64_t)k->max_overdue_ms / 1000);
+	sl_stat_set(ctx->stats, SL_STAT_clean_uncleanable_bytes, k->uncleanable_bytes);
+	sl_stat_set(ctx->stats, SL_STAT_clean_looked_ms, (uint64_t)ctx->wall_ms);
 	k->is_round = false;
 	k->best = NULL;
 	k->next_ms = ctx->now_ms + ctx->config->clean_backoff_ms;
@@ -181,6 +187,7 @@ static unsigned go_round(struct ctx *ctx)
 		k->left = 0;
 		k->max_ppm = 0;
 		k->max_overdue_ms = 0;
+		k->uncleanable_bytes = 0;
 		sl_list_for_each(pos, &k->logs)
 			k->left++;
 	}

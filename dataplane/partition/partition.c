@@ -313,6 +313,23 @@ void partition_check(struct ctx *ctx, struct partition *p)
 
 /* ---- Attach and detach ---- */
 
+/* What the lane's gauges say of the partition. */
+static void count_producers(struct ctx *ctx, struct partition *p, uint32_t producers, bool is_late)
+{
+	ctx_gauge_add(ctx, SL_STAT_producers, (int64_t)producers - p->producers);
+	ctx_gauge_add(ctx, SL_STAT_partitions_late_txns, (int)is_late - (int)p->is_txn_late);
+	p->producers = producers;
+	p->is_txn_late = is_late;
+}
+
+static void look_at_producers(struct ctx *ctx, struct partition *p)
+{
+	const int64_t txn_ms = sl_log_txn_oldest_ms(p->log);
+
+	count_producers(ctx, p, sl_log_producers_count(p->log),
+	                txn_ms >= 0 && ctx->wall_ms - txn_ms > ctx->config->txn_late_ms);
+}
+
 void partition_attach(struct ctx *ctx, struct partition *p)
 {
 	p->refs = 1;
@@ -321,6 +338,8 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->is_place_wanted = false;
 	p->is_cleaning = false;
 	p->clean_error = 0;
+	p->producers = 0;
+	p->is_txn_late = false;
 	p->contested_ms = 0;
 	p->appended_ms = 0;
 	p->unsynced_bytes = 0;
@@ -337,6 +356,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	sl_list_init(&p->verify_waiters);
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
 	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
+	look_at_producers(ctx, p);
 	open_slot(p);
 	cleaning_join(ctx, p);
 	/* The host may have opened it before it heard of the failure. */
@@ -372,6 +392,7 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	wake_all(ctx, &p->stable_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	wake_all(ctx, &p->verify_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	ctx_gauge_add(ctx, SL_STAT_partitions, -1);
+	count_producers(ctx, p, 0, false);
 	if (p->is_offline)
 		ctx_gauge_add(ctx, SL_STAT_partitions_offline, -1);
 	set_slot_state(p, SL_SLOT_FREE);
@@ -804,6 +825,7 @@ unsigned partition_tick(struct ctx *ctx)
 		p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
 		sl_list_del(&p->lane_link);
 		sl_list_push_back(&ctx->partitions, &p->lane_link);
+		look_at_producers(ctx, p);
 		if (p->tick_ms <= ctx->now_ms) {
 			tick_log(ctx, p);
 			ticks++;

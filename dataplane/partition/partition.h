@@ -62,6 +62,8 @@ struct partition {
 	int64_t look_ms;    /* next look of partition_tick(); ctx->partitions is in its order */
 	int clean_error;    /* -errno that took it out of compaction; 0 none */
 	uint32_t dirty_ppm; /* of its log, at the last look */
+	uint32_t producers; /* of its log, as the lane's gauge has them */
+	bool is_txn_late;   /* the same */
 	bool is_cleaning;   /* the cleaner has its log */
 	bool is_closing;    /* detached: fail new work */
 	bool is_offline;    /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */

@@ -522,6 +522,13 @@ int64_t sl_log_txn_marker(const struct sl_log *log, int64_t producer_id)
 	return entry ? entry->marker_offset : -1;
 }
 
+int64_t sl_log_txn_oldest_ms(const struct sl_log *log)
+{
+	const struct producers_entry *entry = producers_of_oldest_txn(&log->producers);
+
+	return entry ? entry->seen_ms : -1;
+}
+
 uint32_t sl_log_producers(const struct sl_log *log, struct sl_log_producer *out, uint32_t max)
 {
 	return producers_list(&log->producers, out, max);

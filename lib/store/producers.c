@@ -228,6 +228,13 @@ const struct producers_entry *producers_of_txn(const struct producers *producers
 	return entry;
 }
 
+const struct producers_entry *producers_of_oldest_txn(const struct producers *producers)
+{
+	const uint32_t number = txns_oldest_open(&producers->txns);
+
+	return number ? producers_of_txn(producers, number) : NULL;
+}
+
 bool producers_has_txn(const struct producers *producers, int64_t producer_id, int16_t epoch)
 {
 	const struct producers_entry *entry = find(producers, producer_id);

@@ -90,6 +90,8 @@ const struct producers_entry *producers_find(const struct producers *producers,
                                              int64_t producer_id);
 /* The producer of transaction number @txn, which is open. */
 const struct producers_entry *producers_of_txn(const struct producers *producers, uint32_t txn);
+/* The producer of the oldest open transaction; NULL: none is open. */
+const struct producers_entry *producers_of_oldest_txn(const struct producers *producers);
 /* Whether a transaction of this producer and epoch is open. */
 bool producers_has_txn(const struct producers *producers, int64_t producer_id, int16_t epoch);
 /* Forgets at most @max producers that were silent since before @before_ms; returns how many. */

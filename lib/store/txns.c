@@ -115,11 +115,18 @@ int64_t txns_first(const struct txns *txns)
 	return txns->oldest ? txns_node(txns, txns->oldest)->first_offset : -1;
 }
 
-int64_t txns_first_open(const struct txns *txns)
+uint32_t txns_oldest_open(const struct txns *txns)
 {
 	uint32_t number = txns->oldest;
 
 	while (number && txns_node(txns, number)->last_offset >= 0)
 		number = txns_node(txns, number)->newer;
+	return number;
+}
+
+int64_t txns_first_open(const struct txns *txns)
+{
+	const uint32_t number = txns_oldest_open(txns);
+
 	return number ? txns_node(txns, number)->first_offset : -1;
 }

@@ -40,6 +40,8 @@ uint32_t txns_begin(struct txns *txns, int64_t producer_id, int64_t first_offset
 void txns_end(struct txns *txns, uint32_t number, int64_t last_offset);
 /* Forgets those whose marker is below @high_watermark. */
 void txns_settle(struct txns *txns, int64_t high_watermark);
+/* The oldest open one's number; 0: none. */
+uint32_t txns_oldest_open(const struct txns *txns);
 /* First offset of the oldest, open or ended; -1: none. */
 int64_t txns_first(const struct txns *txns);
 /* The same of the open ones alone. */

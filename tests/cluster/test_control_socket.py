@@ -227,7 +227,8 @@ def groups_with_their_lag():
         refused(broker, "groups", "delete", "workers", says="not empty|members")
         refused(broker, "groups", "reset-offsets", "workers", "--topic", "work", "--to", "earliest",
                 says="members")
-        check(lag_of(broker, "workers")["work", 0][0] == 40, "the refused reset did something")
+        refused(broker, "groups", "delete-offsets", "workers", "--topic", "work", says="stop them first")
+        check(lag_of(broker, "workers")["work", 0][0] == 40, "what was refused did something")
         for c in consumers:
             c.close()
         wait_for("the group to be empty",
@@ -261,6 +262,13 @@ def groups_with_their_lag():
                 says="earliest")
         refused(broker, "groups", "reset-offsets", "workers", "--topic", "work", says="--to or --shift",
                 status=2)
+        gone = broker.ctl("groups", "delete-offsets", "workers", "--topic", "work:2")
+        check(gone["offsets"] == [{"topic": "work", "partition": 2, "before": 30}], f"{gone}")
+        check(set(lag_of(broker, "workers")) == {("work", 0), ("work", 1)}, "offset is left")
+        [row, _] = table(broker.ctl("groups", "delete-offsets", "workers", "--topic", "work", as_json=False))
+        check(set(row) == {"TOPIC", "PART", "BEFORE"} and lag_of(broker, "workers") == {}, f"{row}")
+        refused(broker, "groups", "delete-offsets", "workers", "--topic", "work", says="committed no offset")
+        broker.ctl("groups", "reset-offsets", "workers", "--topic", "work", "--to", "latest")
         broker.ctl("groups", "delete", "workers")
         check(broker.ctl("groups", "list") == {"groups": []}, "it is there")
         refused(broker, "groups", "describe", "workers", says="not found|no such group")

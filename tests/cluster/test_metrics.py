@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop" / "support"))
+import wire  # noqa: E402
 from sluice import ROOT, Broker, check, main, skip, wait_for  # noqa: E402
 
 try:
@@ -141,7 +142,9 @@ def names_and_form(broker):
     missing = [name for name in KAFKA if name not in page.types]
     check(not missing, f"missing: {missing}")
     for name, kind in page.types.items():
-        check((kind == "counter") == name.endswith("_total"), f"{name} is a {kind}")
+        check(kind == "counter" or not name.endswith("_total"), f"{name} is a {kind}")
+        # Kafka's own names of counters end so.
+        check(kind == "gauge" or name.endswith("_total") or re.fullmatch("kafka_.*_count", name), f"{name} is a {kind}")
     documented = set(re.findall(r"^\| `([\w:]+)` \|", (ROOT / "Documentation" / "admin-guide" /
                                                       "metrics.md").read_text(), re.MULTILINE))
     unknown = set(page.types) - documented
@@ -174,6 +177,8 @@ def what_kafka_dashboards_ask_for_is_there():
         leaders = {p.id: p.leader for p in reader.list_topics("t").topics["t"].partitions.values()}
         found = page.of("kafka_topic_partition_leader", topic="t")
         check(found == {(str(p),): node for p, node in leaders.items()}, f"leader: {found}, {leaders}")
+        age = page.of("kafka_log_logcleanermanager_time_since_last_run_ms")
+        check(age and all(0 <= ms < 30000 for ms in age.values()), f"looks at compacted logs: {age}")
         for name in ("kafka_network_socketserver_networkprocessoravgidle_percent",
                      "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent"):
             check(all(0 <= v <= 1 for v in page.of(name).values()), f"{name}: {page.of(name)}")
@@ -274,6 +279,91 @@ def lag_is_end_minus_committed():
         check(not Page(broker).of("kafka_consumergroup_lag", **group), "lag of a deleted group")
 
 
+GROUPS = "kafka_server_group_coordinator_metrics_"
+
+
+def groups(page, kind):
+    """{state: groups of the protocol}, without those that are none."""
+    return {state: n for (state,), n in page.of(f"{GROUPS}{kind}_group_count").items() if n}
+
+
+def join(connection, group, topic):
+    """A member of the consumer protocol, which Debian's librdkafka does not speak."""
+    api, version = wire.CONSUMER_GROUP_HEARTBEAT, 1
+    body = wire.writer(api, version).text(group).text("member").put("i", 0).text(None).text(None).put("i", 60000)
+    body.count(1).text(topic).text(None).text(None).count(0).tags()
+    answer = connection.ask(api, version, body)
+    answer.get("i")
+    check(answer.get("h") == 0, "the join was refused")
+
+
+def groups_are_counted_by_protocol_and_state():
+    with Broker(lanes=LANES) as broker:
+        broker.ctl("topics", "create", "t", "--partitions", str(PARTITIONS))
+        reader = consumer(broker)
+        reader.subscribe(["t"])
+        wait_for("the assignment", lambda: reader.poll(0.2) or reader.assignment())
+        page = Page(broker)
+        check(page.of(GROUPS + "group_count") == {("classic",): 1, ("consumer",): 0}, "one classic group")
+        check(groups(page, "classic") == {"Stable": 1} and not groups(page, "consumer"), "it is stable")
+        check(page.one(GROUPS + "group_completed_rebalance_count") == 1, "one rebalance")
+        check(page.sum(GROUPS + "num_partitions", state="active") ==
+              page.one("kafka_topic_partitions", topic="__consumer_offsets"), "partitions that are loaded")
+        check(page.sum(GROUPS + "num_partitions") == page.sum(GROUPS + "num_partitions", state="active"), "the others")
+        for time in ("event_processing_time_ms", "batch_flush_time_ms"):
+            steps = [page.one(f"{GROUPS}{time}_{q}") for q in ("p50", "p95", "p99", "p999", "max")]
+            check(steps == sorted(steps) and 0 < steps[-1] < 60000, f"{time}: {steps}")
+
+        before = page
+        reader.commit(offsets=[TopicPartition("t", p, 0) for p in range(3)], asynchronous=False)
+        page = Page(broker)
+        check(page.one(GROUPS + "offset_commit_count") - before.one(GROUPS + "offset_commit_count") == 3, "commits")
+        check(page.one(GROUPS + "offset_count") == 3, "offsets")
+        check(page.one("kafka_coordinator_group_groupmetadatamanager_numoffsets") == 3, "offsets by the older name")
+        reader.close()
+        member = wire.Connection(broker.port)
+        join(member, "modern", "t")
+        page = Page(broker)
+        check(groups(page, "classic") == {"Empty": 1}, "everybody left")
+        check(page.one("kafka_coordinator_group_groupmetadatamanager_numgroupsempty") == 1, "by the older name")
+        check(groups(page, "consumer") == {"Stable": 1}, f"the new one: {groups(page, 'consumer')}")
+        check(page.one(GROUPS + "consumer_group_rebalance_count") == 1, "its rebalance")
+        broker.ctl("groups", "delete", "readers")
+        page = Page(broker)
+        check(page.one(GROUPS + "offset_deletion_count") == 3 and page.one(GROUPS + "offset_count") == 0, "deleted")
+        check(page.of(GROUPS + "group_count") == {("classic",): 0, ("consumer",): 1}, "a group is left")
+        member.close()
+
+
+def transactions_are_counted():
+    with Broker(lanes=LANES) as broker:
+        broker.ctl("topics", "create", "t", "--partitions", str(PARTITIONS))
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": "id", "log_level": 0})
+        producer.init_transactions(20)
+        name = "kafka_server_addpartitionstotxnmanager_verificationtimems"
+        before = Page(broker)
+        check(before.one(name + "_count") == 0 and not before.of(name), "questions before the first")
+        producer.begin_transaction()
+        producer.produce("t", VALUE, partition=0)
+        producer.produce("t", VALUE, partition=1)
+        check(producer.flush(20) == 0, "not everything was sent")
+        # Counted at the next look at the partition, within a second.
+        page = wait_for("the producer to be counted", lambda: (p := Page(broker)).sum(
+            "kafka_server_replicamanager_produceridcount") == 2 and p)
+        check(page.one("sluice_transactions_ongoing") == 1, "one is open")
+        check(page.sum("kafka_server_replicamanager_partitionswithlatetransactionscount") == 0, "it is late")
+        check(page.one(name + "_count") == 2, "a question for each partition")
+        times = [v for _, v in sorted(page.of(name).items())]
+        check(len(times) == 6 and times == sorted(times) and times[-1] > 0, f"times {times}")
+        check(page.sum("kafka_server_addpartitionstotxnmanager_verificationfailurerate_count") == 0, "refused")
+        producer.commit_transaction(20)
+        page = wait_for("the end", lambda: (p := Page(broker)).one("sluice_transactions_preparing") == 0 and p)
+        check(page.one("sluice_transactions_ongoing") == 0 and page.one("sluice_txn_completed_total") == 1, "complete")
+        check(page.one("sluice_transaction_append_time_ms_max") > 0, "appends")
+        for queue in ("unknowndestinationqueuesize", "logappendretryqueuesize"):
+            check(page.one(f"kafka_coordinator_transaction_transactionmarkerchannelmanager_{queue}") == 0, queue)
+
+
 def connections_are_counted():
     with Broker(lanes=LANES) as broker:
         name = "kafka_server_socket_server_metrics_connection_count"
@@ -336,5 +426,6 @@ def health_is_told():
 
 
 main(what_kafka_dashboards_ask_for_is_there, traffic_is_counted_as_the_clients_count_it,
-     failures_are_counted, lag_is_end_minus_committed, connections_are_counted, a_lanes_time_is_busy_idle_or_asleep,
+     failures_are_counted, lag_is_end_minus_committed, groups_are_counted_by_protocol_and_state,
+     transactions_are_counted, connections_are_counted, a_lanes_time_is_busy_idle_or_asleep,
      health_is_told)

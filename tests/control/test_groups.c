@@ -9,6 +9,7 @@
 #include "sluice/wire/find_coordinator_gen.h"
 #include "sluice/wire/heartbeat_gen.h"
 #include "sluice/wire/join_group_gen.h"
+#include "sluice/wire/list_groups_gen.h"
 #include "sluice/wire/offset_commit_gen.h"
 #include "sluice/wire/offset_fetch_gen.h"
 #include "sluice/wire/sync_group_gen.h"
@@ -118,6 +119,54 @@ Test(groups, fails_a_commit_that_is_not_on_the_log)
 	fake_fail_appends(h.fake, 0);
 	cr_assert_eq(fetch("g", 0), 1);
 	cr_assert_eq(h.control->counters[COUNTER_offsets_append_errors], 1);
+}
+
+/* The lane whose node FindCoordinator names. */
+static uint32_t coordinator_of(const char *group)
+{
+	struct sl_find_coordinator_req req;
+	struct sl_find_coordinator_resp resp;
+
+	sl_find_coordinator_req_init(&req);
+	req.key = sl_str_from(group);
+	CALL(&h, find_coordinator, FIND_COORDINATOR, 2, &req, &resp);
+	cr_assert_eq(resp.error_code, 0);
+	return (uint32_t)control_lane_of(h.control, resp.node_id);
+}
+
+Test(groups, lists_each_group_on_the_node_of_its_coordinator)
+{
+	unsigned seen = 0;
+	char group[32];
+
+	for (int i = 0; i < 8; i++) {
+		snprintf(group, sizeof(group), "group-%d", i);
+		cr_assert_eq(commit(group, 0, i), 0);
+	}
+	for (uint32_t lane = 0; lane < 2; lane++) {
+		struct sl_list_groups_req req;
+		struct sl_list_groups_resp resp;
+
+		sl_list_groups_req_init(&req);
+		harness_wait(&h, SEND(&h, lane, list_groups, LIST_GROUPS, 4, &req));
+		TAKE(&h, list_groups, LIST_GROUPS, 4, &resp);
+		cr_assert_eq(resp.error_code, 0);
+		cr_assert_gt(resp.groups_count, 0, "eight groups, none of them on lane %u", lane);
+		for (int32_t i = 0; i < resp.groups_count; i++) {
+			snprintf(group, sizeof(group), "%.*s", SL_STR_ARG(resp.groups[i].group_id));
+			cr_assert_eq(strncmp(group, "group-", 6), 0);
+			cr_assert_eq(seen & 1u << (group[6] - '0'), 0, "%s is there twice", group);
+			seen |= 1u << (group[6] - '0');
+			/* The answer is valid until the next one. */
+			cr_assert_eq(control_lane_of_key(h.control, resp.groups[i].group_id), lane);
+		}
+	}
+	cr_assert_eq(seen, 0xff, "groups %x", seen);
+	for (int i = 0; i < 8; i++) {
+		snprintf(group, sizeof(group), "group-%d", i);
+		cr_assert_eq(coordinator_of(group),
+		             control_lane_of_key(h.control, sl_str_from(group)));
+	}
 }
 
 static void write_many(void)

@@ -100,7 +100,11 @@ static void read_head(struct reading *r, const char *line)
 	cr_assert(r->has_help && strcmp(name, r->family) == 0, "TYPE without HELP: %s", line);
 	r->is_counter = strcmp(kind, "counter") == 0;
 	cr_assert(r->is_counter || strcmp(kind, "gauge") == 0);
-	cr_assert(!r->is_counter || strcmp(name + strlen(name) - 6, "_total") == 0, "%s", name);
+	/* Kafka's own counters are named so. */
+	cr_assert(!r->is_counter || strcmp(name + strlen(name) - 6, "_total") == 0 ||
+	                  (strncmp(name, "kafka_", 6) == 0 &&
+	                   strcmp(name + strlen(name) - 6, "_count") == 0),
+	          "%s", name);
 }
 
 static void read_sample(struct reading *r, const char *line)
@@ -285,6 +289,44 @@ static void commit(const char *group, const char *name, int32_t partition, int64
 
 /* ---- Tests ---- */
 
+/* After four commits to two groups. */
+static void expect_coordinators(struct reading *r)
+{
+	static const struct {
+		const char *key;
+		double value;
+	} expected[] = {
+		{"group_count{protocol=\"classic\"}", 2},
+		{"group_count{protocol=\"consumer\"}", 0},
+		{"classic_group_count{state=\"Empty\"}", 2},
+		{"classic_group_count{state=\"Stable\"}", 0},
+		{"consumer_group_count{state=\"Reconciling\"}", 0},
+		{"offset_count", 4},
+		{"offset_commit_count", 4},
+		{"offset_deletion_count", 0},
+		{"group_completed_rebalance_count", 0},
+		{"num_partitions{state=\"loading\"}", 0},
+	};
+	char key[256];
+
+	for (unsigned i = 0; i < SL_ARRAY_SIZE(expected); i++) {
+		snprintf(key, sizeof(key), "kafka_server_group_coordinator_metrics_%s",
+		         expected[i].key);
+		cr_assert_eq(value_of(r, key), expected[i].value, "%s", key);
+	}
+	cr_assert_gt(value_of(r, "kafka_server_group_coordinator_metrics_num_partitions"
+	                         "{state=\"active\"}"),
+	             0);
+	cr_assert_gt(value_of(r, "kafka_server_group_coordinator_metrics_"
+	                         "event_processing_time_ms_max"),
+	             0);
+	cr_assert_gt(value_of(r, "kafka_server_group_coordinator_metrics_batch_flush_time_ms_p50"),
+	             0);
+	cr_assert_eq(value_of(r, "kafka_coordinator_group_groupmetadatamanager_numoffsets"), 4);
+	cr_assert_eq(value_of(r, "kafka_server_addpartitionstotxnmanager_verificationtimems_count"),
+	             0);
+}
+
 Test(http, metrics_are_valid_and_true)
 {
 	struct reading r;
@@ -297,6 +339,8 @@ Test(http, metrics_are_valid_and_true)
 	commit("g\"quo\\te\nline", "a.topic-x", 2, 1);
 	commit("gr\xc3\xbcn", "t", 1, 9);
 	fake_stat(h.fake, 1, SL_STAT_cycles_asleep, 77);
+	fake_stat(h.fake, 1, SL_STAT_clean_looked_ms,
+	          (uint64_t)loop_wall_ms(h.control->loop) - 5000);
 	scrape(&r);
 	cr_assert_eq(value_of(&r, "kafka_brokers"), 2);
 	cr_assert_eq(value_of(&r, "kafka_topic_partitions{topic=\"a.topic-x\"}"), 3);
@@ -322,6 +366,7 @@ Test(http, metrics_are_valid_and_true)
 	cr_assert_eq(value_of(&r, "kafka_consumergroup_members{consumergroup=\"gr??n\"}"), 0);
 	cr_assert_eq(value_of(&r, "sluice_control_offsets_appends_total"), 4);
 	cr_assert_eq(value_of(&r, "sluice_groups"), 2);
+	expect_coordinators(&r);
 	cr_assert_eq(value_of(&r, "sluice_dataplane_attached"), 1);
 	cr_assert_eq(value_of(&r, "kafka_controller_kafkacontroller_offlinepartitionscount"), 0);
 	cr_assert_gt(value_of(&r, "process_resident_memory_bytes"), 100000);
@@ -329,6 +374,9 @@ Test(http, metrics_are_valid_and_true)
 	cr_assert_eq(value_of(&r, "sluice_lane_connections{lane=\"1\",node_id=\"101\"}"), 0);
 	cr_assert_eq(value_of(&r, "sluice_lane_cycles_asleep_total{lane=\"1\",node_id=\"101\"}"),
 	             77);
+	cr_assert_eq(value_of(&r, "kafka_log_logcleanermanager_time_since_last_run_ms"
+	                          "{lane=\"1\",node_id=\"101\"}"),
+	             5000);
 	cr_assert_eq(value_of(&r, "sluice_lane_cycles_asleep_total{lane=\"0\",node_id=\"100\"}"),
 	             0);
 	reading_fini(&r);
@@ -375,7 +423,17 @@ Test(http, has_the_names_of_dashboards)
 		"kafka_consumergroup_members",
 		("kafka_coordinator_transaction_transactionmarkerchannelmanager_"
 	         "logappendretryqueuesize"),
+		("kafka_coordinator_transaction_transactionmarkerchannelmanager_"
+	         "unknowndestinationqueuesize"),
 		"kafka_server_transaction_coordinator_metrics_partition_load_time_max",
+		"kafka_server_group_coordinator_metrics_partition_load_time_max",
+		"kafka_server_group_coordinator_metrics_consumer_group_rebalance_count",
+		"kafka_server_group_coordinator_metrics_offset_expiration_count",
+		"kafka_server_addpartitionstotxnmanager_verificationtimems",
+		"kafka_server_addpartitionstotxnmanager_verificationfailurerate_count",
+		"kafka_server_replicamanager_produceridcount",
+		"kafka_server_replicamanager_partitionswithlatetransactionscount",
+		"kafka_log_logcleanermanager_uncleanable_bytes",
 		"sluice_transactions_ongoing",
 		"sluice_group_requests_total",
 		"sluice_txn_requests_total",

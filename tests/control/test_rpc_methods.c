@@ -319,9 +319,31 @@ Test(rpc_methods, offsets_of_a_group_are_reset_and_shown)
 	}
 	cr_assert_eq(rpc_client_int(v, "offsets.0.lag"), 0);
 	json_decref(v);
+	expect_error("groups.delete-offsets", "{\"group\":\"g\",\"topic\":\"u\"}", RPC_NOT_FOUND,
+	             NULL);
+	expect_error("groups.delete-offsets", "{\"group\":\"g\",\"topic\":\"t\",\"partition\":3}",
+	             RPC_NOT_FOUND, NULL);
+	expect_error("groups.delete-offsets", "{\"group\":\"none\",\"topic\":\"t\"}", RPC_NOT_FOUND,
+	             NULL);
+	v = rpc_client_result(&c, "groups.delete-offsets",
+	                      "{\"group\":\"g\",\"topic\":\"t\",\"partition\":1}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 1);
+	cr_assert_eq(rpc_client_int(v, "offsets.0.partition"), 1);
+	cr_assert_eq(rpc_client_int(v, "offsets.0.before"), 0);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.describe", "{\"group\":\"g\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 2);
+	json_decref(v);
 	v = rpc_client_result(&c, "groups.list", NULL);
 	cr_assert_str_eq(rpc_client_str(v, "groups.0.group"), "g");
 	cr_assert_eq(rpc_client_int(v, "groups.0.lag"), 0);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.delete-offsets", "{\"group\":\"g\",\"topic\":\"t\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 2);
+	json_decref(v);
+	/* A group to delete, whatever became of this one. */
+	v = rpc_client_result(&c, "groups.reset-offsets",
+	                      "{\"group\":\"g\",\"topic\":\"t\",\"to\":0}");
 	json_decref(v);
 	run("groups.delete", "{\"group\":\"g\"}");
 	expect_error("groups.delete", "{\"group\":\"g\"}", RPC_NOT_FOUND, "GROUP_ID_NOT_FOUND");

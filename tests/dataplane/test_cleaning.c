@@ -285,12 +285,15 @@ Test(cleaning, damage_takes_the_partition_out_and_nothing_else)
 		run();
 	}
 	cr_expect(fx_stat(fx, SL_STAT_cleanings) == 1 && fx_stat(fx, SL_STAT_clean_failed) == 1);
+	cr_expect(fx_stat(fx, SL_STAT_clean_uncleanable_bytes) > 0);
+	cr_expect(fx_stat(fx, SL_STAT_clean_looked_ms) == FX_WALL_MS);
 	/* Mended, and somebody says so. */
 	flip(bad, 100);
 	partition_configure(&fx->ctx, bad, &config.log, &config.flush);
 	cr_expect(fx_stat(fx, SL_STAT_clean_uncleanable) == 0);
 	run();
 	cr_expect(fx_stat(fx, SL_STAT_cleanings) == 2 && bad->clean_error == 0);
+	cr_expect(fx_stat(fx, SL_STAT_clean_uncleanable_bytes) == 0);
 }
 
 Test(cleaning, full_disk_is_tried_again)

@@ -821,6 +821,46 @@ static void encode_describe(const void *body, struct sl_buf *buf, int16_t versio
 	sl_describe_producers_req_encode(body, buf, version);
 }
 
+static void look(void)
+{
+	d.fx->ctx.now_ms += 1000;
+	(void)partition_tick(&d.fx->ctx);
+}
+
+Test(txn, producers_and_late_transactions_are_counted)
+{
+	d.fx->config.txn_late_ms = 60000;
+	begin(7);
+	begin(8);
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_producers) == 2);
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 0);
+	d.fx->ctx.wall_ms += 60000;
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 0);
+	d.fx->ctx.wall_ms++;
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 1, "one partition");
+	cr_assert(fx_put(d.fx, p, fx_marker(7, 0, false, 1)) == SL_KERR_NONE);
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 1, "the other one");
+	cr_assert(fx_put(d.fx, p, fx_marker(8, 0, false, 1)) == SL_KERR_NONE);
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 0);
+	cr_expect(fx_stat(d.fx, SL_STAT_producers) == 2);
+	begin(9);
+	d.fx->ctx.wall_ms += 60001;
+	look();
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 1);
+	partition_detach(&d.fx->ctx, p);
+	cr_expect(fx_stat(d.fx, SL_STAT_producers) == 0);
+	cr_expect(fx_stat(d.fx, SL_STAT_partitions_late_txns) == 0);
+	/* For the end of the fixture, which looks at what is left. */
+	sl_list_del(&p->lane_link);
+	partition_attach(&d.fx->ctx, p);
+	cr_expect(fx_stat(d.fx, SL_STAT_producers) == 3, "what a log brings along");
+}
+
 Test(txn, describes_producers)
 {
 	int32_t indexes[] = {0, 1, 2};

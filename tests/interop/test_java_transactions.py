@@ -4,6 +4,7 @@
 """Transactions of Kafka's Java producer, seen by readers of both isolation levels, and the tool for them."""
 
 import pathlib
+import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
@@ -52,6 +53,8 @@ def tool():
         kafka(TOOLS + "ConsoleProducer", *server, "--topic", "t", input=b"after\n")
         listed = ask("list")
         check([(r["TransactionalId"], r["TransactionState"]) for r in listed] == [("tool", "Ongoing")], listed)
+        check(ask("list", "--duration-filter", "3600000") == [], "it is an hour old")
+        check(len(ask("list", "--duration-filter", "1")) == 1, "it is not a millisecond old")
         described = ask("describe", "--transactional-id", "tool")
         check(described[0]["TransactionState"] == "Ongoing" and described[0]["TopicPartitions"] == "t-0",
               described)
@@ -75,4 +78,34 @@ def tool():
         check(len(ended) == 1 and ended[0]["TransactionState"] == "Empty", ended)
 
 
-main(features_and_isolation, zombies_and_timeouts, offsets_in_transactions, tool)
+def hanging():
+    """The coordinator's log is lost, so nobody will end the transaction; the tool finds it and does."""
+    with Broker(lanes=2) as broker:
+        server = ["--bootstrap-server", broker.bootstrap]
+        kafka(TOOLS + "TopicCommand", *server, "--create", "--topic", "t", "--partitions", "1")
+        scenario("Transactions", broker.bootstrap, "leave-open", "tool", "t")
+        broker.stop()
+        for folder in (broker.data / "log").glob("__transaction_state-*"):
+            shutil.rmtree(folder)
+        broker.start()
+        kafka(TOOLS + "ConsoleProducer", *server, "--topic", "t", input=b"after\n")
+
+        def find(*args):
+            return table(kafka(TOOL, *server, "find-hanging", *args, "--max-transaction-timeout", "0"))
+
+        leader = broker.ctl("topics", "describe", "t")["partitions"][0]["leader"]
+        found = find("--broker-id", str(leader))
+        check([(r["Topic"], r["Partition"], r["StartOffset"]) for r in found] == [("t", "0", "0")], found)
+        check(find("--topic", "t") == found, "by topic")
+        check(find("--broker-id", "100" if leader == 101 else "101") == [], "the other lane")
+        ours = broker.ctl("txns", "find-hanging", "--older-than-ms", "0")["transactions"]
+        check([str(x["producer_id"]) for x in ours] == [found[0]["ProducerId"]], f"sluicectl finds {ours}")
+        kafka(TOOL, *server, "abort", "--topic", "t", "--partition", "0", "--producer-id", found[0]["ProducerId"],
+              "--producer-epoch", found[0]["ProducerEpoch"], "--coordinator-epoch", "0")
+        check(find("--topic", "t") == [], "it hangs still")
+        text = kafka(TOOLS + "consumer.ConsoleConsumer", *server, "--topic", "t", "--from-beginning", "--isolation-level",
+                     "read_committed", "--max-messages", "1", "--timeout-ms", "15000")
+        check(text.split() == ["after"], text)
+
+
+main(features_and_isolation, zombies_and_timeouts, offsets_in_transactions, tool, hanging)

@@ -14,6 +14,7 @@ from sluice import Broker, check, main, wait_for  # noqa: E402
 
 sys.path.insert(0, str(librdkafka.current()))
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition  # noqa: E402
+from confluent_kafka.admin import AdminClient  # noqa: E402
 
 PARTITIONS = 6
 COUNT = 3000
@@ -101,6 +102,10 @@ def consumer_protocol():
             member.close()
         offsets = broker.ctl("groups", "describe", "team")["offsets"]
         check(sum(p["offset"] for p in offsets) == 2 * COUNT, f"committed {offsets}")
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        listed = admin.list_consumer_groups(request_timeout=10).result()
+        check(not listed.errors and [g.group_id for g in listed.valid] == ["team"], f"{listed.valid} {listed.errors}")
+        check([g.id for g in admin.list_groups(timeout=10)] == ["team"], "the older call lists others")
 
 
 def subscription_by_pattern():

@@ -108,6 +108,7 @@ def confluent():
         check(len(acked) == 5000, f"{len(acked)} acknowledged")
         too_big(conf)
         group(conf, 5000)
+        lists_once(conf, admin)
         admin.delete_topics(["ck"])["ck"].result(30)
         wait_for("the topic to be gone", lambda: "ck" not in admin.list_topics().topics)
 
@@ -137,6 +138,18 @@ def group(conf, count):
     asked = [confluent_kafka.TopicPartition("ck", p, first) for p in range(6)]
     check(all(tp.offset == 0 for tp in consumer.offsets_for_times(asked, 10)), "offsets_for_times")
     consumer.close()
+
+
+def lists_once(conf, admin):
+    """librdkafka asks every node and puts the answers together as they are."""
+    wanted = ["cg"]
+    for i in range(8):
+        wanted.append(f"committer-{i}")
+        consumer = confluent_kafka.Consumer({**conf, "group.id": wanted[-1]})
+        consumer.commit(offsets=[confluent_kafka.TopicPartition("ck", 0, 1)], asynchronous=False)
+        consumer.close()
+    listed = sorted(g.id for g in admin.list_groups(timeout=10))
+    check(listed == sorted(wanted), f"groups {listed}")
 
 
 def extend(got, consumer):

@@ -81,4 +81,4 @@ PROGRAMS := $(foreach c,$(COMPONENTS),$(PROG-$(c)))
 ORDER-dataplane := . session request partition reply net
 LEAF-dataplane  := ctx.h image.h
 ORDER-control   := . http,rpc admin,share,replica meta
-LEAF-control    := control.h request.h publish.h config.h link.h loop.h counters.h offsets.h markers.h statelog.h txns.h
+LEAF-control    := control.h request.h publish.h config.h link.h loop.h counters.h offsets.h markers.h recent.h statelog.h txns.h

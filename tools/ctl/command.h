@@ -95,7 +95,7 @@ void command_print(struct ctl *ctl, json_t *result, command_show *show);
 
 /* run.c: commands that are more than one call. */
 command_run run_topics_list, run_partitions, run_topics_config, run_groups_config, run_reset,
-	run_lanes, run_top;
+	run_delete_offsets, run_lanes, run_top;
 /* help.c, complete.c */
 command_run help_run, complete_run;
 /* show.c */
@@ -103,7 +103,8 @@ command_show show_status, show_doctor, show_topics, show_topic, show_topic_creat
 	show_topic_deleted, show_configs, show_partitions, show_connections, show_steer,
 	show_levels, show_count_sites, show_done;
 /* show_groups.c */
-command_show show_groups, show_group, show_group_lag, show_group_deleted, show_reset;
+command_show show_groups, show_group, show_group_lag, show_group_deleted, show_reset,
+	show_offsets_deleted;
 /* show_txns.c */
 command_show show_txns, show_txn, show_hanging, show_txn_aborted;
 /* show_lanes.c */

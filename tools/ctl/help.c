@@ -9,15 +9,28 @@ static const char global_options[] =
 	"                 /run/sluice/sluice.sock\n"
 	"  --json         print the answer of the server as JSON\n"
 	"  --version      print the version\n"
-	"  --help         print this\n";
+	"  --help         print this, or behind a command what it takes\n";
+
+/* Commands whose first word is @word; NULL: all.  Return: how many. */
+static unsigned list_commands(FILE *out, const char *word)
+{
+	size_t len = word ? strlen(word) : 0;
+	const struct command *cmd;
+	unsigned n = 0;
+
+	for (unsigned i = 0; (cmd = command_at(i)); i++) {
+		if (word && (strncmp(cmd->words, word, len) != 0 || cmd->words[len] != ' '))
+			continue;
+		fprintf(out, "  %-22s %s\n", cmd->words, cmd->text);
+		n++;
+	}
+	return n;
+}
 
 void help_list(FILE *out)
 {
-	const struct command *cmd;
-
 	fputs("usage: sluicectl [--socket PATH] [--json] COMMAND\n\ncommands:\n", out);
-	for (unsigned i = 0; (cmd = command_at(i)); i++)
-		fprintf(out, "  %-21s %s\n", cmd->words, cmd->text);
+	(void)list_commands(out, NULL);
 	fprintf(out, "\noptions:\n%s\nsluicectl help COMMAND describes one command.\n",
 	        global_options);
 }
@@ -105,18 +118,21 @@ static int help_words(struct ctl *ctl, json_t *words)
 		return EXIT_OK;
 	}
 	/* "help topics": those that begin so. */
-	for (i = 0; argc == 1 && (cmd = command_at((unsigned)i)); i++) {
-		size_t len = strlen(argv[0]);
-
-		if (strncmp(cmd->words, argv[0], len) == 0 && cmd->words[len] == ' ') {
-			fprintf(ctl->out, "  %-21s %s\n", cmd->words, cmd->text);
-			used = -1;
-		}
-	}
-	if (used == -1)
+	if (argc == 1 && list_commands(ctl->out, argv[0]) > 0)
 		return EXIT_OK;
 	fprintf(ctl->err, "sluicectl: there is no such command; \"sluicectl help\" lists them\n");
 	return EXIT_USAGE;
+}
+
+void help_option(FILE *out, int argc, char *const *argv)
+{
+	int used;
+	const struct command *cmd = command_find(argc, argv, &used);
+
+	if (cmd)
+		help_one(out, cmd);
+	else if (argc == 0 || list_commands(out, argv[0]) == 0)
+		help_list(out);
 }
 
 int help_run(struct ctl *ctl, const struct command *cmd, json_t *params)

@@ -6,5 +6,7 @@
 #include "command.h"
 
 void help_list(FILE *out);
+/* --help among the words of @argv: the command in full, those that begin so, or the list. */
+void help_option(FILE *out, int argc, char *const *argv);
 
 #endif

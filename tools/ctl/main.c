@@ -12,6 +12,7 @@
 /* Takes the options that belong to no command out of @argv.  Return: -1 go on, else exit status. */
 static int take_globals(struct ctl *ctl, int *argc, char **argv)
 {
+	bool is_help = false;
 	int kept = 0;
 
 	for (int i = 0; i < *argc; i++) {
@@ -29,8 +30,7 @@ static int take_globals(struct ctl *ctl, int *argc, char **argv)
 			}
 			ctl->socket = argv[i];
 		} else if (strcmp(argv[i], "--help") == 0) {
-			help_list(ctl->out);
-			return EXIT_OK;
+			is_help = true;
 		} else if (strcmp(argv[i], "--version") == 0) {
 			fprintf(ctl->out, "sluicectl %s\n", SL_VERSION);
 			return EXIT_OK;
@@ -39,7 +39,10 @@ static int take_globals(struct ctl *ctl, int *argc, char **argv)
 		}
 	}
 	*argc = kept;
-	return -1;
+	if (!is_help)
+		return -1;
+	help_option(ctl->out, kept, argv);
+	return EXIT_OK;
 }
 
 static int run_command(struct ctl *ctl, const struct command *cmd, int argc, char **argv)

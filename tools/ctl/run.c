@@ -78,7 +78,7 @@ int run_partitions(struct ctl *ctl, const struct command *cmd, json_t *params)
 	return run_list(ctl, cmd, params, "partitions", show_partitions);
 }
 
-/* ---- topics config, groups config, groups reset-offsets ---- */
+/* ---- topics config, groups config, groups reset-offsets, groups delete-offsets ---- */
 
 /* @who: the parameter that names what is configured. */
 static int run_config(struct ctl *ctl, const char *get, const char *set, const char *who,
@@ -138,27 +138,46 @@ static int split_topic(json_t *params)
 	return json_object_set_new(params, "topic", json_stringn(text, (size_t)(colon - text)));
 }
 
-int run_reset(struct ctl *ctl, const struct command *cmd, json_t *params)
+/* Return: EXIT_OK, or EXIT_USAGE after saying what is wrong. */
+static int take_topic(struct ctl *ctl, json_t *params)
+{
+	int rc = split_topic(params);
+
+	if (rc == 0)
+		return EXIT_OK;
+	fprintf(ctl->err, "sluicectl: --topic %s\n",
+	        rc == -ENOENT ? "is needed" : "is TOPIC or TOPIC:PARTITION");
+	return EXIT_USAGE;
+}
+
+static int call_and_show(struct ctl *ctl, const struct command *cmd, json_t *params)
 {
 	json_t *result;
-	int rc = split_topic(params);
-	int status;
+	int status = command_call(ctl, cmd->method, json_incref(params), &result);
 
-	if (rc < 0) {
-		fprintf(ctl->err, "sluicectl: --topic %s\n",
-		        rc == -ENOENT ? "is needed" : "is TOPIC or TOPIC:PARTITION");
-		return EXIT_USAGE;
-	}
-	if (!json_object_get(params, "to") == !json_object_get(params, "shift")) {
-		fprintf(ctl->err, "sluicectl: give --to or --shift\n");
-		return EXIT_USAGE;
-	}
-	status = command_call(ctl, cmd->method, json_incref(params), &result);
 	if (status == EXIT_OK) {
 		command_print(ctl, result, cmd->show);
 		json_decref(result);
 	}
 	return status;
+}
+
+int run_reset(struct ctl *ctl, const struct command *cmd, json_t *params)
+{
+	if (take_topic(ctl, params) != EXIT_OK)
+		return EXIT_USAGE;
+	if (!json_object_get(params, "to") == !json_object_get(params, "shift")) {
+		fprintf(ctl->err, "sluicectl: give --to or --shift\n");
+		return EXIT_USAGE;
+	}
+	return call_and_show(ctl, cmd, params);
+}
+
+int run_delete_offsets(struct ctl *ctl, const struct command *cmd, json_t *params)
+{
+	if (take_topic(ctl, params) != EXIT_OK)
+		return EXIT_USAGE;
+	return call_and_show(ctl, cmd, params);
 }
 
 /* ---- lanes, top ---- */

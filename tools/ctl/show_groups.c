@@ -167,3 +167,19 @@ void show_reset(FILE *out, json_t *result)
 	}
 	table_print(&t, out);
 }
+
+void show_offsets_deleted(FILE *out, json_t *result)
+{
+	struct table t;
+	char a[TEXT_MAX];
+	size_t i;
+	json_t *o;
+
+	table_init(&t, (const char *const[]){"TOPIC", ">PART", ">BEFORE", NULL});
+	json_array_foreach(json_object_get(result, "offsets"), i, o) {
+		table_cell(&t, "%s", text_str(o, "topic"));
+		table_cell(&t, "%s", text_num(o, "partition", a));
+		table_cell(&t, "%s", text_num(o, "before", a));
+	}
+	table_print(&t, out);
+}

@@ -36,6 +36,7 @@ _sluicectl_table() {
 	"groups config") echo "@groups;|--set --delete --validate-only|--set=;--delete=;" ;;
 	"groups delete") echo "@groups;||" ;;
 	"groups reset-offsets") echo "@groups;|--topic --to --shift --dry-run|--topic=@topics;--to=earliest latest;--shift=;" ;;
+	"groups delete-offsets") echo "@groups;|--topic|--topic=@topics;" ;;
 	"txns list") echo "|--state --older-than-ms|--state=Empty Ongoing PrepareCommit PrepareAbort CompleteCommit CompleteAbort;--older-than-ms=;" ;;
 	"txns describe") echo ";||" ;;
 	"txns find-hanging") echo "|--topic --older-than-ms|--topic=@topics;--older-than-ms=;" ;;
@@ -102,5 +103,5 @@ _sluicectl() {
 }
 
 complete -F _sluicectl sluicectl
-_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups lag;groups config;groups delete;groups reset-offsets;txns list;txns describe;txns find-hanging;txns abort;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
+_sluicectl_commands="status;doctor;lanes;top;counters;topics list;topics create;topics describe;topics delete;topics config;partitions;groups list;groups describe;groups lag;groups config;groups delete;groups reset-offsets;groups delete-offsets;txns list;txns describe;txns find-hanging;txns abort;connections;steer;steer ban;steer unban;steer redirect;log level;count-sites;help;completion"
 _sluicectl_flags="--json --help --version --validate-only --validate-only --validate-only --dry-run --markdown"

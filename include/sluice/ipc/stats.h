@@ -72,6 +72,8 @@ X(clean_records_read, C, "records that compaction has looked at") \
 X(clean_records_kept, C, "of them, those that stayed") \
 X(clean_records_keyless, C, "of them, those without a key, which are dropped") \
 X(clean_uncleanable, G, "partitions taken out of compaction after an error") \
+X(clean_uncleanable_bytes, G, "bytes of them that would be compacted, at the last look") \
+X(clean_looked_ms, G, "wall clock of the last look at all compacted logs, in ms since 1970; 0: none yet") \
 X(clean_max_dirty_percent, G, "share of the dirtiest compacted log that was not compacted yet, at the last look") \
 X(clean_max_delay_seconds, G, "how far max.compaction.lag.ms was exceeded at most, at the last look") \
 X(clean_recopy_percent, G, "bytes that the last compaction kept, of those it went through") \
@@ -87,6 +89,8 @@ X(hot_exhausted, C, "times a connection had to wait for room in the hot tier") \
 X(ring_full, C, "times the ring to the control process was full") \
 X(partitions, G, "partitions served") \
 X(partitions_offline, G, "partitions whose log dir failed") \
+X(producers, G, "producer ids that partitions remember, each counted in each partition") \
+X(partitions_late_txns, G, "partitions whose oldest open transaction got no record for transaction.max.timeout.ms and five minutes") \
 X(polls, C, "loop iterations") \
 X(polls_busy, C, "loop iterations that found work") \
 X(sleeps, C, "times the lane slept") \

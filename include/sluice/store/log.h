@@ -345,6 +345,10 @@ void sl_log_forget(void *owner, struct sl_hot_chunk *chunk);
 int sl_log_checkpoint(struct sl_log *log);
 
 /* For DescribeProducers and tests. */
+/* When the producer of the oldest open transaction sent its last batch, wall clock; -1: no
+ * transaction is open.  Context: owner. */
+int64_t sl_log_txn_oldest_ms(const struct sl_log *log);
+
 struct sl_log_producer {
 	int64_t producer_id;
 	int16_t epoch;

@@ -18,6 +18,14 @@ static struct sim_producer prepare(struct sim *s, bool is_commit)
 	return next;
 }
 
+static struct txn_gauges gauges(const struct sim *s)
+{
+	struct txn_gauges g;
+
+	txn_gauges(s->c, &g);
+	return g;
+}
+
 Test(txn_marker, is_repeated_until_it_is_written)
 {
 	struct sim s;
@@ -28,8 +36,10 @@ Test(txn_marker, is_repeated_until_it_is_written)
 	for (uint32_t i = 1; i < 6; i++) {
 		sim_mark_one(&s, i, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 		cr_assert_eq(s.marks_count, i + 1, "not at once");
+		cr_assert_eq(gauges(&s).markers_retry, 1);
 		sim_advance(&s, 500);
 		cr_assert_eq(s.marks_count, i + 2);
+		cr_assert_eq(gauges(&s).markers_retry, 0);
 		cr_assert_str_eq(s.marks[i + 1].topic, "t1");
 		cr_assert_eq(memcmp(&s.marks[i + 1].marker, &s.marks[1].marker,
 		                    sizeof(s.marks[1].marker)),
@@ -111,9 +121,12 @@ Test(txn_marker, leads_to_a_record_that_is_repeated_too)
 	(void)prepare(&s, true);
 	s.is_holding = true;
 	sim_mark(&s, SL_KERR_NONE);
+	cr_assert_eq(gauges(&s).completions_retry, 0);
 	sim_flush(&s, SL_KERR_NOT_ENOUGH_REPLICAS);
 	cr_assert_str_eq(sim_txn_state(&s, "tx"), "PrepareCommit");
+	cr_assert_eq(gauges(&s).completions_retry, 1);
 	sim_advance(&s, 500);
+	cr_assert_eq(gauges(&s).completions_retry, 0);
 	sim_flush(&s, SL_KERR_NONE);
 	cr_assert_str_eq(sim_txn_state(&s, "tx"), "CompleteCommit");
 	cr_assert_eq(sim_counter(&s, "completions_retried"), 1);

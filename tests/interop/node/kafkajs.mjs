@@ -158,7 +158,7 @@ async function consume_and_commit() {
 
 async function describe_group() {
   const { groups: listed } = await admin.listGroups();
-  check(listed.some(({ groupId, protocolType }) => groupId === GROUP && protocolType === 'consumer'),
+  check(listed.filter(({ groupId, protocolType }) => groupId === GROUP && protocolType === 'consumer').length === 1,
     `groups ${JSON.stringify(listed)}`);
   const { groups: [group] } = await admin.describeGroups([GROUP]);
   check(group.errorCode === 0 && group.state === 'Stable' && group.members.length === 1

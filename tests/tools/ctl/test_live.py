@@ -57,6 +57,16 @@ def without_server():
     run("lanes", "--interval", "0", status=2)
     check("topics create" in run("help"), "help has no list")
     check("--partitions" in run("help", "topics", "create"), "help of a command has no options")
+    check(run("topics", "create", "--help") == run("help", "topics", "create"), "--help behind a command")
+    check(run("groups", "lag", "g", "--help") == run("help", "groups", "lag"), "--help behind its arguments")
+    check(run("txns", "--help") == run("help", "txns") and "txns abort" in run("txns", "--help"), "--help of a family")
+    check(run("--help") == run("help") == run("nonsense", "--help"), "--help alone")
+    words = [line.split("  ")[1] for line in run("help").splitlines() if line.startswith("  ") and "--" not in line]
+    for command in words:
+        if command.startswith(("groups ", "txns ")):
+            check(run(*command.split(), "--help").startswith(f"usage: sluicectl {command}"), f"help of {command}")
+    check({"groups delete-offsets", "txns abort"} <= set(words), f"commands {words}")
+    run("groups", "delete-offsets", "g", status=2)
     check(run("completion", "bash") == (ROOT / "tools/ctl/sluicectl.bash").read_text(),
           "tools/ctl/sluicectl.bash is stale; run make docs")
 
@@ -95,12 +105,18 @@ def groups(broker):
     done = broker.ctl("groups", "reset-offsets", "g-one", "--topic", "t-one:1", "--to", "latest")
     check([o["partition"] for o in done["offsets"]] == [1], str(done))
     check("g-one" in broker.ctl("groups", "list", as_json=False), "list of groups")
+    gone = broker.ctl("groups", "delete-offsets", "g-one", "--topic", "t-one:1")
+    check([o["partition"] for o in gone["offsets"]] == [1], str(gone))
+    check([o["partition"] for o in broker.ctl("groups", "describe", "g-one")["offsets"]] == [0, 2], "offset is left")
+    broker.ctl("groups", "delete-offsets", "g-one", "--topic", "t-one:1", as_json=False, status=1)
+    broker.ctl("groups", "delete-offsets", "g-one", "--topic", "none", as_json=False, status=1)
 
 
 def shows(broker):
     for words in (["status"], ["doctor"], ["lanes"], ["counters"], ["connections"], ["steer"],
                   ["log", "level"], ["count-sites"], ["topics", "list"], ["partitions"],
-                  ["groups", "list"], ["groups", "describe", "g-one"], ["top", "--count", "2"]):
+                  ["groups", "list"], ["groups", "describe", "g-one"], ["groups", "lag", "g-one"],
+                  ["groups", "config", "g-one"], ["txns", "list"], ["txns", "find-hanging"], ["top", "--count", "2"]):
         check(broker.ctl(*words, as_json=False).strip(), f"{words} shows nothing")
         if words[0] != "top":
             check(isinstance(broker.ctl(*words), dict), f"{words} --json")
