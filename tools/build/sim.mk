@@ -6,9 +6,7 @@ SIM_NAMES := $(notdir $(patsubst %/,%,$(wildcard tests/sim/*/)))
 SEEDS     ?= 10000
 FROM      ?= 1
 
-# Whose simulator one builds upon: that component is in its world too, with what plays its clients.
-SIM_ON-txn := group
-
+# Of the simulator that one builds upon (SIM_ON-x) all but the program and its coordinator's place.
 SIM_SRC      = $(wildcard tests/sim/$(1)/*.c) $(SRC-$(1))
 SIM_PARTS    = $(filter-out tests/sim/$(1)/main.c tests/sim/$(1)/server.c,$(call SIM_SRC,$(1)))
 SIM_INCLUDES = $(foreach s,$(1) $(SIM_ON-$(1)),-Itests/sim/$(s) -I$(DIR-$(s))) -Itests/sim
