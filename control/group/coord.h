@@ -542,6 +542,8 @@ int pending_add(struct group_coord *c, struct group *g, struct offset *o, int64_
 void pending_end(struct group_coord *c, struct shard *shard, int64_t producer_id, bool is_commit);
 /* Open transactions do not commit this one any more. */
 void pending_drop_offset(struct offset *o);
+/* For planted bugs only. */
+void pending_drop_group(struct group *g);
 static inline bool pending_has_offset(const struct offset *o)
 {
 	return !sl_list_is_empty(&o->txn_offsets);

@@ -128,9 +128,12 @@ static int fetch_group(struct group_coord *c, const struct wish *wish,
 {
 	enum sl_kerr kerr = state_check_shard(c, from->group_id);
 	const struct group *g = state_find(c, from->group_id);
+	const struct wish planted = {wish->version, false};
 
 	if (kerr == SL_KERR_NONE && g && g->consumer)
 		kerr = consumer_check_fetch(g, from->member_id, from->member_epoch);
+	if (PLANTED(fetch_unstable) && g && g->consumer)
+		wish = &planted;
 	sl_offset_fetch_resp_group_init(to);
 	to->group_id = from->group_id;
 	to->error_code = (int16_t)kerr;

@@ -96,7 +96,9 @@ static int replay_offset(struct group_coord *c, const struct shard *shard,
 		err = offsets_get(g, key.topic, key.partition, &o);
 	if (!err && sl_batch_is_transactional(h)) {
 		coord_count(c, COUNT_load_transactional);
-		err = pending_add(c, g, o, h->producer_id, committed);
+		err = PLANTED(load_pending) && g->consumer
+		              ? -ENOENT
+		              : pending_add(c, g, o, h->producer_id, committed);
 		if (err)
 			offsets_drop_unused(g, o);
 	} else if (!err) {
@@ -104,7 +106,7 @@ static int replay_offset(struct group_coord *c, const struct shard *shard,
 	}
 	if (err)
 		free(committed);
-	return err;
+	return PLANTED(load_pending) ? 0 : err;
 }
 
 static int add_member(struct group_coord *c, struct group *g,

@@ -211,6 +211,8 @@ int migrate_upgrade(struct group_coord *c, struct group *g)
 	cg->is_target_changed = true;
 	cg->is_classic_gone = true;
 	clear_classic(c, g);
+	if (PLANTED(upgrade_pending))
+		pending_drop_group(g);
 	for (uint32_t i = 0; i < cg->members_count; i++)
 		consumer_arm_session(c, cg->members[i]);
 	coord_count(c, COUNT_consumer_upgrades);
@@ -285,6 +287,8 @@ bool migrate_downgrade(struct group_coord *c, struct group *g)
 	for (uint32_t i = 0; i < cg->members_count; i++)
 		restore_member(c, g, cg->members[i]);
 	consumer_destroy(c, g, SL_KERR_COORDINATOR_NOT_AVAILABLE);
+	if (PLANTED(downgrade_pending))
+		pending_drop_group(g);
 	g->generation = epoch;
 	g->state_since_ms = c->wall_ms;
 	if (!sl_list_is_empty(&g->members)) {

@@ -108,6 +108,17 @@ void pending_drop_offset(struct offset *o)
 	}
 }
 
+#ifdef SL_SIM_PLANTS
+void pending_drop_group(struct group *g)
+{
+	struct offset *o;
+	uint32_t pos = 0;
+
+	while ((o = sl_map_next(&g->offsets, &pos)) != NULL)
+		pending_drop_offset(o);
+}
+#endif
+
 static void settle(struct group_coord *c, struct group *g, struct offset *o,
                    struct committed *committed, bool is_commit)
 {

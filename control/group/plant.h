@@ -20,12 +20,23 @@
 	X(topics_unseen, "a change of topics does not reach the groups") \
 	X(stale_commit, "any epoch may commit") \
 	X(upgrade_forgets, "members of the classic protocol hold nothing after the change")
+/* Those that only transactions bring to light: tests/sim/txn. */
+#define GROUP_TXN_PLANTS(X) \
+	X(txn_stale, "members of the consumer protocol commit in transactions with any epoch") \
+	X(txn_unknown, "... after they were removed, too") \
+	X(txn_generation, "members of the classic protocol commit in transactions of any generation") \
+	X(fetch_unstable, "groups of the consumer protocol tell offsets that a transaction may change") \
+	X(upgrade_pending, "offsets that wait for a marker are forgotten by the change to the consumer protocol") \
+	X(downgrade_pending, "... by the change to the classic protocol") \
+	X(fence_pending, "a member that is removed takes along what waits for a marker") \
+	X(load_pending, "what waits for a marker is not read back into groups of the consumer protocol")
 /* clang-format on */
 
 enum group_plant {
 	PLANT_NONE = 0,
 #define GROUP_PLANT_ENUM(name, text) PLANT_##name,
-	GROUP_PLANTS(GROUP_PLANT_ENUM)
+	GROUP_PLANTS(GROUP_PLANT_ENUM) PLANT_GROUP_NR, /* of the first list */
+	GROUP_TXN_PLANTS(GROUP_PLANT_ENUM)
 #undef GROUP_PLANT_ENUM
 	PLANT_NR
 };

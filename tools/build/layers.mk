@@ -5,6 +5,7 @@
 #   DIR-x   folder           USES-x  components x may include and link
 #   PKG-x   pkg-config names (as -isystem, only for x)      PROG-x  program made from x's main.c
 #   LDLIBS-x plain -l flags  STATIC-x archives that are linked whole, ahead of the shared PKG-x
+#   SIM_ON-x component whose simulator x's builds upon: both are in its world
 #   PURE-x  1: step-function archive, checked by tools/check/purity.sh
 
 COMPONENTS := base wire store ipc kern group txn dataplane control launcher ctl dumplog load bench
@@ -33,6 +34,7 @@ PURE-group     := 1
 
 DIR-txn        := control/txn
 USES-txn       := wire base
+SIM_ON-txn     := group
 PURE-txn       := 1
 
 DIR-dataplane  := dataplane

@@ -30,6 +30,10 @@ def commands(root, build, layers, name):
     if component in layers.dirs and not name.startswith("include/"):
         flags.append(f"-I{layers.dirs[component]}")
         packages += layers.variables.get(f"PKG-{component}", [])
+    if name.startswith("tests/sim/"):
+        flags.append("-Itests/sim")
+        for other in layers.variables.get(f"SIM_ON-{component}", []):
+            flags += [f"-Itests/sim/{other}", f"-I{layers.dirs[other]}"]
     if name.startswith("tests/"):
         flags.append("-Itests/support")
         packages = ["criterion", *packages]

@@ -93,10 +93,12 @@ bool check_is_stale(const struct world *w, const struct commit_info *k)
 	const struct group *g = world_group(w);
 	const struct cmember *m;
 
-	if (!g || !g->consumer || g->consumer->members_count == 0)
-		return false;
+	if (!g)
+		return true;
+	if (!g->consumer)
+		return !member_find(g, sl_str_from(k->id)) || g->generation != k->epoch;
 	m = consumer_find(g->consumer, sl_str_from(k->id));
-	return !m || (!m->classic && m->epoch != k->epoch);
+	return !m || m->epoch != k->epoch;
 }
 
 void check_commit_answer(struct world *w, const struct sent *s, struct sl_bytes bytes)

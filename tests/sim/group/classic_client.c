@@ -69,8 +69,8 @@ static void send_join(struct world *w, int8_t index)
 	put_subscription(c, &sub);
 	sl_join_group_req_init(&m);
 	m.group_id = sl_str_from(GROUP);
-	m.session_timeout_ms = SESSION_MS;
-	m.rebalance_timeout_ms = REBALANCE_MS;
+	m.session_timeout_ms = w->times.session_ms;
+	m.rebalance_timeout_ms = w->times.rebalance_ms;
 	m.member_id = sl_str_from(c->id);
 	m.group_instance_id = instance_of(c);
 	m.protocol_type = sl_str_from("consumer");
@@ -151,7 +151,7 @@ void classic_client_run(struct world *w, int8_t index)
 	apply(w, c);
 	if (c->waits_for || c->has_told || c->next_ms > w->now_ms)
 		return;
-	c->next_ms = w->now_ms + HEARTBEAT_MS;
+	c->next_ms = w->now_ms + w->times.heartbeat_ms;
 	/* The leader watches the topics. */
 	for (int32_t t = 0; t < TOPICS && c->phase == PHASE_STABLE && c->is_leader; t++) {
 		if (c->seen[t] != w->topics[t].partitions)
@@ -301,7 +301,8 @@ static void failed(struct world *w, int8_t index, int16_t error)
 		c->id[0] = '\0';
 		client_drop(c);
 		c->epoch = 0;
-		join_again(w, c, error == SL_KERR_UNKNOWN_MEMBER_ID ? 100 : SESSION_MS / 2);
+		join_again(w, c,
+		           error == SL_KERR_UNKNOWN_MEMBER_ID ? 100 : w->times.session_ms / 2);
 		break;
 	case SL_KERR_ILLEGAL_GENERATION:
 		client_drop(c);
@@ -378,7 +379,7 @@ static void synced(struct world *w, int8_t index, const struct sl_sync_group_res
 	c->has_told = true;
 	c->apply_ms = w->now_ms + world_below(w, 200);
 	c->phase = PHASE_STABLE;
-	c->next_ms = w->now_ms + HEARTBEAT_MS;
+	c->next_ms = w->now_ms + w->times.heartbeat_ms;
 }
 
 void classic_client_answer(struct world *w, int8_t index, int16_t api, int16_t version,

@@ -86,9 +86,9 @@ void client_wait(struct world *w, int8_t index, uint64_t handle)
 {
 	w->clients[index].waits_for = handle;
 	/* A join is held until all others have joined. */
-	w->clients[index].waits_until = w->now_ms + REQUEST_MS +
-	                                (w->sent[handle].api == SL_API_JOIN_GROUP ? 2 * REBALANCE_MS
-	                                                                          : 0);
+	w->clients[index].waits_until =
+		w->now_ms + w->times.request_ms +
+		(w->sent[handle].api == SL_API_JOIN_GROUP ? 2 * w->times.rebalance_ms : 0);
 }
 
 /* The connection is closed; the coordinator learns it if it holds the request. */
@@ -161,12 +161,22 @@ void client_run(struct world *w, int8_t index)
 		client_give_up(w, index);
 		c->next_ms = w->now_ms;
 	}
-	if (c->epoch > 0 && world_below(w, 8) == 0)
+	if (w->has_commits && c->epoch > 0 && world_below(w, 8) == 0)
 		commit(w, index);
 	if (c->is_classic)
 		classic_client_run(w, index);
 	else
 		consumer_client_run(w, index);
+}
+
+void client_hold(struct world *w, int8_t index)
+{
+	struct client *c = &w->clients[index];
+
+	c->apply_ms = SL_MAX(c->apply_ms, w->now_ms + 1);
+	/* An eager member gives everything up when it joins. */
+	if (c->is_classic && w->is_eager && c->phase == PHASE_JOIN)
+		c->next_ms = SL_MAX(c->next_ms, w->now_ms + 1);
 }
 
 void client_answer(struct world *w, int8_t index, int16_t api, int16_t version, struct sl_cursor *c)
@@ -175,4 +185,18 @@ void client_answer(struct world *w, int8_t index, int16_t api, int16_t version, 
 		classic_client_answer(w, index, api, version, c);
 	else
 		consumer_client_answer(w, index, version, c);
+}
+
+/* A consumer that may not join the group that there is would ask for ever. */
+void client_end_hopeless(struct world *w)
+{
+	const struct group *g = world_group(w);
+
+	if (w->opts.migration == GROUP_MIGRATE_BOTH || w->opts.migration == GROUP_MIGRATE_UPGRADE)
+		return;
+	for (int8_t i = 0; i < CLIENTS; i++) {
+		if (w->clients[i].is_alive && !w->clients[i].is_classic && g && !g->consumer &&
+		    g->members_by_id.count > 0)
+			client_crash(w, i);
+	}
 }

@@ -44,7 +44,7 @@ static void send_beat(struct world *w, int8_t index)
 	m.member_epoch = c->epoch;
 	m.instance_id = c->instance[0] ? sl_str_from(c->instance) : SL_STR_NULL;
 	if (c->is_full || c->epoch == 0) {
-		m.rebalance_timeout_ms = REBALANCE_MS;
+		m.rebalance_timeout_ms = w->times.rebalance_ms;
 		m.subscribed_topic_names = names;
 		m.subscribed_topic_names_count = 0;
 		for (int32_t t = 0; t < TOPICS && !c->is_regex; t++) {
@@ -82,7 +82,7 @@ void consumer_client_run(struct world *w, int8_t index)
 
 	apply(w, c);
 	if (c->waits_for == 0 && c->next_ms <= w->now_ms) {
-		c->next_ms = w->now_ms + HEARTBEAT_MS;
+		c->next_ms = w->now_ms + w->times.heartbeat_ms;
 		send_beat(w, index);
 	}
 }
@@ -110,7 +110,7 @@ static void take_assignment(struct world *w, struct client *c,
 	c->apply_ms = w->now_ms + world_below(w, 200);
 	/* What it does before it gives partitions up takes long. */
 	if (is_less && c->is_slow && !w->is_calm)
-		c->apply_ms += world_below(w, 3 * REBALANCE_MS);
+		c->apply_ms += world_below(w, 3 * w->times.rebalance_ms);
 }
 
 static void fenced(struct world *w, struct client *c, int8_t index, int16_t error)
@@ -122,7 +122,7 @@ static void fenced(struct world *w, struct client *c, int8_t index, int16_t erro
 	c->next_ms = w->now_ms + world_below(w, 200);
 	/* Another process has its place, or a new one takes its own. */
 	if (error == SL_KERR_UNRELEASED_INSTANCE_ID || error == SL_KERR_FENCED_INSTANCE_ID)
-		c->next_ms += SESSION_MS / 2;
+		c->next_ms += w->times.session_ms / 2;
 }
 
 void consumer_client_answer(struct world *w, int8_t index, int16_t version, struct sl_cursor *cur)

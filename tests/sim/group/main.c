@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * sim-group [--from N] [--seeds N] [--trace] [--plant NAME] [--plants]
- *
- * Runs seeds; prints the first one that breaks a rule and ends with 1.  --plants plants each bug in
- * turn and ends with 1 if one of them is not found.
- */
+/* sim-group: the coordinator of groups, alone with members of both protocols. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
+#include "runner.h"
 #include "world.h"
 
 #define CHAOS_MS      90000
@@ -21,9 +14,11 @@
 
 enum group_plant group_plant;
 
-static const char *const plant_names[PLANT_NR] = {[PLANT_NONE] = "none",
+static uint64_t steps;
+
+static const char *const plant_names[PLANT_GROUP_NR] = {[PLANT_NONE] = "none",
 #define PLANT_NAME(name, text) [PLANT_##name] = #name,
-                                                  GROUP_PLANTS(PLANT_NAME)
+                                                        GROUP_PLANTS(PLANT_NAME)
 #undef PLANT_NAME
 };
 
@@ -50,26 +45,12 @@ static void advance(struct world *w)
 	w->now_ms += step_ms;
 	w->wall_ms += step_ms;
 	if (world_fault(w, 2))
-		w->now_ms += world_below(w, SESSION_MS);
+		w->now_ms += world_below(w, w->times.session_ms);
 	if (world_fault(w, 2))
 		w->wall_ms += (int64_t)world_below(w, 7200000) - 3600000;
 	for (int8_t i = 0; i < CLIENTS && !w->failure; i++)
 		client_run(w, i);
 	world_run(w);
-}
-
-/* A consumer that may not join the group that there is would ask for ever. */
-static void end_those_without_hope(struct world *w)
-{
-	const struct group *g = world_group(w);
-
-	if (w->opts.migration == GROUP_MIGRATE_BOTH || w->opts.migration == GROUP_MIGRATE_UPGRADE)
-		return;
-	for (int8_t i = 0; i < CLIENTS; i++) {
-		if (w->clients[i].is_alive && !w->clients[i].is_classic && g && !g->consumer &&
-		    g->members_by_id.count > 0)
-			client_crash(w, i);
-	}
 }
 
 static void run_seed(struct world *w, uint64_t seed, bool is_traced)
@@ -91,7 +72,7 @@ static void run_seed(struct world *w, uint64_t seed, bool is_traced)
 	w->is_calm = true;
 	end_ms = w->now_ms + CALM_MS;
 	while (w->now_ms < end_ms && !w->failure) {
-		end_those_without_hope(w);
+		client_end_hopeless(w);
 		advance(w);
 	}
 	if (!w->failure)
@@ -99,91 +80,39 @@ static void run_seed(struct world *w, uint64_t seed, bool is_traced)
 	world_fini(w);
 }
 
-static double seconds(void)
+static bool play(uint64_t seed, bool is_traced, char text[RUNNER_TEXT_MAX])
 {
-	struct timespec now;
+	static struct world w;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	run_seed(&w, seed, is_traced);
+	steps += w.steps;
+	if (w.failure)
+		snprintf(text, RUNNER_TEXT_MAX, "%s", w.failure);
+	return !w.failure;
 }
 
-/* Return: the first seed that breaks a rule; 0 none did. */
-static uint64_t run_seeds(struct world *w, uint64_t from, uint64_t count, bool is_traced,
-                          uint64_t *steps)
+static void plant(int number)
 {
-	for (uint64_t seed = from; seed < from + count; seed++) {
-		run_seed(w, seed, is_traced);
-		*steps += w->steps;
-		if (w->failure)
-			return seed;
-	}
-	return 0;
+	group_plant = (enum group_plant)number;
 }
 
-static int run_plants(struct world *w)
+static bool tell(uint64_t seeds)
 {
-	int missed = 0;
-
-	for (int i = PLANT_NONE + 1; i < PLANT_NR; i++) {
-		uint64_t steps = 0;
-		uint64_t seed;
-
-		group_plant = (enum group_plant)i;
-		seed = run_seeds(w, 1, PLANT_SEEDS, false, &steps);
-		if (seed)
-			printf("sim-group: plant %s found by seed %llu: %s\n", plant_names[i],
-			       (unsigned long long)seed, w->failure);
-		else
-			printf("sim-group: plant %s NOT FOUND\n", plant_names[i]);
-		missed += seed == 0;
-	}
-	return missed > 0;
-}
-
-static bool set_plant(const char *name)
-{
-	for (int i = 0; i < PLANT_NR; i++) {
-		if (strcmp(plant_names[i], name) == 0) {
-			group_plant = (enum group_plant)i;
-			return true;
-		}
-	}
-	return false;
+	printf("sim-group: %llu steps\n", (unsigned long long)steps);
+	return steps > seeds * 100;
 }
 
 int main(int argc, char **argv)
 {
-	struct world *w = calloc(1, sizeof(*w));
-	uint64_t from = 1;
-	uint64_t count = 100;
-	uint64_t steps = 0;
-	bool is_traced = false;
-	double start = seconds();
-	uint64_t seed;
+	const struct runner r = {
+		.name = "sim-group",
+		.play = play,
+		.plant = plant,
+		.plants = plant_names,
+		.plants_count = PLANT_GROUP_NR,
+		.plant_seeds = PLANT_SEEDS,
+		.tell = tell,
+	};
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--plants") == 0)
-			return run_plants(w);
-		if (strcmp(argv[i], "--trace") == 0)
-			is_traced = true;
-		else if (i + 1 < argc && strcmp(argv[i], "--from") == 0)
-			from = strtoull(argv[++i], NULL, 10);
-		else if (i + 1 < argc && strcmp(argv[i], "--seeds") == 0)
-			count = strtoull(argv[++i], NULL, 10);
-		else if (i + 1 < argc && strcmp(argv[i], "--plant") == 0 && set_plant(argv[i + 1]))
-			i++;
-		else {
-			fprintf(stderr, "usage: sim-group [--from N] [--seeds N] [--trace] "
-			                "[--plant NAME] [--plants]\n");
-			return 2;
-		}
-	}
-	seed = run_seeds(w, from, count, is_traced, &steps);
-	if (seed)
-		printf("sim-group: seed %llu FAILED: %s\n", (unsigned long long)seed, w->failure);
-	else
-		printf("sim-group: %llu seeds, %llu steps, %.1f s\n", (unsigned long long)count,
-		       (unsigned long long)steps, seconds() - start);
-	free(w);
-	return seed != 0;
+	return runner_main(&r, argc, argv);
 }

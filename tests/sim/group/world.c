@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The network, the log, the clock and the topics. */
+/* What follows from the seed, what is told about it, and the topics. */
 #include "world.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include "sluice/base/hash.h"
-#include "sluice/wire/batch.h"
-
-#define WALL_BASE_MS INT64_C(1700000000000)
-#define ARENA_BYTES  (8u << 20)
 
 uint64_t world_random(struct world *w)
 {
@@ -22,14 +14,14 @@ uint64_t world_random(struct world *w)
 	return z ^ (z >> 31);
 }
 
-uint32_t world_below(struct world *w, uint32_t n)
+uint32_t world_below(struct world *w, int32_t n)
 {
-	return (uint32_t)(world_random(w) % n);
+	return (uint32_t)(world_random(w) % (uint64_t)n);
 }
 
-bool world_fault(struct world *w, uint32_t per_mille)
+bool world_fault(struct world *w, int32_t per_mille)
 {
-	return !w->is_calm && world_below(w, 1000) < per_mille;
+	return !w->is_calm && (int32_t)world_below(w, 1000) < per_mille;
 }
 
 void world_fail(struct world *w, const char *format, ...)
@@ -145,370 +137,17 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 	return false;
 }
 
-static void forget_commits(struct world *w, int32_t topic)
+void world_show_topics(struct world *w, struct group_opts *opts)
 {
-	for (int32_t p = 0; p < PARTS; p++)
-		w->acked[topic][p] = -1;
-	for (int32_t i = 0; i < w->commits_count; i++) {
-		if (w->commits[i].topic == topic)
-			w->commits[i].state = COMMIT_SENT;
-	}
+	opts->ctx = w;
+	opts->has_partition = has_partition;
+	opts->topic_name = topic_name;
+	opts->topic_id = topic_id;
+	opts->topic_partitions = topic_partitions;
+	opts->topic_next = topic_next;
 }
-
-void world_change_topics(struct world *w)
-{
-	int32_t t = (int32_t)world_below(w, TOPICS);
-	struct group_event ev = {.type = GROUP_EV_TOPICS_CHANGED, .topic = client_topic_name(t)};
-
-	if (w->topics[t].partitions == 0) {
-		w->topics[t].partitions = 1 + (int32_t)world_below(w, PARTS);
-		w->topics[t].incarnation++;
-	} else if (w->topics[t].partitions < PARTS && world_below(w, 3) > 0) {
-		w->topics[t].partitions++;
-	} else {
-		w->topics[t].partitions = 0;
-		forget_commits(w, t);
-		ev.type = GROUP_EV_TOPIC_DELETED;
-	}
-	world_trace(w, "topic %d has %d", t, w->topics[t].partitions);
-	world_step(w, &ev);
-}
-
-/* ---- The coordinator ---- */
 
 struct group *world_group(const struct world *w)
 {
 	return state_find(w->coord, sl_str_from(GROUP));
-}
-
-static void add_message(struct world *w, bool is_request, uint64_t handle, int64_t due_ms,
-                        struct sl_bytes bytes)
-{
-	struct message *m;
-
-	if (w->messages_count == MESSAGES_MAX) {
-		world_fail(w, "too many messages");
-		return;
-	}
-	m = &w->messages[w->messages_count++];
-	*m = (struct message){due_ms, is_request, handle, malloc((size_t)bytes.len + 1), bytes.len};
-	memcpy(m->bytes, bytes.p, (size_t)bytes.len);
-}
-
-static void take_answer(struct world *w, const struct group_action *a)
-{
-	struct sent *s = &w->sent[a->handle];
-
-	if (s->state != REQUEST_HELD) {
-		world_fail(w, "second answer to a request");
-		return;
-	}
-	s->state = REQUEST_DONE;
-	if (a->type == GROUP_ACT_CLOSE) {
-		world_fail(w, "a request was closed");
-		return;
-	}
-	if (s->commit >= 0)
-		check_commit_answer(w, s, a->bytes);
-	if (s->client >= 0 && !world_fault(w, 20))
-		add_message(w, false, a->handle, w->now_ms + world_below(w, 30), a->bytes);
-}
-
-static void take_batch(struct world *w, const struct group_action *a)
-{
-	int64_t due_ms = w->now_ms + 1 + world_below(w, 20);
-
-	if (world_fault(w, 20))
-		due_ms += world_below(w, 2000);
-	if (w->batches_count == SL_ARRAY_SIZE(w->batches)) {
-		world_fail(w, "too many batches");
-		return;
-	}
-	/* Outcomes come in the order of the batches. */
-	if (w->batches_count > 0)
-		due_ms = SL_MAX(due_ms, w->batches[w->batches_count - 1].due_ms);
-	w->batches[w->batches_count] = (struct batch){due_ms, a->cookie,
-	                                              malloc((size_t)a->bytes.len), a->bytes.len};
-	memcpy(w->batches[w->batches_count++].bytes, a->bytes.p, (size_t)a->bytes.len);
-}
-
-void world_step(struct world *w, struct group_event *ev)
-{
-	struct group_actions out;
-
-	w->steps++;
-	ev->now_ms = w->now_ms;
-	ev->wall_ms = w->wall_ms;
-	ev->random = world_random(w);
-	group_step(w->coord, ev, &out);
-	w->next_tick_ms = out.next_ms;
-	for (uint32_t i = 0; i < out.count; i++) {
-		if (out.list[i].type == GROUP_ACT_APPEND)
-			take_batch(w, &out.list[i]);
-		else
-			take_answer(w, &out.list[i]);
-	}
-	if (!w->is_loading)
-		check_step(w);
-}
-
-static void write_log(struct world *w, const struct batch *b)
-{
-	struct sl_batch_head h;
-
-	if (sl_batch_peek(b->bytes, (size_t)b->len, &h)) {
-		world_fail(w, "a batch cannot be read");
-		return;
-	}
-	if (w->log_len + (size_t)b->len > w->log_cap) {
-		w->log_cap = 2 * (w->log_len + (size_t)b->len);
-		w->log = realloc(w->log, w->log_cap);
-	}
-	memcpy(w->log + w->log_len, b->bytes, (size_t)b->len);
-	sl_batch_set_offset(w->log + w->log_len, w->log_next, 0);
-	w->log_len += (size_t)b->len;
-	w->log_next += h.last_offset_delta + 1;
-}
-
-static void settle_batch(struct world *w)
-{
-	struct group_event ev = {.type = GROUP_EV_APPENDED, .kerr = SL_KERR_NONE};
-	struct batch b = w->batches[0];
-	bool is_refused = world_fault(w, 15);
-	/* The log has it, but the answer to it got lost. */
-	bool is_unknown = is_refused && world_below(w, 4) == 0;
-
-	w->batches_count--;
-	memmove(&w->batches[0], &w->batches[1], w->batches_count * sizeof(b));
-	ev.cookie = b.cookie;
-	ev.base_offset = w->log_next;
-	if (is_refused)
-		ev.kerr = is_unknown ? SL_KERR_REQUEST_TIMED_OUT : SL_KERR_NOT_ENOUGH_REPLICAS;
-	if (!is_refused || is_unknown)
-		write_log(w, &b);
-	if (is_refused)
-		world_trace(w, "log refuses a batch%s", is_unknown ? ", but has it" : "");
-	free(b.bytes);
-	world_step(w, &ev);
-}
-
-static void load(struct world *w)
-{
-	struct group_event ev = {.type = GROUP_EV_LOAD_BEGIN};
-
-	world_step(w, &ev);
-	ev = (struct group_event){.type = GROUP_EV_LOAD_BATCHES,
-	                          .batches = {w->log, (int32_t)w->log_len}};
-	world_step(w, &ev);
-	ev = (struct group_event){.type = GROUP_EV_LOAD_END};
-	world_step(w, &ev);
-}
-
-/* What was not written yet is lost, or part of it is. */
-void world_restart(struct world *w)
-{
-	uint32_t kept = w->batches_count > 0 ? world_below(w, w->batches_count + 1) : 0;
-
-	world_trace(w, "restart");
-	w->restarts++;
-	for (uint32_t i = 0; i < w->batches_count; i++) {
-		if (i < kept)
-			write_log(w, &w->batches[i]);
-		free(w->batches[i].bytes);
-	}
-	w->batches_count = 0;
-	w->is_loading = true;
-	group_destroy(w->coord);
-	if (group_create(&w->coord, &w->opts))
-		abort();
-	for (uint32_t i = 0; i < w->messages_count; i++)
-		free(w->messages[i].bytes);
-	w->messages_count = 0;
-	for (int8_t i = 0; i < CLIENTS; i++)
-		client_give_up(w, i);
-	load(w);
-	w->is_loading = false;
-	check_loaded(w);
-	check_step(w);
-}
-
-/* ---- The network ---- */
-
-uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version,
-                    const struct sl_buf *body, int32_t commit)
-{
-	struct sl_bytes bytes = {body->p, (int32_t)body->len};
-	uint64_t handle = w->handle_next++;
-	int64_t due_ms = w->now_ms + world_below(w, 30);
-	/* A late join of the classic protocol tells its leader what the member read long ago; that
-	 * protocol has no answer to it. */
-	bool is_ordered = api == SL_API_JOIN_GROUP;
-	/* Joins may come very late; reports of one epoch cannot be told apart, by nobody. */
-	bool is_join = client >= 0 && api == SL_API_CONSUMER_GROUP_HEARTBEAT &&
-	               w->clients[client].epoch == 0;
-
-	if (handle + 2 >= REQUESTS_MAX) {
-		world_fail(w, "too many requests");
-		return handle;
-	}
-	w->sent[handle] =
-		(struct sent){.client = client, .api = api, .version = version, .commit = commit};
-	if (!is_ordered && world_fault(w, 20))
-		due_ms += world_below(w, 2 * REQUEST_MS);
-	if (!world_fault(w, 20))
-		add_message(w, true, handle, due_ms, bytes);
-	/* A repeated commit of the same epoch counts again; clients do not repeat them. */
-	if (commit < 0 && !is_ordered && world_fault(w, is_join ? 100 : 10)) {
-		uint64_t twin = w->handle_next++;
-
-		w->sent[twin] =
-			(struct sent){.client = -1, .api = api, .version = version, .commit = -1};
-		add_message(w, true, twin, due_ms + world_below(w, (is_join ? 4 : 1) * REQUEST_MS),
-		            bytes);
-	}
-	return handle;
-}
-
-static void deliver_request(struct world *w, const struct message *m)
-{
-	struct sent *s = &w->sent[m->handle];
-	struct group_event ev = {
-		.type = GROUP_EV_REQUEST,
-		.handle = m->handle,
-		.api_key = s->api,
-		.version = s->version,
-		.client_id = sl_str_from("client"),
-		.client_host = sl_str_from("/127.0.0.1"),
-		.body = {m->bytes, m->len},
-	};
-
-	s->state = REQUEST_HELD;
-	if (s->commit >= 0)
-		s->is_stale_commit = check_is_stale(w, &w->commits[s->commit]);
-	world_step(w, &ev);
-}
-
-static void deliver_answer(struct world *w, const struct message *m)
-{
-	const struct sent *s = &w->sent[m->handle];
-	struct sl_cursor cur = sl_cursor_from(m->bytes, (size_t)m->len);
-	struct client *c;
-	int32_t correlation_id;
-
-	/* The twin of a request belongs to no client. */
-	if (s->client < 0)
-		return;
-	c = &w->clients[s->client];
-	if (!c->is_alive || c->waits_for != m->handle)
-		return;
-	if (sl_response_head_decode(&cur, sl_api_find(s->api), s->version, &correlation_id)) {
-		world_fail(w, "the head of an answer cannot be read");
-		return;
-	}
-	c->waits_for = 0;
-	sl_arena_reset(&w->arena);
-	client_answer(w, s->client, s->api, s->version, &cur);
-}
-
-static bool deliver_one(struct world *w)
-{
-	uint32_t first = UINT32_MAX;
-	struct message m;
-
-	for (uint32_t i = 0; i < w->messages_count; i++) {
-		if (w->messages[i].due_ms <= w->now_ms &&
-		    (first == UINT32_MAX || w->messages[i].due_ms < w->messages[first].due_ms))
-			first = i;
-	}
-	if (first == UINT32_MAX)
-		return false;
-	m = w->messages[first];
-	w->messages[first] = w->messages[--w->messages_count];
-	if (m.is_request)
-		deliver_request(w, &m);
-	else
-		deliver_answer(w, &m);
-	free(m.bytes);
-	return true;
-}
-
-void world_run(struct world *w)
-{
-	bool has_more = true;
-
-	while (has_more && !w->failure) {
-		has_more = deliver_one(w);
-		if (w->batches_count > 0 && w->batches[0].due_ms <= w->now_ms) {
-			settle_batch(w);
-			has_more = true;
-		}
-		if (w->next_tick_ms <= w->now_ms) {
-			struct group_event ev = {.type = GROUP_EV_TICK};
-
-			world_step(w, &ev);
-			has_more = true;
-		}
-	}
-}
-
-void world_init(struct world *w, uint64_t seed, bool is_traced)
-{
-	static const enum group_migration policies[] = {
-		GROUP_MIGRATE_BOTH,    GROUP_MIGRATE_BOTH,      GROUP_MIGRATE_BOTH,
-		GROUP_MIGRATE_UPGRADE, GROUP_MIGRATE_DOWNGRADE, GROUP_MIGRATE_NONE};
-
-	memset(w, 0, sizeof(*w));
-	w->seed = seed;
-	w->rng = seed * UINT64_C(0x2545f4914f6cdd1d);
-	w->is_traced = is_traced;
-	w->now_ms = 1000;
-	w->wall_ms = WALL_BASE_MS;
-	w->handle_next = 1;
-	w->next_tick_ms = INT64_MAX;
-	memset(w->acked, 0xff, sizeof(w->acked));
-	sl_map_seed(seed);
-	w->opts = (struct group_opts){
-		.partitions_count = 1,
-		.session_timeout_min_ms = 1000,
-		.session_timeout_max_ms = 1800000,
-		.initial_rebalance_delay_ms = 500,
-		.offsets_retention_ms = INT64_C(604800000),
-		.offsets_retention_check_ms = 600000,
-		.offset_metadata_bytes_max = 64,
-		.group_size_max = 100,
-		.consumer = {SESSION_MS, HEARTBEAT_MS},
-		.consumer_size_max = 100,
-		.migration = policies[world_below(w, SL_ARRAY_SIZE(policies))],
-		.assignors = {GROUP_ASSIGN_UNIFORM, GROUP_ASSIGN_RANGE},
-		.assignors_count = 2,
-		.ctx = w,
-		.has_partition = has_partition,
-		.topic_name = topic_name,
-		.topic_id = topic_id,
-		.topic_partitions = topic_partitions,
-		.topic_next = topic_next,
-	};
-	w->is_eager = world_below(w, 2) == 0;
-	w->has_classic = world_below(w, 2) == 0;
-	w->has_consumer = !w->has_classic || world_below(w, 6) > 0;
-	for (int32_t t = 0; t < TOPICS; t++) {
-		w->topics[t].partitions = (int32_t)world_below(w, PARTS + 1);
-		w->topics[t].incarnation = 1;
-	}
-	if (sl_arena_create(&w->arena, ARENA_BYTES) || group_create(&w->coord, &w->opts))
-		abort();
-	load(w);
-}
-
-void world_fini(struct world *w)
-{
-	group_destroy(w->coord);
-	for (uint32_t i = 0; i < w->messages_count; i++)
-		free(w->messages[i].bytes);
-	for (uint32_t i = 0; i < w->batches_count; i++)
-		free(w->batches[i].bytes);
-	for (int8_t i = 0; i < CLIENTS; i++)
-		sl_buf_fini(&w->clients[i].plan);
-	sl_arena_destroy(&w->arena);
-	free(w->log);
 }

@@ -20,10 +20,17 @@
 #define SESSION_MS   10000
 #define HEARTBEAT_MS 1000
 #define REBALANCE_MS 8000
-#define REQUEST_MS   4000 /* a client gives up waiting after this */
+#define REQUEST_MS   4000
 #define MESSAGES_MAX 4096
 #define REQUESTS_MAX 65536
 #define COMMITS_MAX  16384
+
+struct world_times {
+	int32_t session_ms;
+	int32_t heartbeat_ms;
+	int32_t rebalance_ms;
+	int32_t request_ms; /* a client gives up waiting after this */
+};
 
 enum phase {
 	PHASE_JOIN = 0,
@@ -112,6 +119,7 @@ struct world {
 	int64_t next_tick_ms;
 	struct group_coord *coord;
 	struct group_opts opts;
+	struct world_times times;
 	struct {
 		int32_t partitions; /* 0: gone */
 		uint32_t incarnation;
@@ -133,6 +141,7 @@ struct world {
 	uint64_t id_next;
 	int32_t told_epoch; /* highest that a client of the group was told */
 	bool is_calm;       /* no more faults */
+	bool has_commits;   /* clients commit what they like, outside of transactions */
 	bool is_eager;
 	bool has_classic;
 	bool has_consumer;
@@ -145,32 +154,49 @@ struct world {
 	struct sl_arena arena;
 };
 
-/* ---- world.c ---- */
-void world_init(struct world *w, uint64_t seed, bool is_traced);
-void world_fini(struct world *w);
+/* ---- world.c: chance, topics ---- */
 uint64_t world_random(struct world *w);
 /* Below @n. */
-uint32_t world_below(struct world *w, uint32_t n);
+uint32_t world_below(struct world *w, int32_t n);
 /* In @per_mille of all cases, and never when it is calm. */
-bool world_fault(struct world *w, uint32_t per_mille);
+bool world_fault(struct world *w, int32_t per_mille);
 void world_fail(struct world *w, const char *format, ...) SL_PRINTF(2, 3);
 void world_trace(const struct world *w, const char *format, ...) SL_PRINTF(2, 3);
 struct sl_uuid world_topic_id(const struct world *w, int32_t topic);
 /* -1: none of these, or of an earlier incarnation. */
 int32_t world_topic(const struct world *w, const struct sl_uuid *id);
+/* The coordinator shall see the world's topics. */
+void world_show_topics(struct world *w, struct group_opts *opts);
 struct group *world_group(const struct world *w);
-void world_step(struct world *w, struct group_event *ev);
+
+/* ---- network.c ---- */
 /* Sends a request; @client -1: the answer is of no interest. */
 uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version,
                     const struct sl_buf *body, int32_t commit);
+/* One message that is due by now.  Return: whether there was one. */
+bool network_deliver(struct world *w);
+/* Takes the coordinator's answer to a request. */
+void network_take(struct world *w, const struct group_action *a);
+/* The connections to the coordinator are gone, with all that was on its way. */
+void network_lose(struct world *w);
+
+/* ---- server.c, of this simulator alone ---- */
+void world_init(struct world *w, uint64_t seed, bool is_traced);
+void world_fini(struct world *w);
 void world_restart(struct world *w);
 /* Everything that is due by now. */
 void world_run(struct world *w);
 void world_change_topics(struct world *w);
+/* Each simulator has its own: it gives @ev to the coordinator and does what that wants. */
+void world_step(struct world *w, struct group_event *ev);
 
 /* ---- client.c: both kinds ---- */
 void client_start(struct world *w, int8_t index, bool is_classic);
 void client_run(struct world *w, int8_t index);
+/* Its thread is busy: for now it neither begins with a partition nor gives one up. */
+void client_hold(struct world *w, int8_t index);
+/* When nobody else is going to come: ends those that may never join the group that there is. */
+void client_end_hopeless(struct world *w);
 void client_answer(struct world *w, int8_t index, int16_t api, int16_t version,
                    struct sl_cursor *c);
 void client_crash(struct world *w, int8_t index);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lanes with their partitions, and the control process around the coordinators. */
-#include "txn_world_parts.h"
+#include "txn_world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
@@ -32,7 +33,7 @@ int64_t blob_append(struct blob *b, const void *p, int32_t len)
 }
 
 /* What the log says was decided about a producer. */
-void note_decision(struct world *w, const void *p)
+void note_decision(struct txn_world *w, const void *p)
 {
 	struct sl_transaction_log_value v;
 	struct sl_record_iter it;
@@ -67,7 +68,7 @@ void note_decision(struct world *w, const void *p)
 }
 
 /* A marker goes to a partition: it must have been decided, and decided like this. */
-static void check_marker(struct world *w, const struct sl_txn_marker *m)
+static void check_marker(struct txn_world *w, const struct sl_txn_marker *m)
 {
 	int64_t wanted = m->is_commit ? 2 : 3;
 
@@ -110,7 +111,7 @@ bool has_record(const struct data_part *part, uint32_t record)
 
 /* ---- Lanes ---- */
 
-static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct sl_txn_marker *m)
+static enum sl_kerr lane_mark(struct txn_world *w, int32_t partition, const struct sl_txn_marker *m)
 {
 	struct data_part *part = &w->data[partition];
 	struct producer_state *s = state_of(part, m->producer_id);
@@ -125,7 +126,7 @@ static enum sl_kerr lane_mark(struct world *w, int32_t partition, const struct s
 	return SL_KERR_NONE;
 }
 
-void lane_append(struct world *w, const struct msg *m)
+void lane_append(struct txn_world *w, const struct msg *m)
 {
 	struct msg done = {.kind = MSG_APPENDED, .source = m->source, .cookie = m->cookie};
 	bool is_refused = !w->is_healed && pick(w, 30) == 0;
@@ -134,20 +135,20 @@ void lane_append(struct world *w, const struct msg *m)
 		w->stats->refused++;
 		done.kerr = pick(w, 2) ? SL_KERR_KAFKA_STORAGE_ERROR : SL_KERR_NOT_ENOUGH_REPLICAS;
 	} else if (m->source == FROM_MARK) {
-		if (w->bug == WORLD_MARKER_NOT_WRITTEN && pick(w, 20) == 0)
+		if (world_plant == WORLD_marker_not_written && pick(w, 20) == 0)
 			done.kerr = SL_KERR_NONE;
 		else
 			done.kerr = lane_mark(w, m->partition, &m->marker);
 	} else if (m->source == FROM_GROUP) {
 		done.number = (uint64_t)blob_append(&w->group_log[m->partition], m->bytes, m->len);
-	} else if (w->bug != WORLD_RECORD_NOT_WRITTEN || pick(w, 30) != 0) {
+	} else if (world_plant != WORLD_record_not_written || pick(w, 30) != 0) {
 		(void)blob_append(&w->txn_log[m->partition], m->bytes, m->len);
 		note_decision(w, m->bytes);
 	}
 	to_control(w, &done);
 }
 
-static void lane_store(struct world *w, const struct msg *m)
+static void lane_store(struct txn_world *w, const struct msg *m)
 {
 	struct data_part *part = &w->data[m->partition];
 	struct producer_state *s = state_of(part, m->pid);
@@ -161,7 +162,7 @@ static void lane_store(struct world *w, const struct msg *m)
 	to_client(w, m->client, m->number, SL_KERR_NONE, SL_BYTES_NULL);
 }
 
-void lane_produce(struct world *w, const struct msg *m)
+void lane_produce(struct txn_world *w, const struct msg *m)
 {
 	struct data_part *part = &w->data[m->partition];
 	struct producer_state *s = state_of(part, m->pid);
@@ -188,7 +189,7 @@ void lane_produce(struct world *w, const struct msg *m)
 	to_control(w, &ask);
 }
 
-void lane_verified(struct world *w, const struct msg *m)
+void lane_verified(struct txn_world *w, const struct msg *m)
 {
 	struct held *h = &w->helds[m->cookie];
 	struct data_part *part = &w->data[h->msg.partition];
@@ -197,7 +198,7 @@ void lane_verified(struct world *w, const struct msg *m)
 	if (!h->is_used)
 		return;
 	h->is_used = false;
-	if (w->bug == WORLD_EVERYTHING_VERIFIED)
+	if (world_plant == WORLD_everything_verified)
 		kerr = SL_KERR_NONE;
 	if (kerr == SL_KERR_NONE && h->msg.epoch < state_of(part, h->msg.pid)->epoch)
 		kerr = SL_KERR_INVALID_PRODUCER_EPOCH;
@@ -211,47 +212,20 @@ void lane_verified(struct world *w, const struct msg *m)
 
 /* ---- Control ---- */
 
+static int32_t offsets_partition(void)
+{
+	return sl_java_partition(sl_str_from(GROUP), GROUP_PARTS);
+}
+
 static bool has_partition(void *ctx, struct sl_str topic, int32_t partition)
 {
 	(void)ctx;
 	if (sl_str_eq_c(topic, OFFSETS))
 		return partition >= 0 && partition < GROUP_PARTS;
-	/* Offsets are committed for a partition of each id. */
-	return sl_str_eq_c(topic, TOPIC) && partition >= 0 && partition < SL_MAX(DATA_PARTS, IDS);
+	return sl_str_eq_c(topic, TOPIC) && partition >= 0 && partition < DATA_PARTS;
 }
 
-static bool topic_name(void *ctx, const struct sl_uuid *id, struct sl_str *name)
-{
-	(void)ctx;
-	(void)id;
-	(void)name;
-	return false;
-}
-
-static bool topic_id(void *ctx, struct sl_str name, struct sl_uuid *id)
-{
-	(void)ctx;
-	(void)name;
-	(void)id;
-	return false;
-}
-
-static int32_t topic_partitions(void *ctx, struct sl_str topic)
-{
-	(void)ctx;
-	(void)topic;
-	return 0;
-}
-
-static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
-{
-	(void)ctx;
-	(void)pos;
-	(void)name;
-	return false;
-}
-
-void make_coordinators(struct world *w)
+void make_coordinators(struct txn_world *w)
 {
 	const struct txn_opts txn = {
 		.partitions_count = TXN_PARTS,
@@ -263,81 +237,107 @@ void make_coordinators(struct world *w)
 		.ctx = w,
 		.has_partition = has_partition,
 	};
-	const struct group_opts group = {
-		.partitions_count = GROUP_PARTS,
-		.session_timeout_min_ms = 1,
-		.session_timeout_max_ms = 1000000,
-		.offsets_retention_ms = INT64_C(604800000),
-		.offsets_retention_check_ms = 600000,
-		.offset_metadata_bytes_max = 4096,
-		.group_size_max = 10,
-		.ctx = w,
-		.has_partition = has_partition,
-		.topic_name = topic_name,
-		.topic_id = topic_id,
-		.topic_partitions = topic_partitions,
-		.topic_next = topic_next,
-		.consumer = {45000, 5000},
-		.consumer_size_max = 10,
-		.assignors_count = 1,
-	};
 
 	SL_ASSERT(txn_create(&w->txn, &txn) == 0);
-	SL_ASSERT(group_create(&w->group, &group) == 0);
+	SL_ASSERT(group_create(&w->members.coord, &w->members.opts) == 0);
 	w->txn_next_ms = INT64_MAX;
 	w->group_next_ms = INT64_MAX;
 }
 
-static struct handle *handle_of(struct world *w, uint64_t handle)
+static struct handle *handle_of(struct txn_world *w, uint64_t handle)
 {
 	SL_ASSERT(handle < w->handles_count && w->handles[handle].is_used);
 	return &w->handles[handle];
 }
 
-static void answer(struct world *w, uint64_t handle, struct sl_bytes bytes)
+/* The member that commits must be who it says when its offsets are taken. */
+static void check_fencing(struct txn_world *w, const struct handle *h, struct sl_bytes bytes)
+{
+	struct sl_cursor c = sl_cursor_from(bytes.p, (size_t)bytes.len);
+	struct sl_txn_offset_commit_resp resp;
+	int32_t correlation_id;
+
+	sl_arena_reset(&w->arena);
+	SL_ASSERT(sl_response_head_decode(&c, sl_api_find(h->api_key), h->version,
+	                                  &correlation_id) == 0);
+	SL_ASSERT(sl_txn_offset_commit_resp_decode(&resp, &c, &w->arena, h->version) == 0);
+	if (resp.topics[0].partitions[0].error_code != SL_KERR_NONE)
+		w->stats->stale += h->is_stale;
+	else if (h->is_stale)
+		fail(w, "offsets of member %s were taken at epoch %d, which is over", h->member.id,
+		     h->member.epoch);
+}
+
+static void answer(struct txn_world *w, uint64_t handle, struct sl_bytes bytes)
 {
 	struct handle *h = handle_of(w, handle);
 
+	if (h->api_key == SL_API_TXN_OFFSET_COMMIT && bytes.len > 0)
+		check_fencing(w, h, bytes);
 	h->is_used = false;
 	to_client(w, h->client, h->number, SL_KERR_NONE, bytes);
 	free(h->body);
 	h->body = NULL;
 }
 
-void group_do(struct world *w, struct group_event *ev)
+static void group_act(struct txn_world *w, struct group_action *a)
 {
-	struct group_actions out;
+	struct msg m = {.source = FROM_GROUP, .cookie = a->cookie, .partition = a->partition};
 
-	ev->now_ms = w->now_ms;
-	ev->wall_ms = WALL_BASE + w->now_ms + w->wall_shift_ms;
-	ev->random = rnd(w);
-	group_step(w->group, ev, &out);
-	w->group_next_ms = out.next_ms;
-	for (uint32_t i = 0; i < out.count; i++) {
-		const struct group_action *a = &out.list[i];
-		struct msg m = {
-			.source = FROM_GROUP, .cookie = a->cookie, .partition = a->partition};
-
-		if (a->type == GROUP_ACT_RESPOND) {
-			answer(w, a->handle, a->bytes);
-		} else if (a->type == GROUP_ACT_APPEND) {
-			m.kind = MSG_APPEND;
-			m.bytes = copy_bytes(a->bytes);
-			m.len = a->bytes.len;
-			to_lane(w, &m);
-		} else if (a->type == GROUP_ACT_MARKED) {
-			m.kind = MSG_MARKED;
-			m.cookie = a->handle;
-			m.kerr = a->kerr;
-			m.life = w->life;
-			push(w, &m, w->now_ms);
-		} else {
-			fail(w, "the group coordinator closes a connection");
-		}
+	if ((a->type == GROUP_ACT_RESPOND || a->type == GROUP_ACT_CLOSE) &&
+	    a->handle >= HANDLE_MEMBERS) {
+		a->handle -= HANDLE_MEMBERS;
+		network_take(&w->members, a);
+	} else if (a->type == GROUP_ACT_RESPOND) {
+		answer(w, a->handle, a->bytes);
+	} else if (a->type == GROUP_ACT_APPEND) {
+		m.kind = MSG_APPEND;
+		m.bytes = copy_bytes(a->bytes);
+		m.len = a->bytes.len;
+		to_lane(w, &m);
+	} else if (a->type == GROUP_ACT_MARKED) {
+		m.kind = MSG_MARKED;
+		m.cookie = a->handle;
+		m.kerr = a->kerr;
+		m.life = w->life;
+		push(w, &m, w->now_ms);
+	} else {
+		fail(w, "the group coordinator closes a connection");
 	}
 }
 
-static void mark_offsets(struct world *w, const struct txn_action *a)
+void group_do(struct txn_world *w, struct group_event *ev)
+{
+	struct group_actions out;
+
+	w->members.now_ms = w->now_ms;
+	ev->now_ms = w->now_ms;
+	ev->wall_ms = WALL_BASE + w->now_ms + w->wall_shift_ms;
+	ev->random = rnd(w);
+	group_step(w->members.coord, ev, &out);
+	w->group_next_ms = out.next_ms;
+	for (uint32_t i = 0; i < out.count; i++)
+		group_act(w, &out.list[i]);
+	if (!w->is_group_loaded)
+		return;
+	check_step(&w->members);
+	check_committed(w);
+	if (w->members.failure)
+		fail(w, "%s", w->members.failure);
+}
+
+/* What a member sends, or what it calls back. */
+void world_step(struct world *members, struct group_event *ev)
+{
+	struct txn_world *w = SL_CONTAINER_OF(members, struct txn_world, members);
+
+	if (!w->is_up)
+		return;
+	ev->handle += HANDLE_MEMBERS;
+	group_do(w, ev);
+}
+
+static void mark_offsets(struct txn_world *w, const struct txn_action *a)
 {
 	struct group_event ev = {.type = GROUP_EV_MARK,
 	                         .partition = a->partition,
@@ -346,16 +346,16 @@ static void mark_offsets(struct world *w, const struct txn_action *a)
 	struct msg m = {.kind = MSG_MARKED, .cookie = a->cookie, .life = w->life};
 
 	check_marker(w, &a->marker);
-	if (w->bug == WORLD_OFFSETS_MARKER_LOST && pick(w, 8) == 0) {
+	if (world_plant == WORLD_offsets_marker_lost && pick(w, 8) == 0) {
 		push(w, &m, w->now_ms);
 		return;
 	}
-	if (w->bug == WORLD_OFFSETS_MARKER_FLIPPED && pick(w, 8) == 0)
+	if (world_plant == WORLD_offsets_marker_flipped && pick(w, 8) == 0)
 		ev.marker.is_commit = !ev.marker.is_commit;
 	group_do(w, &ev);
 }
 
-static void mark(struct world *w, const struct txn_action *a)
+static void mark(struct txn_world *w, const struct txn_action *a)
 {
 	struct msg m = {.kind = MSG_APPEND,
 	                .source = FROM_MARK,
@@ -367,12 +367,12 @@ static void mark(struct world *w, const struct txn_action *a)
 		mark_offsets(w, a);
 		return;
 	}
-	if (w->bug == WORLD_MARKER_FLIPPED && w->has_restarted && a->partition == 1)
+	if (world_plant == WORLD_marker_flipped && w->has_restarted && a->partition == 1)
 		m.marker.is_commit = !m.marker.is_commit;
 	to_lane(w, &m);
 }
 
-static void commit_offsets(struct world *w, uint64_t handle)
+static void commit_offsets(struct txn_world *w, uint64_t handle)
 {
 	struct handle *h = handle_of(w, handle);
 	struct group_event ev = {
@@ -385,10 +385,11 @@ static void commit_offsets(struct world *w, uint64_t handle)
 		.body = {h->body, h->len},
 	};
 
+	h->is_stale = h->member.epoch >= 0 && check_is_stale(&w->members, &h->member);
 	group_do(w, &ev);
 }
 
-static void verified(struct world *w, const struct txn_action *a)
+static void verified(struct txn_world *w, const struct txn_action *a)
 {
 	struct handle *h = handle_of(w, a->handle);
 	struct msg m = {.kind = MSG_VERIFIED, .cookie = h->lane_cookie, .kerr = a->kerr};
@@ -406,7 +407,7 @@ static void verified(struct world *w, const struct txn_action *a)
 	}
 }
 
-static void append_record(struct world *w, const struct txn_action *a)
+static void append_record(struct txn_world *w, const struct txn_action *a)
 {
 	struct msg m = {.kind = MSG_APPEND,
 	                .source = FROM_TXN,
@@ -418,14 +419,14 @@ static void append_record(struct world *w, const struct txn_action *a)
 
 	to_lane(w, &m);
 	/* The coordinator hears at once of what is not on the log yet. */
-	if (w->bug == WORLD_MARKER_EARLY && pick(w, 10) == 0) {
+	if (world_plant == WORLD_marker_early && pick(w, 10) == 0) {
 		m = (struct msg){.kind = MSG_APPENDED, .source = FROM_TXN, .cookie = ev.cookie};
 		m.life = w->life;
 		push(w, &m, w->now_ms);
 	}
 }
 
-void txn_do(struct world *w, struct txn_event *ev)
+void txn_do(struct txn_world *w, struct txn_event *ev)
 {
 	struct txn_actions out;
 
@@ -460,7 +461,7 @@ void txn_do(struct world *w, struct txn_event *ev)
 	}
 }
 
-static uint64_t new_handle(struct world *w, const struct handle *h)
+static uint64_t new_handle(struct txn_world *w, const struct handle *h)
 {
 	w->handles = grow(w->handles, w->handles_count, &w->handles_cap, sizeof(*w->handles));
 	w->handles[w->handles_count] = *h;
@@ -469,7 +470,7 @@ static uint64_t new_handle(struct world *w, const struct handle *h)
 }
 
 /* As the driver does: the transaction first, then the group. */
-static void take_commit(struct world *w, const struct msg *m)
+static void take_commit(struct txn_world *w, const struct msg *m)
 {
 	struct handle h = {.client = m->client,
 	                   .number = m->number,
@@ -480,27 +481,45 @@ static void take_commit(struct world *w, const struct msg *m)
 	struct sl_cursor c = sl_cursor_from(h.body, (size_t)h.len);
 	struct sl_txn_offset_commit_req req;
 	struct txn_event ev = {.type = TXN_EV_VERIFY};
-	uint64_t handle = new_handle(w, &h);
+	uint64_t handle;
 
 	sl_arena_reset(&w->arena);
 	SL_ASSERT(sl_txn_offset_commit_req_decode(&req, &c, &w->arena, m->version) == 0);
+	h.member.epoch = req.generation_id_or_member_epoch;
+	snprintf(h.member.id, sizeof(h.member.id), "%.*s", SL_STR_ARG(req.member_id));
+	handle = new_handle(w, &h);
 	ev.handle = handle;
 	ev.verify = (struct txn_verify){
 		.transactional_id = req.transactional_id,
 		.producer_id = req.producer_id,
 		.producer_epoch = req.producer_epoch,
 		.topic = sl_str_from(OFFSETS),
-		.partition = sl_java_partition(req.group_id, GROUP_PARTS),
+		.partition = offsets_partition(),
 		.is_add = m->version >= 5,
 	};
 	/* The offsets go without waiting for the transaction: a marker may come before them. */
-	if (w->bug == WORLD_OFFSETS_OVERTAKEN)
+	if (world_plant == WORLD_offsets_overtaken)
 		commit_offsets(w, handle);
 	else
 		txn_do(w, &ev);
 }
 
-void control_request(struct world *w, const struct msg *m)
+static void fetch_offsets(struct txn_world *w, const struct msg *m, uint64_t handle)
+{
+	struct group_event ev = {
+		.type = GROUP_EV_REQUEST,
+		.handle = handle,
+		.api_key = m->api_key,
+		.version = m->version,
+		.client_id = sl_str_from("c"),
+		.client_host = sl_str_from("/127.0.0.1"),
+		.body = {m->bytes, m->len},
+	};
+
+	group_do(w, &ev);
+}
+
+void control_request(struct txn_world *w, const struct msg *m)
 {
 	const struct handle h = {.client = m->client,
 	                         .number = m->number,
@@ -520,13 +539,16 @@ void control_request(struct world *w, const struct msg *m)
 		return;
 	}
 	ev.handle = new_handle(w, &h);
-	txn_do(w, &ev);
+	if (m->api_key == SL_API_OFFSET_FETCH)
+		fetch_offsets(w, m, ev.handle);
+	else
+		txn_do(w, &ev);
 }
 
-void control_verify(struct world *w, const struct msg *m)
+void control_verify(struct txn_world *w, const struct msg *m)
 {
 	const struct handle h = {.is_lane = true, .lane_cookie = m->cookie};
-	const struct client *k = &w->clients[m->client];
+	const struct producer *k = &w->producers[m->client];
 	struct txn_event ev = {.type = TXN_EV_VERIFY};
 
 	ev.handle = new_handle(w, &h);
@@ -541,7 +563,7 @@ void control_verify(struct world *w, const struct msg *m)
 	txn_do(w, &ev);
 }
 
-void control_appended(struct world *w, const struct msg *m)
+void control_appended(struct txn_world *w, const struct msg *m)
 {
 	struct txn_event ev = {.type = TXN_EV_APPENDED, .cookie = m->cookie, .kerr = m->kerr};
 	struct group_event gev = {.type = GROUP_EV_APPENDED,
@@ -560,7 +582,7 @@ void control_appended(struct world *w, const struct msg *m)
 
 /* ---- Loss and loading ---- */
 
-void drop_waiting(struct world *w)
+void drop_waiting(struct txn_world *w)
 {
 	for (uint32_t i = 0; i < w->handles_count; i++) {
 		free(w->handles[i].body);
@@ -572,7 +594,7 @@ void drop_waiting(struct world *w)
 }
 
 /* What is in the ring to the lanes may still be done by them, although nobody hears of it. */
-static void finish_ring(struct world *w)
+static void finish_ring(struct txn_world *w)
 {
 	for (uint32_t i = 0; i < w->heap_count; i++) {
 		struct msg *m = w->heap[i];
@@ -583,7 +605,7 @@ static void finish_ring(struct world *w)
 	}
 }
 
-void begin_loading(struct world *w)
+void begin_loading(struct txn_world *w)
 {
 	for (int32_t i = 0; i < TXN_PARTS + GROUP_PARTS; i++) {
 		struct msg m = {.kind = MSG_LOAD, .partition = i, .life = w->life};
@@ -599,10 +621,10 @@ void begin_loading(struct world *w)
 	w->is_up = true;
 }
 
-void control_load(struct world *w, int32_t i)
+void control_load(struct txn_world *w, int32_t i)
 {
 	const struct blob *b = i < TXN_PARTS ? &w->txn_log[i] : &w->group_log[i - TXN_PARTS];
-	size_t len = w->bug == WORLD_RECORD_FORGOTTEN && i < TXN_PARTS ? b->last_pos : b->len;
+	size_t len = world_plant == WORLD_record_forgotten && i < TXN_PARTS ? b->last_pos : b->len;
 	struct txn_event ev = {.type = TXN_EV_LOAD_BATCHES, .partition = i};
 	struct group_event gev = {.type = GROUP_EV_LOAD_BATCHES, .partition = i - TXN_PARTS};
 
@@ -614,20 +636,34 @@ void control_load(struct world *w, int32_t i)
 	} else {
 		group_do(w, &gev);
 		gev.type = GROUP_EV_LOAD_END;
+		/* Looked at as soon as it is there. */
+		w->is_group_loaded |= gev.partition == offsets_partition();
 		group_do(w, &gev);
 	}
 }
 
-/* The data plane, or the control process, is killed. */
-void lose(struct world *w, bool is_control)
+static void count(struct txn_world *w)
 {
-	uint64_t rotated = 0;
+	const char *name;
+	uint64_t value;
 
-	for (uint32_t i = 0; rotated == 0 && txn_counter(w->txn, i, &rotated); i++) {
-		if (strcmp(txn_counter(w->txn, i, &rotated), "producers_rotated") != 0)
-			rotated = 0;
+	for (uint32_t i = 0; (name = txn_counter(w->txn, i, &value)) != NULL; i++) {
+		if (strcmp(name, "producers_rotated") == 0)
+			w->stats->rotated += value;
 	}
-	w->stats->rotated += rotated;
+	for (uint32_t i = 0; (name = group_counter(w->members.coord, i, &value)) != NULL; i++) {
+		if (strcmp(name, "consumer_upgrades") == 0)
+			w->stats->upgrades += value;
+		else if (strcmp(name, "consumer_downgrades") == 0)
+			w->stats->downgrades += value;
+	}
+}
+
+/* The data plane, or the control process, is killed. */
+void lose(struct txn_world *w, bool is_control)
+{
+	world_trace(&w->members, "the %s is lost", is_control ? "control process" : "data plane");
+	count(w);
 	w->stats->restarts++;
 	w->has_restarted = true;
 	if (is_control && pick(w, 2))
@@ -637,12 +673,14 @@ void lose(struct world *w, bool is_control)
 	w->lane_at_ms = w->now_ms;
 	w->ctrl_at_ms = w->now_ms;
 	txn_destroy(w->txn);
-	group_destroy(w->group);
-	make_coordinators(w);
 	w->is_up = false;
+	w->is_group_loaded = false;
+	network_lose(&w->members);
+	group_destroy(w->members.coord);
+	make_coordinators(w);
 }
 
-void fault(struct world *w)
+void fault(struct txn_world *w)
 {
 	struct msg m = {.kind = MSG_FAULT};
 
@@ -667,5 +705,7 @@ void fault(struct world *w)
 			break;
 		}
 	}
-	push(w, &m, w->now_ms + (w->is_up ? 100 + pick(w, 1500) : pick(w, 200)));
+	/* Members need a while to find to each other again. */
+	push(w, &m,
+	     w->now_ms + (w->is_up ? 100 + pick(w, w->has_members ? 4000 : 1500) : pick(w, 200)));
 }

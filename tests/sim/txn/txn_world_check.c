@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What must hold once everything has come to rest: the logs against what clients were told. */
-#include "txn_world_parts.h"
+#include "txn_world.h"
 
 #include <stdlib.h>
 
@@ -8,9 +8,11 @@
 #include "sluice/wire/offset_commit_key_gen.h"
 #include "sluice/wire/offset_commit_value_gen.h"
 
+#define PENDING_MAX 1024
+
 /* ---- What must hold ---- */
 
-static void check_outcome(struct world *w, struct ctxn *t, bool is_commit, const char *where,
+static void check_outcome(struct txn_world *w, struct ctxn *t, bool is_commit, const char *where,
                           int32_t number)
 {
 	int outcome = is_commit ? 1 : 2;
@@ -29,7 +31,7 @@ static void check_outcome(struct world *w, struct ctxn *t, bool is_commit, const
 		     index, where, number);
 }
 
-static void check_partition(struct world *w, int32_t number)
+static void check_partition(struct txn_world *w, int32_t number)
 {
 	struct data_part *part = &w->data[number];
 
@@ -55,7 +57,7 @@ static void check_partition(struct world *w, int32_t number)
 	}
 }
 
-static void check_acknowledged(struct world *w)
+static void check_acknowledged(struct txn_world *w)
 {
 	for (uint32_t i = 0; i < w->txns_count; i++) {
 		const struct ctxn *t = &w->txns[i];
@@ -70,55 +72,63 @@ static void check_acknowledged(struct world *w)
 
 /* The offsets of open transactions, as the log's reader finds them. */
 struct reader {
-	int64_t pending[PIDS_MAX][3]; /* pid, partition, offset */
+	struct waiting {
+		int64_t pid;
+		int32_t partition;
+		int64_t offset;
+		int32_t txn;
+		int64_t place; /* on the log */
+	} pending[PENDING_MAX];
 	uint32_t count;
-	int64_t committed[IDS];
-	int64_t place[IDS]; /* on the log */
-	int64_t pending_place[PIDS_MAX];
+	int64_t committed[INPUTS];
+	int64_t place[INPUTS];
 };
 
-static void read_marker(struct world *w, struct reader *r, const struct sl_txn_marker *m)
+static void read_marker(struct txn_world *w, struct reader *r, const struct sl_txn_marker *m)
 {
 	for (uint32_t i = 0; i < r->count;) {
-		int64_t partition = r->pending[i][1];
-		int64_t offset = r->pending[i][2];
+		const struct waiting *p = &r->pending[i];
 
-		if (r->pending[i][0] != m->producer_id) {
+		if (p->pid != m->producer_id) {
 			i++;
 			continue;
 		}
-		check_outcome(w, &w->txns[offset], m->is_commit, OFFSETS, (int32_t)partition);
-		if (m->is_commit && r->pending_place[i] > r->place[partition]) {
-			r->place[partition] = r->pending_place[i];
-			r->committed[partition] = offset;
+		check_outcome(w, &w->txns[p->txn], m->is_commit, OFFSETS, p->partition);
+		if (m->is_commit && p->place > r->place[p->partition]) {
+			r->place[p->partition] = p->place;
+			r->committed[p->partition] = p->offset;
 		}
-		r->count--;
-		memcpy(r->pending[i], r->pending[r->count], sizeof(r->pending[i]));
-		r->pending_place[i] = r->pending_place[r->count];
+		r->pending[i] = r->pending[--r->count];
 	}
 }
 
-static void read_offset(struct world *w, struct reader *r, const struct sl_batch_head *h,
+static void read_offset(struct txn_world *w, struct reader *r, const struct sl_batch_head *h,
                         const struct sl_record *rec)
 {
 	struct sl_cursor key = sl_cursor_from(rec->key.p, (size_t)rec->key.len);
-	struct sl_cursor value = sl_cursor_from(rec->value.p, (size_t)rec->value.len);
+	struct sl_cursor value = sl_cursor_from(rec->value.p, (size_t)SL_MAX(rec->value.len, 0));
 	struct sl_offset_commit_value v;
 	struct sl_offset_commit_key k;
 	int16_t version;
 
-	(void)sl_cursor_i16(&key);
+	/* All offsets are of transactions; what else is there is of the group. */
+	if (!sl_batch_is_transactional(h))
+		return;
+	SL_ASSERT(sl_cursor_i16(&key) <= SL_OFFSET_COMMIT_KEY_TYPE && rec->value.len > 0);
 	version = sl_cursor_i16(&value);
 	SL_ASSERT(sl_offset_commit_key_decode(&k, &key, &w->arena, 0) == 0);
 	SL_ASSERT(sl_offset_commit_value_decode(&v, &value, &w->arena, version) == 0);
-	SL_ASSERT(r->count < PIDS_MAX);
-	r->pending[r->count][0] = h->producer_id;
-	r->pending[r->count][1] = k.partition;
-	r->pending[r->count][2] = v.offset;
-	r->pending_place[r->count++] = rec->offset;
+	SL_ASSERT(r->count < PENDING_MAX);
+	r->pending[r->count++] = (struct waiting){
+		.pid = h->producer_id,
+		.partition = k.partition,
+		.offset = v.offset,
+		.txn = (int32_t)strtol(v.metadata.p, NULL, 10),
+		.place = rec->offset,
+	};
 }
 
-static void read_log(struct world *w, struct reader *r, const struct blob *b)
+static void read_log(struct txn_world *w, struct reader *r, const struct blob *b)
 {
 	size_t pos = 0;
 
@@ -142,39 +152,83 @@ static void read_log(struct world *w, struct reader *r, const struct blob *b)
 	}
 }
 
-static int64_t offset_of(struct world *w, int32_t partition)
+static void known_offsets(const struct txn_world *w, int64_t offsets[INPUTS])
 {
 	struct group_offset_view v;
 	uint32_t pos = 0;
 
-	while (group_next_offset(w->group, sl_str_from(GROUP), &pos, &v)) {
-		if (v.partition == partition)
-			return v.offset;
-	}
-	return -1;
+	memset(offsets, 0xff, INPUTS * sizeof(offsets[0]));
+	while (group_next_offset(w->members.coord, sl_str_from(GROUP), &pos, &v))
+		offsets[v.partition] = v.offset;
 }
 
-static void check_offsets(struct world *w, const char *when)
+/* Who reads a partition begins where the one before ended: nothing ever goes back. */
+void check_committed(struct txn_world *w)
+{
+	int64_t offsets[INPUTS];
+
+	known_offsets(w, offsets);
+	for (int32_t p = 0; p < INPUTS; p++) {
+		if (offsets[p] < w->committed[p])
+			fail(w, "the offset of input %d goes back from %lld to %lld", p,
+			     (long long)w->committed[p], (long long)offsets[p]);
+		w->committed[p] = offsets[p];
+	}
+}
+
+static void check_offsets(struct txn_world *w, const char *when)
 {
 	struct reader *r = calloc(1, sizeof(*r));
+	int64_t offsets[INPUTS];
 
 	SL_ASSERT(r);
-	for (int32_t i = 0; i < IDS; i++)
-		r->committed[i] = r->place[i] = -1;
+	memset(r->committed, 0xff, sizeof(r->committed));
+	memset(r->place, 0xff, sizeof(r->place));
 	for (int32_t i = 0; i < GROUP_PARTS; i++)
 		read_log(w, r, &w->group_log[i]);
 	if (r->count > 0)
 		fail(w, "offsets of producer %lld are pending for ever",
-		     (long long)r->pending[0][0]);
-	for (int32_t i = 0; i < IDS; i++) {
-		if (offset_of(w, i) != r->committed[i])
-			fail(w, "%s: offset %lld of partition %d, the log says %lld", when,
-			     (long long)offset_of(w, i), i, (long long)r->committed[i]);
+		     (long long)r->pending[0].pid);
+	known_offsets(w, offsets);
+	for (int32_t p = 0; p < INPUTS; p++) {
+		if (offsets[p] != r->committed[p])
+			fail(w, "%s: offset %lld of input %d, the log says %lld", when,
+			     (long long)offsets[p], p, (long long)r->committed[p]);
 	}
 	free(r);
 }
 
-static void check_finished(struct world *w)
+/* What is read and counts is, of each input, all up to the committed offset, and each once. */
+static void check_inputs(struct txn_world *w)
+{
+	static const char *const faults[] = {"lost", NULL, "there twice"};
+	uint8_t seen[INPUTS][RECORDS_MAX] = {0};
+
+	for (int32_t i = 0; i < DATA_PARTS; i++) {
+		for (uint32_t k = 0; k < w->data[i].count; k++) {
+			const struct entry *e = &w->data[i].log[k];
+			const struct input *input = &w->record_input[e->record];
+
+			if (e->is_marker || input->partition < 0 ||
+			    w->txns[w->record_txn[e->record]].outcome != 1)
+				continue;
+			seen[input->partition][input->offset] += 1;
+			w->stats->inputs++;
+			if (input->offset >= w->committed[input->partition])
+				fail(w, "input %d, offset %lld is there without its commit",
+				     input->partition, (long long)input->offset);
+		}
+	}
+	for (int32_t p = 0; p < INPUTS; p++) {
+		for (int64_t o = 0; o < w->committed[p]; o++) {
+			if (seen[p][o] != 1)
+				fail(w, "input %d, offset %lld is %s", p, (long long)o,
+				     faults[SL_MIN(seen[p][o], 2)]);
+		}
+	}
+}
+
+static void check_finished(struct txn_world *w)
 {
 	struct txn_gauges g;
 
@@ -184,12 +238,18 @@ static void check_finished(struct world *w)
 		     g.ongoing, g.preparing, g.markers_queued, g.markers_in_flight, g.held);
 }
 
-void check_all(struct world *w)
+void check_all(struct txn_world *w)
 {
 	check_finished(w);
 	for (int32_t i = 0; i < DATA_PARTS; i++)
 		check_partition(w, i);
 	check_acknowledged(w);
+	check_inputs(w);
+	if (w->has_members) {
+		check_end(&w->members);
+		if (w->members.failure)
+			fail(w, "%s", w->members.failure);
+	}
 	check_offsets(w, "in memory");
 	/* A coordinator made of the log knows the same. */
 	lose(w, true);

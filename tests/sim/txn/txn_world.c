@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One thread, one virtual clock, one heap of messages.  The rings to the lanes and back keep their
- * order, as the real ones do; client connections do not, as after a reconnect.
+ * order, as the real ones do; client connections do not, as after a reconnect.  The members of the
+ * group have messages of their own, which are looked at every few milliseconds.
  *
- * Clients of the newer flow may have a request arrive after they have sent it again; those of the
+ * Producers of the newer flow may have a request arrive after they have sent it again; those of the
  * older one may not, because that flow cannot tell such a request from the next transaction's.
  */
-#include "txn_world_parts.h"
+#include "txn_world.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
+#include "sluice/base/hash.h"
 #include "sluice/wire/transaction_log_key_gen.h"
 #include "sluice/wire/transaction_log_value_gen.h"
 
-void fail(struct world *w, const char *fmt, ...)
+void fail(struct txn_world *w, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -24,11 +26,12 @@ void fail(struct world *w, const char *fmt, ...)
 		return;
 	w->has_failed = true;
 	va_start(ap, fmt);
-	vsnprintf(w->text, WORLD_TEXT_MAX, fmt, ap);
+	vsnprintf(w->text, RUNNER_TEXT_MAX, fmt, ap);
 	va_end(ap);
+	world_trace(&w->members, "FAILURE %s", w->text);
 }
 
-uint64_t rnd(struct world *w)
+uint64_t rnd(struct txn_world *w)
 {
 	uint64_t z = (w->rng += UINT64_C(0x9e3779b97f4a7c15));
 
@@ -37,7 +40,7 @@ uint64_t rnd(struct world *w)
 	return z ^ (z >> 31);
 }
 
-int64_t pick(struct world *w, int64_t n)
+int64_t pick(struct txn_world *w, int64_t n)
 {
 	return (int64_t)(rnd(w) % (uint64_t)n);
 }
@@ -59,7 +62,7 @@ static bool is_before(const struct msg *a, const struct msg *b)
 	return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
 }
 
-void push(struct world *w, const struct msg *from, int64_t at_ms)
+void push(struct txn_world *w, const struct msg *from, int64_t at_ms)
 {
 	struct msg *m = malloc(sizeof(*m));
 	uint32_t i = w->heap_count++;
@@ -76,7 +79,7 @@ void push(struct world *w, const struct msg *from, int64_t at_ms)
 	w->heap[i] = m;
 }
 
-static struct msg *pop(struct world *w)
+static struct msg *pop(struct txn_world *w)
 {
 	struct msg *top = w->heap[0];
 	struct msg *last = w->heap[--w->heap_count];
@@ -109,14 +112,14 @@ void *copy_bytes(struct sl_bytes b)
 }
 
 /* The rings keep their order. */
-void to_lane(struct world *w, struct msg *m)
+void to_lane(struct txn_world *w, struct msg *m)
 {
 	m->life = w->life;
 	w->lane_at_ms = SL_MAX(w->lane_at_ms, w->now_ms + pick(w, 4));
 	push(w, m, w->lane_at_ms);
 }
 
-void to_control(struct world *w, struct msg *m)
+void to_control(struct txn_world *w, struct msg *m)
 {
 	m->life = w->life;
 	w->ctrl_at_ms = SL_MAX(w->ctrl_at_ms, w->now_ms + pick(w, 4));
@@ -124,7 +127,7 @@ void to_control(struct world *w, struct msg *m)
 }
 
 /* An answer may be lost. */
-void to_client(struct world *w, int32_t client, uint64_t number, enum sl_kerr kerr,
+void to_client(struct txn_world *w, int32_t client, uint64_t number, enum sl_kerr kerr,
                struct sl_bytes bytes)
 {
 	struct msg m = {.kind = MSG_RESPONSE, .client = client, .number = number, .kerr = kerr};
@@ -138,7 +141,7 @@ void to_client(struct world *w, int32_t client, uint64_t number, enum sl_kerr ke
 
 /* ---- The world goes on ---- */
 
-static void run_ticks(struct world *w, int64_t until_ms)
+static void run_ticks(struct txn_world *w, int64_t until_ms)
 {
 	while (w->is_up && SL_MIN(w->txn_next_ms, w->group_next_ms) <= until_ms) {
 		struct txn_event ev = {.type = TXN_EV_TICK};
@@ -156,7 +159,7 @@ static void run_ticks(struct world *w, int64_t until_ms)
 	}
 }
 
-static void deliver(struct world *w, const struct msg *m)
+static void deliver(struct txn_world *w, const struct msg *m)
 {
 	struct txn_event ev = {.type = TXN_EV_MARKED, .cookie = m->cookie, .kerr = m->kerr};
 
@@ -170,10 +173,10 @@ static void deliver(struct world *w, const struct msg *m)
 			lane_produce(w, m);
 		break;
 	case MSG_RESPONSE:
-		client_response(w, m);
+		producer_response(w, m);
 		break;
 	case MSG_WAKE:
-		client_wake(w, &w->clients[m->client], m->number);
+		producer_wake(w, &w->producers[m->client], m->number);
 		break;
 	case MSG_APPEND:
 		lane_append(w, m);
@@ -202,10 +205,13 @@ static void deliver(struct world *w, const struct msg *m)
 	case MSG_FAULT:
 		fault(w);
 		break;
+	case MSG_MEMBERS:
+		members_go_on(w);
+		break;
 	}
 }
 
-void run_until(struct world *w, int64_t end_ms)
+void run_until(struct txn_world *w, int64_t end_ms)
 {
 	while (!w->has_failed && w->events++ < EVENTS_MAX) {
 		int64_t next_ms = w->heap_count > 0 ? w->heap[0]->at_ms : INT64_MAX;
@@ -228,7 +234,7 @@ void run_until(struct world *w, int64_t end_ms)
 /* ---- Life ---- */
 
 /* Ids whose producers have few epochs left, as another coordinator left them. */
-static void write_old_ids(struct world *w)
+static void write_old_ids(struct txn_world *w)
 {
 	for (int i = 0; i < IDS; i++) {
 		char id[] = {'t', 'x', (char)('0' + i), '\0'};
@@ -266,29 +272,36 @@ static void write_old_ids(struct world *w)
 	w->ids_next = IDS;
 }
 
-static struct world *make(uint64_t seed, enum world_bug bug, struct world_stats *stats, char *text)
+static struct txn_world *make(uint64_t seed, bool is_traced, struct world_stats *stats, char *text)
 {
-	struct world *w = calloc(1, sizeof(*w));
+	struct txn_world *w = calloc(1, sizeof(*w));
 	struct msg m = {.kind = MSG_FAULT};
 
 	SL_ASSERT(w && sl_arena_create(&w->arena, ARENA_BYTES) == 0);
+	/* What a seed does must not depend on the process. */
+	sl_map_seed(seed);
 	w->rng = seed;
-	w->bug = bug;
 	w->stats = stats;
 	w->text = text;
 	w->life = 1;
 	w->now_ms = 1;
 	for (int32_t i = 0; i < IDS; i++)
 		w->logged[i][0] = w->logged[i][1] = -1;
+	memset(w->committed, 0xff, sizeof(w->committed));
+	for (int8_t i = 0; i < PRODUCERS; i++) {
+		w->producers[i].index = i;
+		memset(w->producers[i].position, 0xff, sizeof(w->producers[i].position));
+	}
+	members_start(w, seed, is_traced);
 	make_coordinators(w);
 	if (pick(w, 2))
 		write_old_ids(w);
 	begin_loading(w);
+	members_look(w);
 	push(w, &m, 500 + pick(w, 2000));
-	for (int32_t i = 0; i < CLIENTS; i++) {
-		struct client *k = &w->clients[i];
+	for (int8_t i = 0; i < PRODUCERS; i++) {
+		struct producer *k = &w->producers[i];
 
-		k->index = i;
 		snprintf(k->id, sizeof(k->id), "tx%d", i % IDS);
 		k->is_new_flow = i % 2 == 0;
 		choose(w, k);
@@ -298,8 +311,9 @@ static struct world *make(uint64_t seed, enum world_bug bug, struct world_stats 
 	return w;
 }
 
-static void destroy(struct world *w)
+static void destroy(struct txn_world *w)
 {
+	w->is_up = false;
 	drop_waiting(w);
 	while (w->heap_count > 0) {
 		struct msg *m = pop(w);
@@ -308,7 +322,11 @@ static void destroy(struct world *w)
 		free(m);
 	}
 	txn_destroy(w->txn);
-	group_destroy(w->group);
+	network_lose(&w->members);
+	group_destroy(w->members.coord);
+	sl_arena_destroy(&w->members.arena);
+	for (int8_t i = 0; i < CLIENTS; i++)
+		sl_buf_fini(&w->members.clients[i].plan);
 	for (int32_t i = 0; i < TXN_PARTS; i++)
 		free(w->txn_log[i].bytes);
 	for (int32_t i = 0; i < GROUP_PARTS; i++)
@@ -322,17 +340,19 @@ static void destroy(struct world *w)
 	free(w);
 }
 
-bool world_run(uint64_t seed, enum world_bug bug, struct world_stats *stats,
-               char text[WORLD_TEXT_MAX])
+bool txn_world_run(uint64_t seed, bool is_traced, struct world_stats *stats,
+                   char text[RUNNER_TEXT_MAX])
 {
-	struct world *w = make(seed, bug, stats, text);
+	struct txn_world *w = make(seed, is_traced, stats, text);
 	bool is_sound;
 
 	text[0] = '\0';
 	run_until(w, LIFE_MS);
-	/* Everything works from here on and nobody asks for more: what is open must come to an end.
-	 */
+	/* Everything works from here on and nobody asks for more: what is open must come to an end,
+	 * and the members to rest. */
+	world_trace(&w->members, "calm");
 	w->is_healed = true;
+	w->members.is_calm = true;
 	w->wall_shift_ms += 7200000;
 	if (!w->has_failed && !w->is_up)
 		begin_loading(w);
