@@ -182,9 +182,12 @@ static int update(struct mixed *x)
 	    consumer_set_text(&m->client_id, sl_str_is_null(x->rq->client_id)
 	                                             ? (struct sl_str){"", 0}
 	                                             : x->rq->client_id) < 0 ||
-	    consumer_set_text(&m->client_host, x->rq->client_host) < 0 ||
-	    consumer_set_text(&m->rack_id, x->sub.rack_id) < 0)
+	    consumer_set_text(&m->client_host, x->rq->client_host) < 0)
 		return -ENOMEM;
+	rc = consumer_set_text(&m->rack_id, x->sub.rack_id);
+	if (rc < 0)
+		return rc;
+	x->is_bump |= rc > 0 && target_has_racks(x->cg);
 	m->rebalance_timeout_ms = x->m->rebalance_timeout_ms;
 	m->is_member_changed = true;
 	consumer_mark(m);
