@@ -298,7 +298,9 @@ int64_t target_hash(const struct cgroup *cg)
 		h = sl_hash(s->name.p, (size_t)s->name.len, HASH_SEED);
 		h = sl_hash(&s->id, sizeof(s->id), h);
 		h = sl_hash(&s->partitions, sizeof(s->partitions), h);
-		sum += s->racks_hash ? sl_hash(&s->racks_hash, sizeof(s->racks_hash), h) : h;
+		sum += s->racks_hash && !PLANTED(racks_unseen)
+		               ? sl_hash(&s->racks_hash, sizeof(s->racks_hash), h)
+		               : h;
 	}
 	return (int64_t)sum;
 }

@@ -145,6 +145,44 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 	return false;
 }
 
+struct sl_str world_rack(uint8_t rack)
+{
+	static const char names[RACKS][3] = {"r0", "r1", "r2"};
+
+	return rack < RACKS ? sl_str_from(names[rack]) : SL_STR_NULL;
+}
+
+static void topic_racks(void *ctx, struct sl_str name, group_rack_fn *fn, void *arg)
+{
+	const struct world *w = ctx;
+	int32_t t = number_of(w, name);
+
+	for (int32_t p = 0; t >= 0 && p < w->topics[t].partitions; p++) {
+		for (uint8_t r = 0; r < RACKS; r++) {
+			if ((w->topics[t].racks[p] >> r) & 1)
+				fn(arg, p, world_rack(r));
+		}
+	}
+}
+
+static void place_replicas(struct world *w, int32_t topic)
+{
+	for (int32_t p = 0; p < PARTS; p++)
+		w->topics[topic].racks[p] = w->has_racks ? (uint8_t)world_below(w, 1u << RACKS) : 0;
+}
+
+void world_move_replicas(struct world *w)
+{
+	int32_t t = (int32_t)world_below(w, TOPICS);
+	struct group_event ev = {.type = GROUP_EV_TOPICS_CHANGED, .topic = client_topic_name(t)};
+
+	if (!w->has_racks)
+		return;
+	place_replicas(w, t);
+	world_trace(w, "replicas of topic %d move", t);
+	world_step(w, &ev);
+}
+
 static void forget_commits(struct world *w, int32_t topic)
 {
 	for (int32_t p = 0; p < PARTS; p++)
@@ -163,6 +201,7 @@ void world_change_topics(struct world *w)
 	if (w->topics[t].partitions == 0) {
 		w->topics[t].partitions = 1 + (int32_t)world_below(w, PARTS);
 		w->topics[t].incarnation++;
+		place_replicas(w, t);
 	} else if (w->topics[t].partitions < PARTS && world_below(w, 3) > 0) {
 		w->topics[t].partitions++;
 	} else {
@@ -487,13 +526,16 @@ void world_init(struct world *w, uint64_t seed, bool is_traced)
 		.topic_id = topic_id,
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
+		.topic_racks = topic_racks,
 	};
 	w->is_eager = world_below(w, 2) == 0;
 	w->has_classic = world_below(w, 2) == 0;
 	w->has_consumer = !w->has_classic || world_below(w, 6) > 0;
+	w->has_racks = world_below(w, 3) > 0;
 	for (int32_t t = 0; t < TOPICS; t++) {
 		w->topics[t].partitions = (int32_t)world_below(w, PARTS + 1);
 		w->topics[t].incarnation = 1;
+		place_replicas(w, t);
 	}
 	if (sl_arena_create(&w->arena, ARENA_BYTES) || group_create(&w->coord, &w->opts))
 		abort();

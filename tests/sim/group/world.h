@@ -16,6 +16,7 @@
 #define TOPICS       4
 #define PARTS        8
 #define CLIENTS      7
+#define RACKS        3
 #define GROUP        "g"
 #define SESSION_MS   10000
 #define HEARTBEAT_MS 1000
@@ -37,6 +38,7 @@ struct client {
 	bool is_regex;
 	bool is_slow;   /* gives nothing up for long */
 	uint8_t topics; /* bits */
+	uint8_t rack;   /* RACKS: none */
 	char id[80];
 	char instance[16]; /* "": dynamic */
 	int32_t epoch;
@@ -115,6 +117,7 @@ struct world {
 	struct {
 		int32_t partitions; /* 0: gone */
 		uint32_t incarnation;
+		uint8_t racks[PARTS]; /* bits */
 	} topics[TOPICS];
 	uint8_t *log;
 	size_t log_len;
@@ -136,6 +139,7 @@ struct world {
 	bool is_eager;
 	bool has_classic;
 	bool has_consumer;
+	bool has_racks;
 	bool is_traced;
 	bool is_loading; /* what is read is not complete yet */
 	uint64_t steps;
@@ -167,6 +171,8 @@ void world_restart(struct world *w);
 /* Everything that is due by now. */
 void world_run(struct world *w);
 void world_change_topics(struct world *w);
+void world_move_replicas(struct world *w);
+struct sl_str world_rack(uint8_t rack);
 
 /* ---- client.c: both kinds ---- */
 void client_start(struct world *w, int8_t index, bool is_classic);
