@@ -409,6 +409,15 @@ int32_t control_node_port(const struct control *c, uint32_t lane)
 	return c->lane_port_base + (int32_t)lane;
 }
 
+struct sl_str control_node_rack(const struct control *c, int32_t node_id)
+{
+	const char *rack = sl_conf_str(c->conf, SL_CK_broker_rack);
+
+	/* Lanes that are not attached yet are in it too. */
+	return CONTROL_SERVER_ID(node_id) == c->server_id && *rack ? sl_str_from(rack)
+	                                                           : SL_STR_NULL;
+}
+
 uint32_t control_lane_of_key(const struct control *c, struct sl_str key)
 {
 	uint32_t lanes = control_lanes_count(c);

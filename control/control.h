@@ -18,6 +18,7 @@
 #define CONTROL_ERROR_MAX                640
 /* Kafka node id of lane @lane. */
 #define CONTROL_NODE_ID(server_id, lane) ((int32_t)((server_id)*100 + (int32_t)(lane)))
+#define CONTROL_SERVER_ID(node_id)       ((node_id) / 100)
 
 struct markers;
 struct offsets;
@@ -79,6 +80,8 @@ bool control_is_own_node(const struct control *c, int32_t node_id);
 int control_lane_of(const struct control *c, int32_t node_id);
 int32_t control_node_id(const struct control *c, uint32_t lane);
 int32_t control_node_port(const struct control *c, uint32_t lane);
+/* The rack of the node's server.  Null: none, or not known here. */
+struct sl_str control_node_rack(const struct control *c, int32_t node_id);
 /* The node that coordinates @key: any lane does, they are spread by hash. */
 uint32_t control_lane_of_key(const struct control *c, struct sl_str key);
 /* Whether a request that came over @lane may be answered with @key in a list: clients ask every

@@ -82,6 +82,23 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 	return false;
 }
 
+static void topic_racks(void *ctx, struct sl_str topic, group_rack_fn *fn, void *arg)
+{
+	const struct offsets *o = ctx;
+	const struct meta_topic *t = meta_topic_by_name(o->c->meta, topic);
+
+	for (int32_t p = 0; t && p < t->rec.partitions_count; p++) {
+		const struct sl_meta_topic_partition *part = &t->rec.partitions[p];
+
+		for (int32_t i = 0; i < part->replica_nodes_count; i++) {
+			struct sl_str rack = control_node_rack(o->c, part->replica_nodes[i]);
+
+			if (!sl_str_is_null(rack))
+				fn(arg, p, rack);
+		}
+	}
+}
+
 static void group_conf(void *ctx, struct sl_str group_id, struct group_conf *out)
 {
 	const struct offsets *o = ctx;
@@ -177,6 +194,7 @@ static int make_coordinator(void *arg, int32_t partitions_count)
 		.topic_id = topic_id,
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
+		.topic_racks = topic_racks,
 		.group_conf = group_conf,
 		.is_listed_on = is_listed_on,
 	};
@@ -368,18 +386,35 @@ struct statelog *offsets_log(const struct offsets *o)
 	return o->log;
 }
 
-/* Was the topic made, or did it get more partitions? */
-static bool is_other_size(const struct meta_change *change)
+static bool has_other_replicas(const struct sl_meta_topic_partition *a,
+                               const struct sl_meta_topic_partition *b)
 {
-	return !change->before ||
-	       change->before->rec.partitions_count != change->after->rec.partitions_count;
+	return a->replica_nodes_count != b->replica_nodes_count ||
+	       (a->replica_nodes_count > 0 &&
+	        memcmp(a->replica_nodes, b->replica_nodes,
+	               (size_t)a->replica_nodes_count * sizeof(*a->replica_nodes)) != 0);
+}
+
+/* Was the topic made, or did it get more partitions, or replicas elsewhere? */
+static bool is_other_place(const struct meta_change *change)
+{
+	const struct sl_meta_topic *before = change->before ? &change->before->rec : NULL;
+	const struct sl_meta_topic *after = &change->after->rec;
+
+	if (!before || before->partitions_count != after->partitions_count)
+		return true;
+	for (int32_t p = 0; p < after->partitions_count; p++) {
+		if (has_other_replicas(&before->partitions[p], &after->partitions[p]))
+			return true;
+	}
+	return false;
 }
 
 void offsets_changed(struct offsets *o, const struct meta_change *change)
 {
 	struct group_event ev = {.type = GROUP_EV_TOPIC_DELETED};
 
-	if (change->type == META_REC_TOPIC && is_other_size(change)) {
+	if (change->type == META_REC_TOPIC && is_other_place(change)) {
 		struct group_event changed = {.type = GROUP_EV_TOPICS_CHANGED};
 
 		step(o, &changed);

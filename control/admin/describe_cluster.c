@@ -33,7 +33,7 @@ enum request_result admin_describe_cluster(struct control *c, struct request *r)
 			.broker_id = control_node_id(c, i),
 			.host = sl_str_from(c->advertised_host),
 			.port = control_node_port(c, i),
-			.rack = SL_STR_NULL,
+			.rack = control_node_rack(c, control_node_id(c, i)),
 		};
 	if (req.include_cluster_authorized_operations)
 		resp.cluster_authorized_operations = ADMIN_CLUSTER_OPERATIONS;

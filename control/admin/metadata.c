@@ -128,7 +128,7 @@ static bool answer(struct control *c, struct request *r, const struct question *
 			.node_id = control_node_id(c, i),
 			.host = sl_str_from(c->advertised_host),
 			.port = control_node_port(c, i),
-			.rack = SL_STR_NULL,
+			.rack = control_node_rack(c, control_node_id(c, i)),
 		};
 	resp.cluster_id = sl_str_from(meta_cluster_id(c->meta));
 	resp.controller_id = control_node_id(c, 0);

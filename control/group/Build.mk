@@ -4,4 +4,5 @@ src-y := group.c state.c member.c protocol.c deadline.c text.c \
 	commit.c txn_commit.c pending.c fetch.c offsets.c describe.c remove.c \
 	records.c append.c load.c reply.c \
 	consumer.c heartbeat.c target.c reconcile.c persist.c revive.c examine.c \
-	gauges.c migrate.c mixed.c parts.c uniform.c range.c regex.c regex_parse.c
+	gauges.c migrate.c mixed.c parts.c uniform.c range.c exchange.c \
+	regex.c regex_parse.c

@@ -44,6 +44,7 @@ struct sub {
 	uint32_t index;     /* while a target is computed */
 	int32_t partitions; /* 0: does not exist */
 	struct sl_uuid id;
+	uint64_t racks_hash; /* of its partitions' racks; 0: they have none */
 };
 
 /* A regular expression that members subscribe by. */
@@ -221,6 +222,8 @@ void target_unsubscribe(struct cmember *m);
 const char *target_assignor(const struct group_coord *c, const struct cgroup *cg);
 bool target_has_assignor(const struct group_coord *c, struct sl_str name);
 int64_t target_hash(const struct cgroup *cg);
+/* Another rack of a member makes another target only where topics have racks. */
+bool target_has_racks(const struct cgroup *cg);
 /* Computes the target of the group's epoch, if it has none.  Return: 0; -ENOMEM. */
 int target_update(struct group_coord *c, struct cgroup *cg) SL_MUST_CHECK;
 

@@ -40,7 +40,8 @@
 	X(txn_offsets_aborted) X(txn_offsets_superseded) X(txn_markers) X(txn_markers_refused) \
 	X(consumer_rebalances) X(consumer_members_fenced) X(consumer_stale_epochs) \
 	X(consumer_unreleased_instances) X(consumer_rewrites) X(consumer_regexes_refused) \
-	X(consumer_upgrades) X(consumer_downgrades) X(refused_subscription_full)
+	X(consumer_upgrades) X(consumer_downgrades) X(refused_subscription_full) \
+	X(assign_racks_ignored) X(assign_work_exceeded)
 /* clang-format on */
 
 enum coord_counter {

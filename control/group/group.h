@@ -37,6 +37,9 @@ struct group_conf {
 	int32_t heartbeat_interval_ms;
 };
 
+/* @rack: borrowed for the call. */
+typedef void group_rack_fn(void *arg, int32_t partition, struct sl_str rack);
+
 struct group_opts {
 	int32_t partitions_count; /* of __consumer_offsets */
 	int64_t session_timeout_min_ms;
@@ -63,6 +66,10 @@ struct group_opts {
 	/* All topics that a pattern may match, in order of their names; start with *pos = 0.
 	 * Return: false at the end. */
 	bool (*topic_next)(void *ctx, uint32_t *pos, struct sl_str *name);
+	/* Tells @fn the racks of the servers that have replicas of the topic, in sync or not; all
+	 * of a partition, then all of the next one.  The same one may be told again.  NULL: there
+	 * are no racks. */
+	void (*topic_racks)(void *ctx, struct sl_str name, group_rack_fn *fn, void *arg);
 	/* What members of one group are told; NULL: all the same.  Asked at each heartbeat. */
 	void (*group_conf)(void *ctx, struct sl_str group_id, struct group_conf *out);
 	/* Whether @lane lists the group; NULL: each lists all of them. */
@@ -78,8 +85,9 @@ enum group_event_type {
 	GROUP_EV_LOAD_BATCHES, /* record batches of it, in order, complete ones */
 	GROUP_EV_LOAD_END,     /* it is now served; session timers start at full length */
 	GROUP_EV_UNLOAD, /* not served any more: drop its groups, fail their parked requests */
-	GROUP_EV_TOPIC_DELETED,  /* committed offsets of the topic go */
-	GROUP_EV_TOPICS_CHANGED, /* one was made, or got more partitions */
+	GROUP_EV_TOPIC_DELETED, /* committed offsets of the topic go */
+	/* One was made, got more partitions, or replicas in other racks. */
+	GROUP_EV_TOPICS_CHANGED,
 	/* A transaction ends on a partition: its marker is to be written, and told with MARKED. */
 	GROUP_EV_MARK,
 };

@@ -386,6 +386,15 @@ static int update_subscription(struct beat *b)
 	return rc < 0 ? rc : 0;
 }
 
+/* A member that tells no rack keeps the one it has, as in Kafka. */
+static int update_rack(struct beat *b)
+{
+	if (sl_str_is_null(b->m->rack_id) || sl_str_eq(b->m->rack_id, b->member->rack_id))
+		return 0;
+	b->is_bump |= target_has_racks(b->cg);
+	return set_text(b, &b->member->rack_id, b->m->rack_id);
+}
+
 static int update_member(struct beat *b)
 {
 	const struct sl_consumer_group_heartbeat_req *r = b->m;
@@ -400,7 +409,7 @@ static int update_member(struct beat *b)
 		m->is_member_changed = true;
 		consumer_mark(m);
 	}
-	if (set_text(b, &m->rack_id, r->rack_id) || set_text(b, &m->assignor, r->server_assignor) ||
+	if (update_rack(b) || set_text(b, &m->assignor, r->server_assignor) ||
 	    set_text(b, &m->client_id,
 	             sl_str_is_null(b->rq->client_id) ? (struct sl_str){"", 0}
 	                                              : b->rq->client_id) ||

@@ -182,9 +182,12 @@ static int update(struct mixed *x)
 	    consumer_set_text(&m->client_id, sl_str_is_null(x->rq->client_id)
 	                                             ? (struct sl_str){"", 0}
 	                                             : x->rq->client_id) < 0 ||
-	    consumer_set_text(&m->client_host, x->rq->client_host) < 0 ||
-	    consumer_set_text(&m->rack_id, x->sub.rack_id) < 0)
+	    consumer_set_text(&m->client_host, x->rq->client_host) < 0)
 		return -ENOMEM;
+	rc = consumer_set_text(&m->rack_id, x->sub.rack_id);
+	if (rc < 0)
+		return rc;
+	x->is_bump |= rc > 0 && target_has_racks(x->cg);
 	m->rebalance_timeout_ms = x->m->rebalance_timeout_ms;
 	m->is_member_changed = true;
 	consumer_mark(m);
@@ -193,18 +196,26 @@ static int update(struct mixed *x)
 	return rc < 0 ? rc : 0;
 }
 
-static int update_group(struct mixed *x)
+/* The group's epoch rises if the topics are others, or @is_bump. */
+static int update_epoch(struct group_coord *c, struct cgroup *cg, bool is_bump)
 {
-	int rc = target_refresh(x->c, x->cg);
-	int64_t hash = target_hash(x->cg);
+	int rc = target_refresh(c, cg);
+	int64_t hash = target_hash(cg);
 
 	if (rc < 0)
 		return rc;
-	if (rc > 0 || x->is_bump || x->is_new || hash != x->cg->hash) {
-		x->cg->hash = hash;
-		consumer_bump(x->c, x->cg);
+	if (rc > 0 || is_bump || hash != cg->hash) {
+		cg->hash = hash;
+		consumer_bump(c, cg);
 	}
-	return target_update(x->c, x->cg);
+	return 0;
+}
+
+static int update_group(struct mixed *x)
+{
+	int rc = update_epoch(x->c, x->cg, x->is_bump || x->is_new);
+
+	return rc ? rc : target_update(x->c, x->cg);
 }
 
 /* A join that knows an older generation is late, or the answer to it was lost: what it says about
@@ -418,6 +429,9 @@ enum sl_kerr mixed_heartbeat(struct group_coord *c, struct group *g, struct sl_s
 	if (generation != m->epoch)
 		return SL_KERR_ILLEGAL_GENERATION;
 	consumer_arm_session(c, m);
+	/* There may be no member of the consumer protocol left to notice other topics. */
+	if (update_epoch(c, g->consumer, false))
+		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
 	if (m->epoch < g->consumer->epoch || m->state == CMEMBER_UNREVOKED ||
 	    (m->state == CMEMBER_UNRELEASED && is_released(m)))
 		return ask_to_join(c, m);

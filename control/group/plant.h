@@ -18,6 +18,7 @@
 	X(forget_current, "what a member has is not written") \
 	X(no_session, "sessions do not begin again after loading") \
 	X(topics_unseen, "a change of topics does not reach the groups") \
+	X(racks_unseen, "replicas in other racks do not reach the groups") \
 	X(stale_commit, "any epoch may commit") \
 	X(upgrade_forgets, "members of the classic protocol hold nothing after the change")
 /* Those that only transactions bring to light: tests/sim/txn. */

@@ -26,11 +26,45 @@ static int compare_text(struct sl_str a, struct sl_str b)
 
 /* ---- Topics ---- */
 
+/* The racks of one topic, as they are told. */
+struct rack_hash {
+	int32_t partition;
+	uint64_t seen[ASSIGN_RACKS_MAX]; /* of the partition */
+	uint32_t seen_count;
+	uint64_t sum;
+};
+
+/* Replicas in one rack, and their order, change nothing. */
+static void hash_rack(void *arg, int32_t partition, struct sl_str rack)
+{
+	struct rack_hash *r = arg;
+	uint64_t h = sl_hash(&partition, sizeof(partition), HASH_SEED);
+
+	if (sl_str_is_null(rack))
+		return;
+	if (r->partition != partition)
+		r->seen_count = 0;
+	r->partition = partition;
+	h = sl_hash(rack.p, (size_t)rack.len, h);
+	for (uint32_t i = 0; i < r->seen_count; i++) {
+		if (r->seen[i] == h)
+			return;
+	}
+	if (r->seen_count < ASSIGN_RACKS_MAX)
+		r->seen[r->seen_count++] = h;
+	r->sum += h;
+}
+
 static void look_up(struct group_coord *c, struct sub *s)
 {
+	struct rack_hash racks = {.partition = -1};
+
 	s->partitions = SL_MAX(c->opts.topic_partitions(c->opts.ctx, s->name), 0);
 	if (s->partitions > 0 && !c->opts.topic_id(c->opts.ctx, s->name, &s->id))
 		s->partitions = 0;
+	if (s->partitions > 0 && c->opts.topic_racks)
+		c->opts.topic_racks(c->opts.ctx, s->name, hash_rack, &racks);
+	s->racks_hash = racks.sum;
 }
 
 static struct sub *get_sub(struct group_coord *c, struct cgroup *cg, struct sl_str name)
@@ -248,7 +282,8 @@ int target_refresh(struct group_coord *c, struct cgroup *cg)
 	return has_changed;
 }
 
-/* Independent of the order of the topics. */
+/* Independent of the order of the topics.  Without racks as it was before there were any: groups
+ * need no new target after an upgrade.  Source: KIP-1101. */
 int64_t target_hash(const struct cgroup *cg)
 {
 	uint64_t sum = 0;
@@ -262,9 +297,24 @@ int64_t target_hash(const struct cgroup *cg)
 			continue;
 		h = sl_hash(s->name.p, (size_t)s->name.len, HASH_SEED);
 		h = sl_hash(&s->id, sizeof(s->id), h);
-		sum += sl_hash(&s->partitions, sizeof(s->partitions), h);
+		h = sl_hash(&s->partitions, sizeof(s->partitions), h);
+		sum += s->racks_hash && !PLANTED(racks_unseen)
+		               ? sl_hash(&s->racks_hash, sizeof(s->racks_hash), h)
+		               : h;
 	}
 	return (int64_t)sum;
+}
+
+bool target_has_racks(const struct cgroup *cg)
+{
+	uint32_t pos = 0;
+	struct sub *s;
+
+	while ((s = sl_map_next(&cg->subs, &pos)) != NULL) {
+		if (s->racks_hash)
+			return true;
+	}
+	return false;
 }
 
 /* ---- The target ---- */
@@ -276,6 +326,9 @@ struct plan {
 	struct sub **by_id;
 	uint32_t *before;
 	uint32_t *owner;
+	struct sl_str racks[ASSIGN_RACKS_MAX]; /* of members, by name */
+	uint32_t racks_count;
+	uint64_t work;
 };
 
 static int compare_by_name(const void *a, const void *b)
@@ -325,6 +378,98 @@ static int plan_topics(struct group_coord *c, struct cgroup *cg, struct plan *p)
 	return 0;
 }
 
+/* Where the rack is, or belongs. */
+static uint32_t rack_place(const struct plan *p, struct sl_str rack, bool *is_known)
+{
+	uint32_t low = 0;
+	uint32_t high = p->racks_count;
+
+	*is_known = false;
+	while (low < high && !*is_known) {
+		uint32_t mid = low + (high - low) / 2;
+		int order = compare_text(p->racks[mid], rack);
+
+		*is_known = order == 0;
+		if (order < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return high;
+}
+
+/* The members' racks: others are none of an assignor's business.  The last ones by name are
+ * ignored if they are too many. */
+static void plan_racks(struct group_coord *c, const struct cgroup *cg, struct plan *p)
+{
+	for (uint32_t i = 0; i < cg->members_count; i++) {
+		struct sl_str rack = cg->members[i]->rack_id;
+		bool is_known;
+		uint32_t at;
+
+		if (rack.len <= 0)
+			continue;
+		at = rack_place(p, rack, &is_known);
+		if (is_known)
+			continue;
+		if (p->racks_count == ASSIGN_RACKS_MAX)
+			coord_count(c, COUNT_assign_racks_ignored);
+		else
+			p->racks_count++;
+		if (at == ASSIGN_RACKS_MAX)
+			continue;
+		memmove(&p->racks[at + 1], &p->racks[at],
+		        (p->racks_count - 1 - at) * sizeof(p->racks[0]));
+		p->racks[at] = rack;
+	}
+}
+
+static uint64_t rack_bit(const struct plan *p, struct sl_str rack)
+{
+	bool is_known = false;
+	uint32_t at = rack.len > 0 ? rack_place(p, rack, &is_known) : 0;
+
+	return is_known ? UINT64_C(1) << at : 0;
+}
+
+/* While the racks of a topic's partitions are told. */
+struct rack_marks {
+	const struct plan *p;
+	uint64_t *racks; /* of the topic's partitions */
+	int32_t partitions;
+};
+
+static void mark_rack(void *arg, int32_t partition, struct sl_str rack)
+{
+	const struct rack_marks *m = arg;
+
+	if (partition >= 0 && partition < m->partitions)
+		m->racks[partition] |= rack_bit(m->p, rack);
+}
+
+static int plan_partition_racks(struct group_coord *c, const struct cgroup *cg, struct plan *p)
+{
+	uint64_t *racks;
+
+	if (!c->opts.topic_racks || !target_has_racks(cg))
+		return 0;
+	plan_racks(c, cg, p);
+	if (p->racks_count == 0)
+		return 0;
+	racks = sl_arena_alloc_array(&c->arena, (size_t)p->spec.partitions_count + 1,
+	                             sizeof(*racks));
+	if (!racks)
+		return -ENOMEM;
+	for (uint32_t t = 0; t < p->spec.topics_count; t++) {
+		struct rack_marks marks = {p, &racks[p->spec.topics[t].first],
+		                           p->by_name[t]->partitions};
+
+		c->opts.topic_racks(c->opts.ctx, p->by_name[t]->name, mark_rack, &marks);
+	}
+	p->spec.racks = racks;
+	return 0;
+}
+
 static int plan_members(struct group_coord *c, const struct cgroup *cg, struct plan *p)
 {
 	struct assign_member *list = sl_arena_alloc_array(&c->arena, cg->members_count,
@@ -344,7 +489,8 @@ static int plan_members(struct group_coord *c, const struct cgroup *cg, struct p
 			if (m->subs[k]->index != ASSIGN_NONE)
 				topics[n++] = m->subs[k]->index;
 		}
-		list[i] = (struct assign_member){m->id, m->instance_id, topics, n};
+		list[i] = (struct assign_member){m->id, m->instance_id, topics, n,
+		                                 rack_bit(p, m->rack_id)};
 	}
 	p->spec.members = list;
 	p->spec.members_count = cg->members_count;
@@ -481,15 +627,20 @@ int target_update(struct group_coord *c, struct cgroup *cg)
 		[GROUP_ASSIGN_UNIFORM] = uniform_assign,
 		[GROUP_ASSIGN_RANGE] = range_assign,
 	};
-	struct plan p = {0};
+	struct plan p = {.spec.work = &p.work};
 	struct parts *lists;
+	int rc;
 
 	if (cg->epoch == cg->target_epoch)
 		return 0;
-	if (plan_topics(c, cg, &p) || plan_members(c, cg, &p) || plan_before(c, cg, &p) ||
-	    assignors[choose_assignor(c, cg)](&p.spec, &c->arena, p.owner) ||
-	    list_targets(c, &p, &lists))
+	if (plan_topics(c, cg, &p) || plan_partition_racks(c, cg, &p) || plan_members(c, cg, &p) ||
+	    plan_before(c, cg, &p))
 		return -ENOMEM;
+	rc = assignors[choose_assignor(c, cg)](&p.spec, &c->arena, p.owner);
+	if (rc < 0 || list_targets(c, &p, &lists))
+		return -ENOMEM;
+	if (rc > 0)
+		coord_count(c, COUNT_assign_work_exceeded);
 	for (uint32_t i = 0; i < cg->members_count; i++) {
 		if (set_target(cg->members[i], &lists[i]))
 			return -ENOMEM;

@@ -1,20 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The uniform assignor: as equal shares as subscriptions allow, with as few moves as possible.
+ * The uniform assignor: as equal shares as subscriptions allow, in the members' racks where that
+ * can be, with as few moves as possible.
  *
  * Where all members subscribe to the same topics, shares are computed at once and nobody gives up
  * more than what is above its share.  Else partitions stay where they were, free ones go to the
  * subscriber that has least, and then partitions move one by one while a move makes two members
  * more equal; each such move lowers the sum of the squares of the shares, so it ends.
+ *
+ * With racks the first go to whoever is near, and exchanges mend what that got wrong.
  */
 #include <errno.h>
 
 #include "assign.h"
+#include "exchange.h"
+
+/* Members of one rack. */
+struct rack {
+	uint32_t *members; /* numbers */
+	uint32_t members_count;
+	uint32_t at;       /* those before have their share */
+	uint32_t extra_at; /* those before have one more */
+	uint32_t room;     /* partitions up to the shares of all */
+};
 
 struct uniform {
 	const struct assign_spec *s;
+	bool has_racks;
 	uint32_t *owner;
 	uint32_t *count; /* per member */
+	uint32_t share;  /* with equal subscriptions */
+	uint32_t extra;  /* members that may still get one above their share */
+	struct rack racks[ASSIGN_RACKS_MAX];
 	/* Subscribers of topic t: who[from[t]] up to who[from[t + 1]]. */
 	uint32_t *from;
 	uint32_t *who;
@@ -41,8 +58,15 @@ static void give(struct uniform *u, uint32_t partition, uint32_t member)
 	u->count[member]++;
 }
 
+static bool is_near(const struct uniform *u, uint32_t partition, uint32_t member)
+{
+	uint64_t racks = u->s->racks[partition];
+
+	return racks == 0 || (racks & u->s->members[member].rack);
+}
+
 /* Everybody keeps up to its share; some of those that had more keep one above it. */
-static uint32_t keep_shares(struct uniform *u, uint32_t share, uint32_t extra)
+static void keep_shares(struct uniform *u, bool is_near_only)
 {
 	const struct assign_member *m = &u->s->members[0];
 
@@ -53,47 +77,177 @@ static uint32_t keep_shares(struct uniform *u, uint32_t share, uint32_t extra)
 			for (uint32_t p = t->first; p < t->first + t->partitions; p++) {
 				uint32_t had = u->s->before[p];
 
-				if (had == ASSIGN_NONE || u->owner[p] != ASSIGN_NONE)
+				if (had == ASSIGN_NONE || u->owner[p] != ASSIGN_NONE ||
+				    (is_near_only && !is_near(u, p, had)))
 					continue;
-				if (round == 0 && u->count[had] < share) {
+				if (round == 0 && u->count[had] < u->share) {
 					give(u, p, had);
-				} else if (round == 1 && u->count[had] == share && extra > 0) {
+				} else if (round == 1 && u->count[had] == u->share &&
+				           u->extra > 0) {
 					give(u, p, had);
-					extra--;
+					u->extra--;
 				}
 			}
 		}
 	}
-	return extra;
 }
 
-static void assign_equal(struct uniform *u)
+/* ---- Racks, with equal subscriptions ---- */
+
+static int list_racks(struct uniform *u, struct sl_arena *arena)
+{
+	const struct assign_spec *s = u->s;
+
+	for (uint32_t i = 0; i < s->members_count; i++) {
+		if (s->members[i].rack)
+			u->racks[__builtin_ctzll(s->members[i].rack)].members_count++;
+	}
+	for (uint32_t r = 0; r < ASSIGN_RACKS_MAX; r++) {
+		struct rack *rack = &u->racks[r];
+
+		if (rack->members_count == 0)
+			continue;
+		rack->members = sl_arena_alloc_array(arena, rack->members_count,
+		                                     sizeof(*rack->members));
+		if (!rack->members)
+			return -ENOMEM;
+		rack->members_count = 0;
+	}
+	for (uint32_t i = 0; i < s->members_count; i++) {
+		struct rack *rack;
+
+		if (!s->members[i].rack)
+			continue;
+		rack = &u->racks[__builtin_ctzll(s->members[i].rack)];
+		rack->members[rack->members_count++] = i;
+		rack->room += u->share - SL_MIN(u->count[i], u->share);
+	}
+	return 0;
+}
+
+/* A member of the rack that may have one more.  ASSIGN_NONE: there is none. */
+static uint32_t find_room(const struct uniform *u, struct rack *rack)
+{
+	while (rack->at < rack->members_count && u->count[rack->members[rack->at]] >= u->share)
+		rack->at++;
+	if (rack->at < rack->members_count)
+		return rack->members[rack->at];
+	while (rack->extra_at < rack->members_count &&
+	       u->count[rack->members[rack->extra_at]] > u->share)
+		rack->extra_at++;
+	if (rack->extra_at < rack->members_count && u->extra > 0)
+		return rack->members[rack->extra_at];
+	return ASSIGN_NONE;
+}
+
+/* To the rack of a replica that has most room. */
+static void give_near(struct uniform *u, uint32_t p)
+{
+	struct rack *best = NULL;
+	uint32_t to = ASSIGN_NONE;
+
+	for (uint64_t left = u->s->racks[p]; left; left &= left - 1) {
+		struct rack *rack = &u->racks[__builtin_ctzll(left)];
+		uint32_t member;
+
+		if (best && best->room >= rack->room)
+			continue;
+		member = find_room(u, rack);
+		if (member == ASSIGN_NONE)
+			continue;
+		best = rack;
+		to = member;
+	}
+	if (!best)
+		return;
+	if (u->count[to] < u->share)
+		best->room--;
+	else
+		u->extra--;
+	give(u, p, to);
+}
+
+static int count_bits(uint64_t set)
+{
+	int n = 0;
+
+	for (; set; set &= set - 1)
+		n++;
+	return n;
+}
+
+/* Those of few racks first: they have least choice. */
+static int fill_racks(struct uniform *u, struct sl_arena *arena)
+{
+	const struct assign_member *m = &u->s->members[0];
+	int most = 0;
+
+	if (list_racks(u, arena))
+		return -ENOMEM;
+	for (uint32_t p = 0; p < u->s->partitions_count; p++)
+		most = SL_MAX(most, count_bits(u->s->racks[p]));
+	for (int n = 1; n <= most; n++) {
+		for (uint32_t k = 0; k < m->topics_count; k++) {
+			const struct assign_topic *t = &u->s->topics[m->topics[k]];
+
+			for (uint32_t p = t->first; p < t->first + t->partitions; p++) {
+				if (u->owner[p] == ASSIGN_NONE && count_bits(u->s->racks[p]) == n)
+					give_near(u, p);
+			}
+		}
+	}
+	return 0;
+}
+
+/* ---- Equal subscriptions ---- */
+
+static void fill_shares(struct uniform *u)
 {
 	const struct assign_member *m = &u->s->members[0];
 	uint32_t members = u->s->members_count;
-	uint32_t total = 0;
 	uint32_t to = 0;
-	uint32_t share;
-	uint32_t extra;
 
-	for (uint32_t k = 0; k < m->topics_count; k++)
-		total += u->s->topics[m->topics[k]].partitions;
-	share = total / members;
-	extra = keep_shares(u, share, total % members);
 	for (uint32_t k = 0; k < m->topics_count; k++) {
 		const struct assign_topic *t = &u->s->topics[m->topics[k]];
 
 		for (uint32_t p = t->first; p < t->first + t->partitions; p++) {
 			if (u->owner[p] != ASSIGN_NONE)
 				continue;
-			while (u->count[to] > share || (u->count[to] == share && extra == 0))
+			while (u->count[to] > u->share ||
+			       (u->count[to] == u->share && u->extra == 0))
 				to = to + 1 < members ? to + 1 : 0;
-			if (u->count[to] == share)
-				extra--;
+			if (u->count[to] == u->share)
+				u->extra--;
 			give(u, p, to);
 		}
 	}
 }
+
+static int assign_equal(struct uniform *u, struct sl_arena *arena)
+{
+	const struct assign_member *m = &u->s->members[0];
+	uint32_t members = u->s->members_count;
+	struct exchange *x;
+	uint32_t total = 0;
+
+	for (uint32_t k = 0; k < m->topics_count; k++)
+		total += u->s->topics[m->topics[k]].partitions;
+	u->share = total / members;
+	u->extra = total % members;
+	if (u->has_racks) {
+		keep_shares(u, true);
+		if (fill_racks(u, arena))
+			return -ENOMEM;
+	}
+	keep_shares(u, false);
+	fill_shares(u);
+	if (!u->has_racks)
+		return 0;
+	x = exchange_create(u->s, arena, u->owner, u->count, u->share);
+	return x ? exchange_run(x) : -ENOMEM;
+}
+
+/* ---- Different subscriptions ---- */
 
 static int list_subscribers(struct uniform *u, struct sl_arena *arena)
 {
@@ -123,14 +277,19 @@ static int list_subscribers(struct uniform *u, struct sl_arena *arena)
 	return 0;
 }
 
-/* The topic's subscriber that has least.  The topic has subscribers. */
-static uint32_t poorest(const struct uniform *u, uint32_t topic)
+/* The topic's subscriber that has least, of equals one that is near the partition.  The topic has
+ * subscribers. */
+static uint32_t poorest(const struct uniform *u, uint32_t topic, uint32_t partition)
 {
 	uint32_t best = u->who[u->from[topic]];
 
 	for (uint32_t i = u->from[topic] + 1; i < u->from[topic + 1]; i++) {
-		if (u->count[u->who[i]] < u->count[best])
-			best = u->who[i];
+		uint32_t member = u->who[i];
+
+		if (u->count[member] < u->count[best] ||
+		    (u->has_racks && u->count[member] == u->count[best] &&
+		     is_near(u, partition, member) && !is_near(u, partition, best)))
+			best = member;
 	}
 	return best;
 }
@@ -168,7 +327,7 @@ static void fill_topic(struct uniform *u, uint32_t t)
 
 	for (uint32_t p = topic->first; p < topic->first + topic->partitions; p++) {
 		if (u->owner[p] == ASSIGN_NONE)
-			give(u, p, poorest(u, t));
+			give(u, p, poorest(u, t, p));
 	}
 }
 
@@ -180,7 +339,7 @@ static bool balance_topic(struct uniform *u, uint32_t t)
 		return false;
 	for (;;) {
 		uint32_t p = richest(u, t);
-		uint32_t to = poorest(u, t);
+		uint32_t to = poorest(u, t, p);
 
 		if (u->count[u->owner[p]] < u->count[to] + 2)
 			return has_moved;
@@ -190,11 +349,42 @@ static bool balance_topic(struct uniform *u, uint32_t t)
 	}
 }
 
+/* Return: whether anything moved. */
+static bool balance(struct uniform *u)
+{
+	bool has_moved_once = false;
+	bool has_moved = true;
+
+	while (has_moved) {
+		has_moved = false;
+		for (uint32_t t = 0; t < u->s->topics_count; t++) {
+			if (u->from[t + 1] > u->from[t])
+				has_moved |= balance_topic(u, t);
+		}
+		has_moved_once |= has_moved;
+	}
+	return has_moved_once;
+}
+
+/* An exchange may open a way to move one to a member that has less, so both take turns.  They end:
+ * each makes the sum of the squares smaller, or keeps it and saves misses or moves. */
+static int exchange_and_balance(struct uniform *u, struct sl_arena *arena)
+{
+	struct exchange *x = exchange_create(u->s, arena, u->owner, u->count, EXCHANGE_COUNTS_STAY);
+	int rc;
+
+	if (!x)
+		return -ENOMEM;
+	do {
+		rc = exchange_run(x);
+	} while (balance(u) && rc == 0);
+	return rc;
+}
+
 /* Topics of few subscribers first: their partitions have least choice. */
 static int assign_unequal(struct uniform *u, struct sl_arena *arena)
 {
 	const struct assign_spec *s = u->s;
-	bool has_moved = true;
 
 	if (list_subscribers(u, arena))
 		return -ENOMEM;
@@ -205,14 +395,8 @@ static int assign_unequal(struct uniform *u, struct sl_arena *arena)
 				fill_topic(u, t);
 		}
 	}
-	while (has_moved) {
-		has_moved = false;
-		for (uint32_t t = 0; t < s->topics_count; t++) {
-			if (u->from[t + 1] > u->from[t])
-				has_moved |= balance_topic(u, t);
-		}
-	}
-	return 0;
+	(void)balance(u);
+	return u->has_racks ? exchange_and_balance(u, arena) : 0;
 }
 
 int uniform_assign(const struct assign_spec *s, struct sl_arena *arena, uint32_t *owner)
@@ -226,8 +410,6 @@ int uniform_assign(const struct assign_spec *s, struct sl_arena *arena, uint32_t
 	u.count = sl_arena_alloc_array(arena, s->members_count, sizeof(*u.count));
 	if (!u.count)
 		return -ENOMEM;
-	if (!is_homogeneous(s))
-		return assign_unequal(&u, arena);
-	assign_equal(&u);
-	return 0;
+	u.has_racks = assign_has_racks(s->racks, s->partitions_count);
+	return is_homogeneous(s) ? assign_equal(&u, arena) : assign_unequal(&u, arena);
 }

@@ -325,6 +325,32 @@ Test(cluster, describes_itself)
 	cr_assert_eq(resp.error_code, SL_KERR_MISMATCHED_ENDPOINT_TYPE);
 }
 
+Test(cluster, tells_its_rack)
+{
+	struct sl_describe_cluster_req req;
+	struct sl_describe_cluster_resp resp;
+	struct sl_metadata_req ask;
+	struct sl_metadata_resp told;
+
+	cr_assert(sl_str_is_null(control_node_rack(h.control, 101)));
+	harness_stop_control(&h);
+	harness_set(&h, "broker.rack", "zone-a");
+	harness_start_control(&h);
+	harness_until_served(&h);
+	sl_describe_cluster_req_init(&req);
+	CALL(&h, describe_cluster, DESCRIBE_CLUSTER, 2, &req, &resp);
+	cr_assert_eq(resp.brokers_count, 3);
+	for (int i = 0; i < 3; i++)
+		cr_assert(sl_str_eq_c(resp.brokers[i].rack, "zone-a"));
+	sl_metadata_req_init(&ask);
+	CALL(&h, metadata, METADATA, 12, &ask, &told);
+	cr_assert_eq(told.brokers_count, 3);
+	for (int i = 0; i < 3; i++)
+		cr_assert(sl_str_eq_c(told.brokers[i].rack, "zone-a"));
+	cr_assert(sl_str_eq_c(control_node_rack(h.control, 163), "zone-a"), "of any lane");
+	cr_assert(sl_str_is_null(control_node_rack(h.control, 200)), "another server");
+}
+
 /* ---- DescribeTopicPartitions ---- */
 
 static struct sl_describe_topic_partitions_resp describe(

@@ -12,6 +12,7 @@
 /* clang-format off */
 #define SL_CONF_BROKER_KEYS(X) \
 X(server_id, "server.id", STATIC, INT, "1", 0, 21474835, "", "Number of this server; lane i is Kafka node server.id * 100 + i") \
+X(broker_rack, "broker.rack", STATIC, STRING, "", 0, 0, "", "Rack or zone of this server, shown to clients; groups of the consumer protocol prefer members in the racks of the replicas; empty: none") \
 X(cluster_id, "cluster.id", STATIC, STRING, "", 0, 0, "", "Cluster id shown to clients; empty: made at first start and kept in the metadata") \
 X(listeners, "listeners", STATIC, STRING, "PLAINTEXT://127.0.0.1:9092", 0, 0, "", "Bootstrap listener; any lane answers on it") \
 X(advertised_host, "advertised.host", STATIC, STRING, "", 0, 0, "", "Host name put into Metadata; empty: the listener's host") \

@@ -19,6 +19,7 @@ static void fill(struct sim *s, const struct beat_member *m,
 	req->member_id = sl_str_from(m->id ? m->id : "");
 	req->member_epoch = m->epoch;
 	req->instance_id = sl_str_from(m->instance);
+	req->rack_id = sl_str_from(m->rack);
 	(void)s;
 }
 

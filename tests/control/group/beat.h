@@ -14,6 +14,7 @@ struct beat_member {
 	const char *topics; /* "t0,t1"; NULL: a pattern */
 	const char *pattern;
 	const char *assignor;
+	const char *rack;
 	int32_t epoch;
 	uint32_t owned[SIM_TOPICS]; /* bits */
 	const char *group;          /* NULL: "g" */

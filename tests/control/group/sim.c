@@ -76,6 +76,17 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 	return false;
 }
 
+static void topic_racks(void *ctx, struct sl_str topic, group_rack_fn *fn, void *arg)
+{
+	const struct sim *s = ctx;
+	int32_t n = topic_number(s, topic);
+
+	for (int32_t p = 0; p < (n < 0 ? 0 : SIM_TOPIC_PARTS); p++) {
+		for (const char *rack = s->racks[n][p]; rack && *rack; rack++)
+			fn(arg, p, (struct sl_str){rack, 1});
+	}
+}
+
 struct group_opts sim_default_opts(struct sim *s)
 {
 	return (struct group_opts){
@@ -93,6 +104,7 @@ struct group_opts sim_default_opts(struct sim *s)
 		.topic_id = topic_id,
 		.topic_partitions = topic_partitions,
 		.topic_next = topic_next,
+		.topic_racks = topic_racks,
 		.consumer = {SIM_CONSUMER_SESSION_MS, SIM_HEARTBEAT_MS},
 		.consumer_size_max = 2000,
 		.migration = GROUP_MIGRATE_BOTH,

@@ -88,7 +88,9 @@ struct sim {
 	uint64_t marks_count;
 	bool is_topic_gone[SIM_TOPICS];
 	int32_t topic_parts[SIM_TOPICS]; /* 0: SIM_TOPIC_PARTS */
-	struct sl_arena arena;           /* of decoded answers */
+	/* Of the replicas of the first partitions, a letter each: "ab"; NULL: none. */
+	const char *racks[SIM_TOPICS][SIM_TOPIC_PARTS];
+	struct sl_arena arena; /* of decoded answers */
 	char client_id[32];
 };
 

@@ -169,6 +169,33 @@ Test(group_migrate, the_policy_decides)
 	sim_fini(&s);
 }
 
+/* Nobody but them can notice it where the group may not become a classic one again. */
+Test(group_migrate, classic_members_that_are_left_alone_learn_of_more_partitions)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct group_event ev = {.type = GROUP_EV_TOPICS_CHANGED};
+	struct sim_pair pair;
+	int32_t generation;
+	struct sim s;
+
+	set_policy(&s, GROUP_MIGRATE_UPGRADE);
+	s.topic_parts[0] = 1;
+	sim_make_single(&s, "g", &pair);
+	cr_assert_eq(beat(&s, &a), 0);
+	a.epoch = -1;
+	(void)beat_send_short(&s, &a);
+	generation = join_mixed(&s, pair.a);
+	cr_assert_eq(synced_parts(&s, pair.a, generation), 1);
+	cr_assert_eq(sim_heartbeat(&s, "g", pair.a, generation), 0);
+	s.topic_parts[0] = 2;
+	sim_step(&s, &ev);
+	cr_assert_eq(sim_heartbeat(&s, "g", pair.a, generation), SL_KERR_REBALANCE_IN_PROGRESS);
+	generation = join_mixed(&s, pair.a);
+	cr_assert_eq(synced_parts(&s, pair.a, generation), 2);
+	cr_assert_eq(sim_heartbeat(&s, "g", pair.a, generation), 0);
+	sim_fini(&s);
+}
+
 Test(group_migrate, a_refused_consumer_changes_nothing)
 {
 	struct beat_member a = {.id = "a", .topics = "", .pattern = "("};

@@ -100,7 +100,7 @@ Test(group_scale, the_assignor_places_a_thousand_on_a_thousand)
 		snprintf(ids[i], sizeof(ids[i]), "m%u", i);
 		/* Every tenth reads one of the two only. */
 		members[i] = (struct assign_member){sl_str_from(ids[i]), SL_STR_NULL, topics,
-		                                    i % 10 == 0 ? 1 : 2};
+		                                    i % 10 == 0 ? 1 : 2, 0};
 		before[i] = 0;
 	}
 	/* The worst start: one member has everything. */
@@ -110,6 +110,107 @@ Test(group_scale, the_assignor_places_a_thousand_on_a_thousand)
 	}
 	for (uint32_t i = 0; i < PARTITIONS; i++)
 		cr_assert_neq(owner[i], ASSIGN_NONE);
+	sl_arena_destroy(&arena);
+}
+
+/* ---- Racks ---- */
+
+#define MANY_PARTS  10000
+#define MANY_TOPICS 10
+#define RACKS       10
+
+struct land {
+	struct assign_topic topics[MANY_TOPICS];
+	struct assign_member members[MEMBERS];
+	uint32_t numbers[MANY_TOPICS];
+	char ids[MEMBERS][8];
+	uint64_t racks[MANY_PARTS];
+	uint32_t before[MANY_PARTS];
+	uint32_t owner[MANY_PARTS];
+	uint64_t work;
+	uint64_t rng;
+	struct assign_spec spec;
+};
+
+static uint32_t below(struct land *l, uint32_t n)
+{
+	l->rng = l->rng * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(l->rng >> 33) % n;
+}
+
+/* Three replicas each. */
+static void place_replicas(struct land *l)
+{
+	for (uint32_t p = 0; p < MANY_PARTS; p++) {
+		l->racks[p] = 0;
+		for (int n = 0; n < 3; n++)
+			l->racks[p] |= UINT64_C(1) << below(l, RACKS);
+	}
+}
+
+/* The racks' shares of the members go from a tenth to ten times as much. */
+static void make_land(struct land *l, bool is_equal)
+{
+	uint32_t per_topic = MANY_PARTS / MANY_TOPICS;
+
+	*l = (struct land){.rng = 1};
+	for (uint32_t t = 0; t < MANY_TOPICS; t++) {
+		l->topics[t] = (struct assign_topic){t * per_topic, per_topic};
+		l->numbers[t] = t;
+	}
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		snprintf(l->ids[i], sizeof(l->ids[i]), "m%03u", i);
+		l->members[i] = (struct assign_member){
+			.id = sl_str_from(l->ids[i]),
+			.topics = l->numbers,
+			.topics_count = is_equal ? MANY_TOPICS : MANY_TOPICS - i % 7,
+			.rack = UINT64_C(1) << below(l, RACKS) * below(l, RACKS) / RACKS};
+	}
+	for (uint32_t p = 0; p < MANY_PARTS; p++)
+		l->before[p] = ASSIGN_NONE;
+	place_replicas(l);
+	l->spec = (struct assign_spec){l->topics, MANY_TOPICS, l->members, MEMBERS,
+	                               l->before, l->racks,    MANY_PARTS, &l->work};
+}
+
+/* Return: the work. */
+static uint64_t place(struct land *l, assign_fn *fn, struct sl_arena *arena)
+{
+	l->work = 0;
+	sl_arena_reset(arena);
+	cr_assert_eq(fn(&l->spec, arena, l->owner), 0, "it ended before the best");
+	for (uint32_t p = 0; p < MANY_PARTS; p++) {
+		cr_assert_neq(l->owner[p], ASSIGN_NONE);
+		l->before[p] = l->owner[p];
+	}
+	return l->work;
+}
+
+/* A look at each partition and member is one; all of them once is 11,000. */
+Test(group_scale, a_thousand_are_placed_near_ten_thousand)
+{
+	static assign_fn *const assignors[] = {uniform_assign, uniform_assign, range_assign};
+	static struct land land;
+	struct sl_arena arena;
+
+	cr_assert_eq(sl_arena_create(&arena, 64u << 20), 0);
+	for (uint32_t round = 0; round < SL_ARRAY_SIZE(assignors); round++) {
+		assign_fn *fn = assignors[round];
+
+		make_land(&land, round != 1);
+		cr_assert_lt(place(&land, fn, &arena), ASSIGN_WORK_MAX / 4);
+		cr_assert_lt(place(&land, fn, &arena), 100000, "nothing changed");
+		land.spec.members_count--;
+		for (uint32_t p = 0; p < MANY_PARTS; p++) {
+			if (land.before[p] == MEMBERS - 1)
+				land.before[p] = ASSIGN_NONE;
+		}
+		cr_assert_lt(place(&land, fn, &arena), 1000000, "one left");
+		land.spec.members_count++;
+		cr_assert_lt(place(&land, fn, &arena), 1000000, "one came");
+		place_replicas(&land);
+		cr_assert_lt(place(&land, fn, &arena), ASSIGN_WORK_MAX, "all replicas moved");
+	}
 	sl_arena_destroy(&arena);
 }
 

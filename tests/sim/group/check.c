@@ -190,6 +190,68 @@ static void check_client_end(struct world *w, int8_t index, const struct group *
 		world_fail(w, "client %d does not read what it has in the end", index);
 }
 
+/* Has the partition replicas in racks, and none in that of the member? */
+static bool is_miss(const struct world *w, const struct cmember *m, const struct part *what)
+{
+	int32_t t = world_topic(w, &what->topic);
+	uint8_t racks = t < 0 ? 0 : w->topics[t].racks[what->partition];
+
+	for (uint8_t r = 0; r < RACKS; r++) {
+		if ((racks >> r) & 1 && sl_str_eq(m->rack_id, world_rack(r)))
+			return false;
+	}
+	return racks != 0;
+}
+
+/* A rack without members counts for nothing. */
+static bool is_far(const struct world *w, const struct cgroup *cg, const struct cmember *m,
+                   const struct part *what)
+{
+	if (!is_miss(w, m, what))
+		return false;
+	for (uint32_t i = 0; i < cg->members_count; i++) {
+		if (!is_miss(w, cg->members[i], what))
+			return true;
+	}
+	return false;
+}
+
+static bool has_sub(const struct cmember *m, const struct world *w, const struct part *what)
+{
+	int32_t t = world_topic(w, &what->topic);
+
+	for (uint32_t i = 0; i < m->subs_count; i++) {
+		if (t >= 0 && sl_str_eq(m->subs[i]->name, client_topic_name(t)))
+			return true;
+	}
+	return false;
+}
+
+/* Nobody has fewer after an exchange, so one that saves a miss is owed. */
+static void check_exchanges(struct world *w, const struct cgroup *cg, const struct cmember *a,
+                            const struct cmember *b)
+{
+	for (uint32_t i = 0; i < a->target.count; i++) {
+		for (uint32_t k = 0; k < b->target.count; k++) {
+			const struct part *p = &a->target.list[i];
+			const struct part *q = &b->target.list[k];
+
+			if (has_sub(b, w, p) && has_sub(a, w, q) &&
+			    is_far(w, cg, b, p) + is_far(w, cg, a, q) <
+			            is_far(w, cg, a, p) + is_far(w, cg, b, q))
+				world_fail(w, "two members had better exchange two partitions");
+		}
+	}
+}
+
+static void check_near(struct world *w, const struct cgroup *cg)
+{
+	for (uint32_t i = 0; i < cg->members_count; i++) {
+		for (uint32_t k = 0; k < i; k++)
+			check_exchanges(w, cg, cg->members[i], cg->members[k]);
+	}
+}
+
 void check_end(struct world *w)
 {
 	const struct group *g = world_group(w);
@@ -204,6 +266,8 @@ void check_end(struct world *w)
 		else
 			check_client_end(w, i, g);
 	}
+	if (g && g->consumer && !w->failure)
+		check_near(w, g->consumer);
 	if (g && !w->failure &&
 	    members != (g->consumer ? g->consumer->members_count : g->members_by_id.count))
 		world_fail(w, "the group has other members than there are clients");

@@ -47,6 +47,7 @@ void client_start(struct world *w, int8_t index, bool is_classic)
 		.is_classic = is_classic,
 		.is_regex = !is_classic && world_below(w, 4) == 0,
 		.is_slow = world_below(w, 12) == 0,
+		.rack = (uint8_t)world_below(w, RACKS + 1),
 		.topics = (uint8_t)(world_below(w, 3) == 0 ? 1 + world_below(w, 15) : 3),
 		.is_full = true,
 		.next_ms = w->now_ms + world_below(w, 1000),

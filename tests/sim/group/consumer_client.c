@@ -45,6 +45,7 @@ static void send_beat(struct world *w, int8_t index)
 	m.instance_id = c->instance[0] ? sl_str_from(c->instance) : SL_STR_NULL;
 	if (c->is_full || c->epoch == 0) {
 		m.rebalance_timeout_ms = w->times.rebalance_ms;
+		m.rack_id = world_rack(c->rack);
 		m.subscribed_topic_names = names;
 		m.subscribed_topic_names_count = 0;
 		for (int32_t t = 0; t < TOPICS && !c->is_regex; t++) {

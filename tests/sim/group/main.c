@@ -65,6 +65,8 @@ static void run_seed(struct world *w, uint64_t seed, bool is_traced)
 		if (world_fault(w, 2))
 			world_change_topics(w);
 		if (world_fault(w, 2))
+			world_move_replicas(w);
+		if (world_fault(w, 2))
 			world_restart(w);
 		advance(w);
 	}

@@ -129,6 +129,24 @@ void world_restart(struct world *w)
 
 /* ---- The world goes on ---- */
 
+static void place_replicas(struct world *w, int32_t topic)
+{
+	for (int32_t p = 0; p < PARTS; p++)
+		w->topics[topic].racks[p] = w->has_racks ? (uint8_t)world_below(w, 1 << RACKS) : 0;
+}
+
+void world_move_replicas(struct world *w)
+{
+	int32_t t = (int32_t)world_below(w, TOPICS);
+	struct group_event ev = {.type = GROUP_EV_TOPICS_CHANGED, .topic = client_topic_name(t)};
+
+	if (!w->has_racks)
+		return;
+	place_replicas(w, t);
+	world_trace(w, "replicas of topic %d move", t);
+	world_step(w, &ev);
+}
+
 static void forget_commits(struct world *w, int32_t topic)
 {
 	for (int32_t p = 0; p < PARTS; p++)
@@ -147,6 +165,7 @@ void world_change_topics(struct world *w)
 	if (w->topics[t].partitions == 0) {
 		w->topics[t].partitions = 1 + (int32_t)world_below(w, PARTS);
 		w->topics[t].incarnation++;
+		place_replicas(w, t);
 	} else if (w->topics[t].partitions < PARTS && world_below(w, 3) > 0) {
 		w->topics[t].partitions++;
 	} else {
@@ -214,9 +233,11 @@ void world_init(struct world *w, uint64_t seed, bool is_traced)
 	w->is_eager = world_below(w, 2) == 0;
 	w->has_classic = world_below(w, 2) == 0;
 	w->has_consumer = !w->has_classic || world_below(w, 6) > 0;
+	w->has_racks = world_below(w, 3) > 0;
 	for (int32_t t = 0; t < TOPICS; t++) {
 		w->topics[t].partitions = (int32_t)world_below(w, PARTS + 1);
 		w->topics[t].incarnation = 1;
+		place_replicas(w, t);
 	}
 	if (sl_arena_create(&w->arena, ARENA_BYTES) || group_create(&w->coord, &w->opts))
 		abort();

@@ -137,6 +137,26 @@ static bool topic_next(void *ctx, uint32_t *pos, struct sl_str *name)
 	return false;
 }
 
+struct sl_str world_rack(uint8_t rack)
+{
+	static const char names[RACKS][3] = {"r0", "r1", "r2"};
+
+	return rack < RACKS ? sl_str_from(names[rack]) : SL_STR_NULL;
+}
+
+static void topic_racks(void *ctx, struct sl_str name, group_rack_fn *fn, void *arg)
+{
+	const struct world *w = ctx;
+	int32_t t = number_of(w, name);
+
+	for (int32_t p = 0; t >= 0 && p < w->topics[t].partitions; p++) {
+		for (uint8_t r = 0; r < RACKS; r++) {
+			if ((w->topics[t].racks[p] >> r) & 1)
+				fn(arg, p, world_rack(r));
+		}
+	}
+}
+
 void world_show_topics(struct world *w, struct group_opts *opts)
 {
 	opts->ctx = w;
@@ -145,6 +165,7 @@ void world_show_topics(struct world *w, struct group_opts *opts)
 	opts->topic_id = topic_id;
 	opts->topic_partitions = topic_partitions;
 	opts->topic_next = topic_next;
+	opts->topic_racks = topic_racks;
 }
 
 struct group *world_group(const struct world *w)

@@ -16,6 +16,7 @@
 #define TOPICS       4
 #define PARTS        8
 #define CLIENTS      7
+#define RACKS        3
 #define GROUP        "g"
 #define SESSION_MS   10000
 #define HEARTBEAT_MS 1000
@@ -44,6 +45,7 @@ struct client {
 	bool is_regex;
 	bool is_slow;   /* gives nothing up for long */
 	uint8_t topics; /* bits */
+	uint8_t rack;   /* RACKS: none */
 	char id[80];
 	char instance[16]; /* "": dynamic */
 	int32_t epoch;
@@ -123,6 +125,7 @@ struct world {
 	struct {
 		int32_t partitions; /* 0: gone */
 		uint32_t incarnation;
+		uint8_t racks[PARTS]; /* bits */
 	} topics[TOPICS];
 	uint8_t *log;
 	size_t log_len;
@@ -145,6 +148,7 @@ struct world {
 	bool is_eager;
 	bool has_classic;
 	bool has_consumer;
+	bool has_racks;
 	bool is_traced;
 	bool is_loading; /* what is read is not complete yet */
 	uint64_t steps;
@@ -165,6 +169,8 @@ void world_trace(const struct world *w, const char *format, ...) SL_PRINTF(2, 3)
 struct sl_uuid world_topic_id(const struct world *w, int32_t topic);
 /* -1: none of these, or of an earlier incarnation. */
 int32_t world_topic(const struct world *w, const struct sl_uuid *id);
+/* RACKS: null. */
+struct sl_str world_rack(uint8_t rack);
 /* The coordinator shall see the world's topics. */
 void world_show_topics(struct world *w, struct group_opts *opts);
 struct group *world_group(const struct world *w);
@@ -187,6 +193,7 @@ void world_restart(struct world *w);
 /* Everything that is due by now. */
 void world_run(struct world *w);
 void world_change_topics(struct world *w);
+void world_move_replicas(struct world *w);
 /* Each simulator has its own: it gives @ev to the coordinator and does what that wants. */
 void world_step(struct world *w, struct group_event *ev);
 
