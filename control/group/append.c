@@ -299,8 +299,7 @@ static int take_batch(struct append_writer *w, size_t *pos)
 	sl_buf_put(&c->out, c->batch.p, c->batch.len);
 	if (sl_buf_ok(&c->out))
 		return 0;
-	c->out.failed = false;
-	c->out.len = *pos;
+	sl_buf_rewind(&c->out, *pos);
 	return -ENOMEM;
 }
 
@@ -314,7 +313,7 @@ void append_end(struct append_writer *w)
 		return;
 	w->open = NULL;
 	if (take_batch(w, &pos) || a->changes_count == 0) {
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		coord_count(c, COUNT_refused_no_memory);
 		sl_map_del(&c->appends, &a->cookie, sizeof(a->cookie));
 		for (uint32_t i = 0; i < a->changes_count; i++)
@@ -396,8 +395,7 @@ int append_marker(struct group_coord *c, struct shard *shard, const struct sl_tx
 	c->marks_count++;
 	if (!sl_buf_ok(&c->out) || !add_change(a, &ch) || !reply_has_room(c) ||
 	    sl_map_put(&c->appends, &a->cookie, sizeof(a->cookie), a)) {
-		c->out.failed = false;
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		c->marks_count--;
 		destroy(a);
 		return -ENOMEM;

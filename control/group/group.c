@@ -74,13 +74,6 @@ static bool are_opts_valid(const struct group_opts *o)
 	       are_consumer_opts_valid(o);
 }
 
-static void renew_buf(struct sl_buf *b)
-{
-	if (b->cap > LIMIT_KEEP_BYTES)
-		sl_buf_fini(b);
-	sl_buf_reset(b);
-}
-
 int group_create(struct group_coord **out, const struct group_opts *opts)
 {
 	struct group_coord *c;
@@ -255,10 +248,10 @@ void group_step(struct group_coord *c, const struct group_event *ev, struct grou
 	c->random = ev->random;
 	c->actions_count = 0;
 	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
-	renew_buf(&c->out);
-	renew_buf(&c->batch);
-	renew_buf(&c->key);
-	renew_buf(&c->value);
+	sl_buf_trim(&c->out, LIMIT_KEEP_BYTES);
+	sl_buf_trim(&c->batch, LIMIT_KEEP_BYTES);
+	sl_buf_trim(&c->key, LIMIT_KEEP_BYTES);
+	sl_buf_trim(&c->value, LIMIT_KEEP_BYTES);
 	if (!deadline_is_armed(&c->expiry))
 		deadline_arm(&c->heap, &c->expiry, c->now_ms + c->opts.offsets_retention_check_ms);
 	dispatch(c, ev);

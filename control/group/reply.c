@@ -154,8 +154,7 @@ void reply_send(struct group_coord *c, const struct reply_to *to, const void *m)
 	reply_encode(&c->out, to, m);
 	if (!sl_buf_ok(&c->out)) {
 		/* One answer that does not fit must not spoil the others of this step. */
-		c->out.failed = false;
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		reply_close(c, to, COUNT_closed_too_large);
 		return;
 	}
@@ -219,8 +218,7 @@ void reply_unpark_bytes(struct group_coord *c, struct parked *p, struct sl_bytes
 	}
 	sl_buf_put(&c->out, bytes.p, (size_t)bytes.len);
 	if (!sl_buf_ok(&c->out)) {
-		c->out.failed = false;
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		reply_close(c, &to, COUNT_closed_too_large);
 		return;
 	}

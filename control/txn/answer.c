@@ -128,8 +128,7 @@ void answer_send(struct txn_coord *c, const struct reply_to *to, const void *m)
 	encode(&c->out, to, m);
 	if (!sl_buf_ok(&c->out)) {
 		/* One answer that does not fit must not spoil the others of this step. */
-		c->out.failed = false;
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		answer_close(c, to, COUNT_closed_too_large);
 		return;
 	}

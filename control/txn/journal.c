@@ -143,8 +143,7 @@ int journal_write(struct txn_coord *c, struct txn *t)
 		return -ENOMEM;
 	}
 	if (!encode_batch(c, t)) {
-		c->out.failed = false;
-		c->out.len = pos;
+		sl_buf_rewind(&c->out, pos);
 		sl_map_del(&c->appends, &t->cookie, sizeof(t->cookie));
 		coord_count(c, COUNT_refused_no_memory);
 		return -ENOMEM;

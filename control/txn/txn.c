@@ -42,13 +42,6 @@ static bool are_opts_valid(const struct txn_opts *o)
 	       o->has_partition;
 }
 
-static void renew_buf(struct sl_buf *b)
-{
-	if (b->cap > LIMIT_KEEP_BYTES)
-		sl_buf_fini(b);
-	sl_buf_reset(b);
-}
-
 static void init_lists(struct txn_coord *c)
 {
 	sl_list_init(&c->idle);
@@ -256,9 +249,9 @@ void txn_step(struct txn_coord *c, const struct txn_event *ev, struct txn_action
 	c->wall_ms = ev->wall_ms;
 	c->actions_count = 0;
 	sl_arena_trim(&c->arena, LIMIT_KEEP_BYTES);
-	renew_buf(&c->out);
-	renew_buf(&c->key);
-	renew_buf(&c->value);
+	sl_buf_trim(&c->out, LIMIT_KEEP_BYTES);
+	sl_buf_trim(&c->key, LIMIT_KEEP_BYTES);
+	sl_buf_trim(&c->value, LIMIT_KEEP_BYTES);
 	dispatch(c, ev);
 	/* The buffer is where it stays only now. */
 	for (uint32_t i = 0; i < c->actions_count; i++) {

@@ -33,6 +33,21 @@ void sl_buf_fini(struct sl_buf *buf)
 	*buf = (struct sl_buf){.cap_max = buf->cap_max};
 }
 
+void sl_buf_trim(struct sl_buf *buf, size_t keep)
+{
+	if (buf->cap > keep)
+		sl_buf_fini(buf);
+	sl_buf_reset(buf);
+}
+
+void sl_buf_rewind(struct sl_buf *buf, size_t len)
+{
+	SL_ASSERT(len <= buf->len);
+	SL_ASSERT(buf->holes_count == 0 || buf->holes[buf->holes_count - 1].pos <= len);
+	buf->len = len;
+	buf->failed = false;
+}
+
 /* Makes room for @n more bytes; false on failure, which sticks. */
 static bool reserve(struct sl_buf *buf, size_t n)
 {

@@ -42,6 +42,11 @@ static inline void sl_buf_reset(struct sl_buf *buf)
 	buf->holes_count = 0;
 	buf->holes_bytes = 0;
 }
+/* Resets it; a growing one that has more than @keep bytes gives its memory back. */
+void sl_buf_trim(struct sl_buf *buf, size_t keep);
+/* Takes back what was put since its length was @len, and the failure if there was one.  There must
+ * be no hole behind @len. */
+void sl_buf_rewind(struct sl_buf *buf, size_t len);
 static inline bool sl_buf_ok(const struct sl_buf *buf)
 {
 	return !buf->failed;

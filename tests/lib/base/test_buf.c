@@ -141,6 +141,45 @@ Test(buf, unsigned_varints_are_not_zigzagged)
 	expect_bytes(&b, "\0\x7f\x80\x01\xac\x02\xff\xff\xff\xff\x0f", 11);
 }
 
+Test(buf, trim_gives_back_what_is_beyond_the_limit)
+{
+	uint8_t memory[8];
+	struct sl_buf b;
+
+	sl_buf_init_grow(&b, 10000);
+	(void)sl_buf_take(&b, 1000);
+	sl_buf_trim(&b, 5000);
+	cr_assert(b.len == 0 && b.cap >= 1000);
+	(void)sl_buf_take(&b, 6000);
+	sl_buf_put(&b, "x", 10001);
+	sl_buf_trim(&b, 5000);
+	cr_assert(sl_buf_ok(&b) && b.len == 0 && b.cap == 0 && !b.p);
+	sl_buf_put_u8(&b, 1);
+	expect_bytes(&b, "\1", 1);
+	sl_buf_fini(&b);
+
+	sl_buf_init_fixed(&b, memory, sizeof(memory));
+	sl_buf_put_u8(&b, 1);
+	sl_buf_trim(&b, 0);
+	cr_assert(b.len == 0 && b.cap == sizeof(memory) && b.p == memory);
+}
+
+Test(buf, rewind_takes_back_what_did_not_fit)
+{
+	uint8_t memory[4];
+	struct sl_buf b;
+
+	sl_buf_init_fixed(&b, memory, sizeof(memory));
+	sl_buf_put_be16(&b, 0x0102);
+	sl_buf_put_u8(&b, 3);
+	sl_buf_put_be16(&b, 4);
+	cr_assert(!sl_buf_ok(&b));
+	sl_buf_rewind(&b, 2);
+	expect_bytes(&b, "\1\2", 2);
+	sl_buf_put_be16(&b, 0x0506);
+	expect_bytes(&b, "\1\2\5\6", 4);
+}
+
 Test(buf, printf_appends_text_without_its_nul)
 {
 	uint8_t memory[8];
