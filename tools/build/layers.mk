@@ -7,7 +7,7 @@
 #   LDLIBS-x plain -l flags  STATIC-x archives that are linked whole, ahead of the shared PKG-x
 #   PURE-x  1: step-function archive, checked by tools/check/purity.sh
 
-COMPONENTS := base wire store ipc kern group txn dataplane control launcher ctl dumplog load bench
+COMPONENTS := base wire store ipc kern coord group txn dataplane control launcher ctl dumplog load bench
 
 DIR-base       := lib/base
 USES-base      :=
@@ -27,12 +27,16 @@ DIR-kern       := lib/kern
 USES-kern      := base
 PKG-kern       := libbpf
 
+DIR-coord      := control/coord
+USES-coord     := wire base
+PURE-coord     := 1
+
 DIR-group      := control/group
-USES-group     := wire base
+USES-group     := coord wire base
 PURE-group     := 1
 
 DIR-txn        := control/txn
-USES-txn       := wire base
+USES-txn       := coord wire base
 PURE-txn       := 1
 
 DIR-dataplane  := dataplane
@@ -44,7 +48,7 @@ STATIC-dataplane := rte_ring rte_eal rte_telemetry rte_kvargs
 PROG-dataplane := sluice-dataplane
 
 DIR-control    := control
-USES-control   := group txn ipc wire base
+USES-control   := group txn coord ipc wire base
 PKG-control    := jansson libmicrohttpd
 PROG-control   := sluice-control
 

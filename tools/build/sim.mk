@@ -8,7 +8,7 @@ FROM      ?= 1
 
 define sl_sim
 SIM_OBJ-$(1) := $$(patsubst %.c,$(O)/sim/%.o,$$(wildcard tests/sim/$(1)/*.c) $$(SRC-$(1)))
-$$(SIM_OBJ-$(1)): CFLAGS_PKG = -DSL_SIM_PLANTS -Itests/sim/$(1) -I$(DIR-$(1)) $$(call pkg_cflags,$(PKG-$(1)))
+$$(SIM_OBJ-$(1)): CFLAGS_PKG = -DSL_SIM_PLANTS -Itests/sim/$(1) -I$(DIR-$(1)) $(call beside,$(1)) $$(call pkg_cflags,$(PKG-$(1)))
 ALL_DEPS += $$(SIM_OBJ-$(1):.o=.d)
 $(O)/tests/sim-$(1): $$(SIM_OBJ-$(1)) $(filter-out $(O)/lib/libsl$(1).a,$(call libs_of,$(1)))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o %.a,$$^) $$(call pkg_libs,$(call pkgs_of,$(1))) $(call ldlibs_of,$(1)) $$(LDLIBS)
