@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-src-y := group.c state.c member.c protocol.c deadline.c text.c \
+src-y := group.c state.c member.c protocol.c deadline.c \
 	join.c rebalance.c sync.c leave.c \
 	commit.c txn_commit.c pending.c fetch.c offsets.c describe.c remove.c \
 	records.c append.c load.c reply.c \

@@ -16,27 +16,6 @@
 
 #include "sluice/base/assert.h"
 
-/* Kafka's translation of append errors for clients of a coordinator. */
-enum sl_kerr append_error(enum sl_kerr kerr)
-{
-	switch (kerr) {
-	case SL_KERR_UNKNOWN_TOPIC_OR_PARTITION:
-	case SL_KERR_NOT_ENOUGH_REPLICAS:
-	case SL_KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-	case SL_KERR_REQUEST_TIMED_OUT:
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	case SL_KERR_NOT_LEADER_OR_FOLLOWER:
-	case SL_KERR_KAFKA_STORAGE_ERROR:
-		return SL_KERR_NOT_COORDINATOR;
-	case SL_KERR_MESSAGE_TOO_LARGE:
-	case SL_KERR_RECORD_LIST_TOO_LARGE:
-	case SL_KERR_INVALID_FETCH_SIZE:
-		return SL_KERR_UNKNOWN_SERVER_ERROR;
-	default:
-		return kerr;
-	}
-}
-
 struct op *append_op_create(enum op_kind kind)
 {
 	struct op *op = calloc(1, sizeof(*op));
@@ -150,10 +129,10 @@ void append_op_release(struct group_coord *c, struct op *op)
 static void fail_result(struct op *op, int32_t result, enum sl_kerr kerr)
 {
 	if (op->kerr == SL_KERR_NONE)
-		op->kerr = append_error(kerr);
+		op->kerr = shard_append_error(kerr);
 	SL_ASSERT(result < op->errors_count);
 	if (result >= 0)
-		op->errors[result] = (int16_t)append_error(kerr);
+		op->errors[result] = (int16_t)shard_append_error(kerr);
 }
 
 static void apply_offset(struct group_coord *c, struct change *ch, enum sl_kerr kerr)

@@ -8,6 +8,9 @@
 #ifndef CONTROL_GROUP_COORD_H
 #define CONTROL_GROUP_COORD_H
 
+#include "coord/partkey.h"
+#include "coord/shard.h"
+#include "coord/text.h"
 #include "deadline.h"
 #include "group.h"
 #include "limits.h"
@@ -66,13 +69,6 @@ enum group_state {
 	GROUP_STATES(GROUP_STATE_ENUM)
 #undef GROUP_STATE_ENUM
 	GROUP_STATE_NR
-};
-
-enum shard_state {
-	SHARD_ABSENT = 0, /* not served here */
-	SHARD_LOADING,    /* batches are being replayed */
-	SHARD_ACTIVE,     /* served */
-	SHARD_FAILED, /* a record of a known kind could not be read: refused until it is reloaded */
 };
 
 struct shard {
@@ -181,9 +177,8 @@ struct offset {
 	uint32_t in_flight;
 	int32_t partition;
 	struct sl_list txn_offsets; /* of struct txn_offset: open transactions that commit it */
-	int32_t topic_len;
 	uint32_t key_len;
-	uint8_t key[]; /* partition (big-endian), then topic */
+	uint8_t key[]; /* partkey_make() */
 };
 
 /* What one producer's open transaction has on the log of a shard. */
@@ -353,13 +348,6 @@ static inline void coord_count(struct group_coord *c, enum coord_counter which)
 {
 	c->counters[which]++;
 }
-
-/* ---- text.c: owned copies of borrowed values ---- */
-/* Null stays null.  Return: 0; -ENOMEM, @out untouched. */
-int text_dup(struct sl_str *out, struct sl_str s) SL_MUST_CHECK;
-void text_free(struct sl_str *s);
-int text_dup_bytes(struct sl_bytes *out, struct sl_bytes b) SL_MUST_CHECK;
-void text_free_bytes(struct sl_bytes *b);
 
 /* ---- reply.c ---- */
 /* @m: the response struct of @to's API. */
@@ -604,8 +592,6 @@ void append_end(struct append_writer *w);
 void append_done(struct group_coord *c, const struct group_event *ev);
 /* Fails everything in flight of a shard that is not served any more. */
 void append_drop(struct group_coord *c, struct shard *shard);
-/* What a client is told when the log refuses. */
-enum sl_kerr append_error(enum sl_kerr kerr);
 
 /* ---- load.c ---- */
 void load_begin(struct group_coord *c, struct shard *shard);

@@ -8,29 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "sluice/base/assert.h"
-
-#define KEY_HEAD_BYTES sizeof(int32_t)
-/* Topic names are at most 249 bytes; the rest of a key that is longer lies in no map. */
-#define KEY_TOPIC_MAX  32767
-
-static uint32_t make_key(uint8_t *key, struct sl_str topic, int32_t partition)
-{
-	int32_t len = topic.len > 0 ? topic.len : 0;
-
-	SL_ASSERT(len <= KEY_TOPIC_MAX);
-	sl_store_be32(key, (uint32_t)partition);
-	if (len > 0)
-		memcpy(key + KEY_HEAD_BYTES, topic.p, (size_t)len);
-	return (uint32_t)(KEY_HEAD_BYTES + (size_t)len);
-}
-
 struct offset *offsets_find(const struct group *g, struct sl_str topic, int32_t partition)
 {
-	uint8_t key[KEY_HEAD_BYTES + KEY_TOPIC_MAX];
-	uint32_t key_len = make_key(key, topic, partition);
-
-	return sl_map_get(&g->offsets, key, key_len);
+	return partkey_find(&g->offsets, topic, partition);
 }
 
 int offsets_get(struct group *g, struct sl_str topic, int32_t partition, struct offset **out)
@@ -43,12 +23,11 @@ int offsets_get(struct group *g, struct sl_str topic, int32_t partition, struct 
 	}
 	if (g->offsets.count >= LIMIT_OFFSETS)
 		return -ENOSPC;
-	o = calloc(1, sizeof(*o) + KEY_HEAD_BYTES + (size_t)(topic.len > 0 ? topic.len : 0));
+	o = calloc(1, sizeof(*o) + partkey_bytes(topic));
 	if (!o)
 		return -ENOMEM;
 	o->partition = partition;
-	o->topic_len = topic.len > 0 ? topic.len : 0;
-	o->key_len = make_key(o->key, topic, partition);
+	o->key_len = partkey_make(o->key, topic, partition);
 	sl_list_init(&o->txn_offsets);
 	if (sl_map_put(&g->offsets, o->key, o->key_len, o)) {
 		free(o);
@@ -60,7 +39,7 @@ int offsets_get(struct group *g, struct sl_str topic, int32_t partition, struct 
 
 struct sl_str offsets_topic(const struct offset *o)
 {
-	return (struct sl_str){(const char *)o->key + KEY_HEAD_BYTES, o->topic_len};
+	return partkey_topic(o->key, o->key_len);
 }
 
 void offsets_drop_unused(struct group *g, struct offset *o)
@@ -113,11 +92,12 @@ static int compare(const void *a, const void *b)
 {
 	const struct offset *x = *(struct offset *const *)a;
 	const struct offset *y = *(struct offset *const *)b;
-	size_t common = (size_t)SL_MIN(x->topic_len, y->topic_len);
-	int order = memcmp(x->key + KEY_HEAD_BYTES, y->key + KEY_HEAD_BYTES, common);
+	struct sl_str tx = offsets_topic(x);
+	struct sl_str ty = offsets_topic(y);
+	int order = memcmp(tx.p, ty.p, (size_t)SL_MIN(tx.len, ty.len));
 
 	if (order == 0)
-		order = (x->topic_len > y->topic_len) - (x->topic_len < y->topic_len);
+		order = (tx.len > ty.len) - (tx.len < ty.len);
 	return order ? order : (x->partition > y->partition) - (x->partition < y->partition);
 }
 

@@ -12,66 +12,9 @@
 #include <stdlib.h>
 
 #include "sluice/base/assert.h"
-#include "sluice/wire/consumer_group_describe_gen.h"
-#include "sluice/wire/consumer_group_heartbeat_gen.h"
-#include "sluice/wire/delete_groups_gen.h"
-#include "sluice/wire/describe_groups_gen.h"
-#include "sluice/wire/heartbeat_gen.h"
-#include "sluice/wire/leave_group_gen.h"
-#include "sluice/wire/list_groups_gen.h"
-#include "sluice/wire/offset_commit_gen.h"
-#include "sluice/wire/offset_delete_gen.h"
-#include "sluice/wire/offset_fetch_gen.h"
-#include "sluice/wire/txn_offset_commit_gen.h"
 
 /* Room kept free for the answer of this step's request. */
 #define ACTIONS_SPARE 8u
-
-static void encode(struct sl_buf *b, const struct reply_to *to, const void *m)
-{
-	switch (to->api_key) {
-	case SL_API_OFFSET_COMMIT:
-		sl_offset_commit_resp_encode(m, b, to->version);
-		break;
-	case SL_API_TXN_OFFSET_COMMIT:
-		sl_txn_offset_commit_resp_encode(m, b, to->version);
-		break;
-	case SL_API_OFFSET_FETCH:
-		sl_offset_fetch_resp_encode(m, b, to->version);
-		break;
-	case SL_API_JOIN_GROUP:
-		sl_join_group_resp_encode(m, b, to->version);
-		break;
-	case SL_API_HEARTBEAT:
-		sl_heartbeat_resp_encode(m, b, to->version);
-		break;
-	case SL_API_LEAVE_GROUP:
-		sl_leave_group_resp_encode(m, b, to->version);
-		break;
-	case SL_API_SYNC_GROUP:
-		sl_sync_group_resp_encode(m, b, to->version);
-		break;
-	case SL_API_DESCRIBE_GROUPS:
-		sl_describe_groups_resp_encode(m, b, to->version);
-		break;
-	case SL_API_LIST_GROUPS:
-		sl_list_groups_resp_encode(m, b, to->version);
-		break;
-	case SL_API_DELETE_GROUPS:
-		sl_delete_groups_resp_encode(m, b, to->version);
-		break;
-	case SL_API_CONSUMER_GROUP_HEARTBEAT:
-		sl_consumer_group_heartbeat_resp_encode(m, b, to->version);
-		break;
-	case SL_API_CONSUMER_GROUP_DESCRIBE:
-		sl_consumer_group_describe_resp_encode(m, b, to->version);
-		break;
-	default:
-		SL_ASSERT(to->api_key == SL_API_OFFSET_DELETE);
-		sl_offset_delete_resp_encode(m, b, to->version);
-		break;
-	}
-}
 
 /* Room for @n more actions beside the answers that may come. */
 static bool make_room(struct group_coord *c, uint32_t n)
@@ -142,8 +85,7 @@ void reply_close(struct group_coord *c, const struct reply_to *to, enum coord_co
 
 void reply_encode(struct sl_buf *b, const struct reply_to *to, const void *m)
 {
-	sl_response_head_encode(b, sl_api_find(to->api_key), to->version, to->correlation_id);
-	encode(b, to, m);
+	sl_response_encode(b, sl_api_find(to->api_key), to->version, to->correlation_id, m);
 }
 
 void reply_send(struct group_coord *c, const struct reply_to *to, const void *m)

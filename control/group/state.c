@@ -32,20 +32,11 @@ struct shard *state_shard(struct group_coord *c, struct sl_str group_id)
 
 enum sl_kerr state_check_shard(struct group_coord *c, struct sl_str group_id)
 {
-	switch (state_shard(c, group_id)->state) {
-	case SHARD_ACTIVE:
-		return SL_KERR_NONE;
-	case SHARD_LOADING:
+	enum sl_kerr kerr = shard_error(state_shard(c, group_id)->state);
+
+	if (kerr != SL_KERR_NONE)
 		coord_count(c, COUNT_refused_not_loaded);
-		return SL_KERR_COORDINATOR_LOAD_IN_PROGRESS;
-	case SHARD_FAILED:
-		coord_count(c, COUNT_refused_not_loaded);
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	case SHARD_ABSENT:
-		break;
-	}
-	coord_count(c, COUNT_refused_not_loaded);
-	return SL_KERR_NOT_COORDINATOR;
+	return kerr;
 }
 
 struct group *state_find(const struct group_coord *c, struct sl_str group_id)

@@ -101,31 +101,11 @@ void answer_close(struct txn_coord *c, const struct reply_to *to, enum counter_i
 	coord_count(c, why);
 }
 
-static void encode(struct sl_buf *b, const struct reply_to *to, const void *m)
-{
-	switch (to->api_key) {
-	case SL_API_INIT_PRODUCER_ID:
-		sl_init_producer_id_resp_encode(m, b, to->version);
-		break;
-	case SL_API_ADD_PARTITIONS_TO_TXN:
-		sl_add_partitions_to_txn_resp_encode(m, b, to->version);
-		break;
-	case SL_API_ADD_OFFSETS_TO_TXN:
-		sl_add_offsets_to_txn_resp_encode(m, b, to->version);
-		break;
-	default:
-		SL_ASSERT(to->api_key == SL_API_END_TXN);
-		sl_end_txn_resp_encode(m, b, to->version);
-		break;
-	}
-}
-
 void answer_send(struct txn_coord *c, const struct reply_to *to, const void *m)
 {
 	size_t pos = c->out.len;
 
-	sl_response_head_encode(&c->out, sl_api_find(to->api_key), to->version, to->correlation_id);
-	encode(&c->out, to, m);
+	sl_response_encode(&c->out, sl_api_find(to->api_key), to->version, to->correlation_id, m);
 	if (!sl_buf_ok(&c->out)) {
 		/* One answer that does not fit must not spoil the others of this step. */
 		sl_buf_rewind(&c->out, pos);

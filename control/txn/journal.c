@@ -13,26 +13,6 @@
 
 #define VALUE_VERSION 1
 
-/* Kafka's translation of append errors for clients of a coordinator. */
-enum sl_kerr journal_error(enum sl_kerr kerr)
-{
-	switch (kerr) {
-	case SL_KERR_UNKNOWN_TOPIC_OR_PARTITION:
-	case SL_KERR_NOT_ENOUGH_REPLICAS:
-	case SL_KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-	case SL_KERR_REQUEST_TIMED_OUT:
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	case SL_KERR_NOT_LEADER_OR_FOLLOWER:
-	case SL_KERR_KAFKA_STORAGE_ERROR:
-		return SL_KERR_NOT_COORDINATOR;
-	case SL_KERR_MESSAGE_TOO_LARGE:
-	case SL_KERR_RECORD_LIST_TOO_LARGE:
-		return SL_KERR_UNKNOWN_SERVER_ERROR;
-	default:
-		return kerr;
-	}
-}
-
 struct image *journal_begin(struct txn *t, enum txn_state to)
 {
 	SL_ASSERT(!t->is_pending && table_can_move(t->now.state, to));
@@ -191,7 +171,7 @@ static void refuse(struct txn_coord *c, struct txn *t, enum sl_kerr kerr)
 {
 	coord_count(c, COUNT_appends_failed);
 	partset_settle(c, t, false);
-	answer_all(c, &t->waiters, journal_error(kerr), t);
+	answer_all(c, &t->waiters, shard_append_error(kerr), t);
 	if (t->next.state == TXN_COMPLETE_COMMIT || t->next.state == TXN_COMPLETE_ABORT)
 		scan_retry_later(c);
 }
@@ -216,7 +196,7 @@ void journal_done(struct txn_coord *c, const struct txn_event *ev)
 		refuse(c, t, ev->kerr);
 	/* The first record of an id was refused: nobody was told of the id. */
 	if (!t->is_in_log) {
-		table_destroy(c, t, journal_error(ev->kerr));
+		table_destroy(c, t, shard_append_error(ev->kerr));
 		return;
 	}
 	add_run_held(c, t);

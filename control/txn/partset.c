@@ -6,29 +6,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "sluice/base/assert.h"
-
 #include "state.h"
-
-#define KEY_HEAD_BYTES sizeof(int32_t)
-
-static uint32_t make_key(uint8_t *key, struct sl_str topic, int32_t partition)
-{
-	int32_t len = topic.len > 0 ? topic.len : 0;
-
-	SL_ASSERT(len <= SL_WIRE_STRING_MAX);
-	sl_store_be32(key, (uint32_t)partition);
-	if (len > 0)
-		memcpy(key + KEY_HEAD_BYTES, topic.p, (size_t)len);
-	return (uint32_t)(KEY_HEAD_BYTES + (size_t)len);
-}
 
 struct part *partset_find(const struct txn *t, struct sl_str topic, int32_t partition)
 {
-	uint8_t key[KEY_HEAD_BYTES + SL_WIRE_STRING_MAX];
-	uint32_t key_len = make_key(key, topic, partition);
-
-	return sl_map_get(&t->parts_by_key, key, key_len);
+	return partkey_find(&t->parts_by_key, topic, partition);
 }
 
 int partset_add(struct txn *t, struct sl_str topic, int32_t partition)
@@ -39,13 +21,13 @@ int partset_add(struct txn *t, struct sl_str topic, int32_t partition)
 		return 0;
 	if (t->parts_by_key.count >= LIMIT_PARTS)
 		return -ENOSPC;
-	p = calloc(1, sizeof(*p) + KEY_HEAD_BYTES + (size_t)(topic.len > 0 ? topic.len : 0));
+	p = calloc(1, sizeof(*p) + partkey_bytes(topic));
 	if (!p)
 		return -ENOMEM;
 	p->txn = t;
 	p->state = PART_ADDING;
 	p->partition = partition;
-	p->key_len = make_key(p->key, topic, partition);
+	p->key_len = partkey_make(p->key, topic, partition);
 	if (sl_map_put(&t->parts_by_key, p->key, p->key_len, p)) {
 		free(p);
 		return -ENOMEM;
@@ -57,8 +39,7 @@ int partset_add(struct txn *t, struct sl_str topic, int32_t partition)
 
 struct sl_str partset_topic(const struct part *p)
 {
-	return (struct sl_str){(const char *)p->key + KEY_HEAD_BYTES,
-	                       (int32_t)(p->key_len - KEY_HEAD_BYTES)};
+	return partkey_topic(p->key, p->key_len);
 }
 
 void partset_remove(struct txn_coord *c, struct part *p)

@@ -144,21 +144,14 @@ void replay_begin(struct txn_coord *c, struct shard *shard, int32_t epoch)
 
 void replay_batches(struct txn_coord *c, struct shard *shard, struct sl_bytes batches)
 {
-	const uint8_t *p = batches.p;
-	size_t left = batches.len > 0 ? (size_t)batches.len : 0;
+	struct sl_batch_head h;
+	const uint8_t *p;
+	int rc;
 
 	if (shard->state != SHARD_LOADING)
 		return;
-	while (left > 0 && !shard->is_damaged) {
-		struct sl_batch_head h;
-		int err = sl_batch_peek(p, left, &h);
-
-		if (!err) {
-			err = replay_batch(c, shard, p, &h);
-			p += sl_batch_bytes(&h);
-			left -= sl_batch_bytes(&h);
-		}
-		if (err) {
+	while (!shard->is_damaged && (rc = sl_batch_next(&batches, &p, &h)) != 0) {
+		if (rc < 0 || replay_batch(c, shard, p, &h)) {
 			coord_count(c, COUNT_load_bad);
 			shard->is_damaged = true;
 		}

@@ -8,6 +8,9 @@
 #ifndef CONTROL_TXN_STATE_H
 #define CONTROL_TXN_STATE_H
 
+#include "coord/partkey.h"
+#include "coord/shard.h"
+#include "coord/text.h"
 #include "limits.h"
 #include "txn.h"
 
@@ -60,13 +63,6 @@ enum txn_state {
 	TXN_STATES(TXN_STATE_ENUM)
 #undef TXN_STATE_ENUM
 	TXN_STATE_NR
-};
-
-enum shard_state {
-	SHARD_ABSENT = 0, /* not served here */
-	SHARD_LOADING,    /* batches are being replayed */
-	SHARD_ACTIVE,     /* served */
-	SHARD_FAILED,     /* a record could not be read: refused until it is reloaded */
 };
 
 struct shard {
@@ -124,7 +120,7 @@ struct part {
 	uint64_t cookie; /* SENT */
 	int32_t partition;
 	uint32_t key_len;
-	uint8_t key[]; /* partition (big-endian), then topic */
+	uint8_t key[]; /* partkey_make() */
 };
 
 /* What a record says of an id. */
@@ -265,8 +261,6 @@ struct image *journal_begin(struct txn *t, enum txn_state to);
 /* Hands out the record of t->next.  Return: 0, and t is pending; -ENOMEM, counted. */
 int journal_write(struct txn_coord *c, struct txn *t) SL_MUST_CHECK;
 void journal_done(struct txn_coord *c, const struct txn_event *ev);
-/* What a client is told when the log refuses. */
-enum sl_kerr journal_error(enum sl_kerr kerr);
 
 /* ---- Handlers of the APIs; the decoded request is the caller's. ---- */
 void init_handle(struct txn_coord *c, const struct request *rq, const void *m);

@@ -70,18 +70,6 @@ struct txn *table_find(const struct txn_coord *c, struct sl_str id)
 	return sl_map_get(&c->txns, id.p, (size_t)id.len);
 }
 
-static int dup(struct sl_str *out, struct sl_str s)
-{
-	char *copy = malloc((size_t)s.len + 1);
-
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, s.p, (size_t)s.len);
-	copy[s.len] = '\0';
-	*out = (struct sl_str){copy, s.len};
-	return 0;
-}
-
 int table_create(struct txn_coord *c, struct sl_str id, struct txn **out)
 {
 	struct txn *t;
@@ -89,7 +77,7 @@ int table_create(struct txn_coord *c, struct sl_str id, struct txn **out)
 	if (c->txns.count >= LIMIT_IDS)
 		return -ENOSPC;
 	t = calloc(1, sizeof(*t));
-	if (!t || dup(&t->id, id))
+	if (!t || text_dup(&t->id, id))
 		goto err_free;
 	if (sl_map_put(&c->txns, t->id.p, (size_t)t->id.len, t))
 		goto err_free_id;
@@ -109,7 +97,7 @@ int table_create(struct txn_coord *c, struct sl_str id, struct txn **out)
 	return 0;
 
 err_free_id:
-	free((void *)(uintptr_t)t->id.p);
+	text_free(&t->id);
 err_free:
 	free(t);
 	return -ENOMEM;
@@ -135,7 +123,7 @@ void table_destroy(struct txn_coord *c, struct txn *t, enum sl_kerr kerr)
 	sl_map_del(&c->txns, t->id.p, (size_t)t->id.len);
 	sl_list_del(&t->link);
 	sl_list_del(&t->shard_link);
-	free((void *)(uintptr_t)t->id.p);
+	text_free(&t->id);
 	free(t);
 }
 

@@ -280,17 +280,7 @@ void txn_set_offsets_partitions(struct txn_coord *c, int32_t count)
 
 enum sl_kerr txn_check(const struct txn_coord *c, struct sl_str transactional_id)
 {
-	switch (table_shard(c, transactional_id)->state) {
-	case SHARD_ACTIVE:
-		return SL_KERR_NONE;
-	case SHARD_LOADING:
-		return SL_KERR_COORDINATOR_LOAD_IN_PROGRESS;
-	case SHARD_FAILED:
-		return SL_KERR_COORDINATOR_NOT_AVAILABLE;
-	case SHARD_ABSENT:
-		break;
-	}
-	return SL_KERR_NOT_COORDINATOR;
+	return shard_error(table_shard(c, transactional_id)->state);
 }
 
 /* Not those that nobody was told of, and those that are expiring. */

@@ -57,6 +57,13 @@ void sl_response_head_encode(struct sl_buf *b, const struct sl_api *api, int16_t
 	sl_response_header_encode(&h, b, sl_api_response_header_version(api, version));
 }
 
+void sl_response_encode(struct sl_buf *b, const struct sl_api *api, int16_t version,
+                        int32_t correlation_id, const void *m)
+{
+	sl_response_head_encode(b, api, version, correlation_id);
+	api->resp_encode(m, b, version);
+}
+
 int sl_response_head_decode(struct sl_cursor *c, const struct sl_api *api, int16_t version,
                             int32_t *correlation_id)
 {

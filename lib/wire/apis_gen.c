@@ -49,9 +49,19 @@ static int decode_produce(void *m, struct sl_cursor *c, struct sl_arena *arena, 
 	return sl_produce_req_decode(m, c, arena, version);
 }
 
+static void encode_produce(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_produce_resp_encode(m, b, version);
+}
+
 static int decode_fetch(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_fetch_req_decode(m, c, arena, version);
+}
+
+static void encode_fetch(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_fetch_resp_encode(m, b, version);
 }
 
 static int decode_list_offsets(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -60,9 +70,19 @@ static int decode_list_offsets(void *m, struct sl_cursor *c, struct sl_arena *ar
 	return sl_list_offsets_req_decode(m, c, arena, version);
 }
 
+static void encode_list_offsets(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_offsets_resp_encode(m, b, version);
+}
+
 static int decode_metadata(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_metadata_req_decode(m, c, arena, version);
+}
+
+static void encode_metadata(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_metadata_resp_encode(m, b, version);
 }
 
 static int decode_offset_commit(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -71,10 +91,20 @@ static int decode_offset_commit(void *m, struct sl_cursor *c, struct sl_arena *a
 	return sl_offset_commit_req_decode(m, c, arena, version);
 }
 
+static void encode_offset_commit(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_commit_resp_encode(m, b, version);
+}
+
 static int decode_offset_fetch(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                int16_t version)
 {
 	return sl_offset_fetch_req_decode(m, c, arena, version);
+}
+
+static void encode_offset_fetch(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_fetch_resp_encode(m, b, version);
 }
 
 static int decode_find_coordinator(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -83,9 +113,19 @@ static int decode_find_coordinator(void *m, struct sl_cursor *c, struct sl_arena
 	return sl_find_coordinator_req_decode(m, c, arena, version);
 }
 
+static void encode_find_coordinator(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_find_coordinator_resp_encode(m, b, version);
+}
+
 static int decode_join_group(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_join_group_req_decode(m, c, arena, version);
+}
+
+static void encode_join_group(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_join_group_resp_encode(m, b, version);
 }
 
 static int decode_heartbeat(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
@@ -93,14 +133,29 @@ static int decode_heartbeat(void *m, struct sl_cursor *c, struct sl_arena *arena
 	return sl_heartbeat_req_decode(m, c, arena, version);
 }
 
+static void encode_heartbeat(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_heartbeat_resp_encode(m, b, version);
+}
+
 static int decode_leave_group(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_leave_group_req_decode(m, c, arena, version);
 }
 
+static void encode_leave_group(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_leave_group_resp_encode(m, b, version);
+}
+
 static int decode_sync_group(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_sync_group_req_decode(m, c, arena, version);
+}
+
+static void encode_sync_group(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_sync_group_resp_encode(m, b, version);
 }
 
 static int decode_describe_groups(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -109,9 +164,19 @@ static int decode_describe_groups(void *m, struct sl_cursor *c, struct sl_arena 
 	return sl_describe_groups_req_decode(m, c, arena, version);
 }
 
+static void encode_describe_groups(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_groups_resp_encode(m, b, version);
+}
+
 static int decode_list_groups(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_list_groups_req_decode(m, c, arena, version);
+}
+
+static void encode_list_groups(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_groups_resp_encode(m, b, version);
 }
 
 static int decode_api_versions(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -120,10 +185,20 @@ static int decode_api_versions(void *m, struct sl_cursor *c, struct sl_arena *ar
 	return sl_api_versions_req_decode(m, c, arena, version);
 }
 
+static void encode_api_versions(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_api_versions_resp_encode(m, b, version);
+}
+
 static int decode_create_topics(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                 int16_t version)
 {
 	return sl_create_topics_req_decode(m, c, arena, version);
+}
+
+static void encode_create_topics(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_create_topics_resp_encode(m, b, version);
 }
 
 static int decode_delete_topics(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -132,10 +207,20 @@ static int decode_delete_topics(void *m, struct sl_cursor *c, struct sl_arena *a
 	return sl_delete_topics_req_decode(m, c, arena, version);
 }
 
+static void encode_delete_topics(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_delete_topics_resp_encode(m, b, version);
+}
+
 static int decode_delete_records(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                  int16_t version)
 {
 	return sl_delete_records_req_decode(m, c, arena, version);
+}
+
+static void encode_delete_records(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_delete_records_resp_encode(m, b, version);
 }
 
 static int decode_init_producer_id(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -144,10 +229,20 @@ static int decode_init_producer_id(void *m, struct sl_cursor *c, struct sl_arena
 	return sl_init_producer_id_req_decode(m, c, arena, version);
 }
 
+static void encode_init_producer_id(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_init_producer_id_resp_encode(m, b, version);
+}
+
 static int decode_offset_for_leader_epoch(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                           int16_t version)
 {
 	return sl_offset_for_leader_epoch_req_decode(m, c, arena, version);
+}
+
+static void encode_offset_for_leader_epoch(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_for_leader_epoch_resp_encode(m, b, version);
 }
 
 static int decode_add_partitions_to_txn(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -156,15 +251,30 @@ static int decode_add_partitions_to_txn(void *m, struct sl_cursor *c, struct sl_
 	return sl_add_partitions_to_txn_req_decode(m, c, arena, version);
 }
 
+static void encode_add_partitions_to_txn(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_add_partitions_to_txn_resp_encode(m, b, version);
+}
+
 static int decode_add_offsets_to_txn(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                      int16_t version)
 {
 	return sl_add_offsets_to_txn_req_decode(m, c, arena, version);
 }
 
+static void encode_add_offsets_to_txn(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_add_offsets_to_txn_resp_encode(m, b, version);
+}
+
 static int decode_end_txn(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version)
 {
 	return sl_end_txn_req_decode(m, c, arena, version);
+}
+
+static void encode_end_txn(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_end_txn_resp_encode(m, b, version);
 }
 
 static int decode_write_txn_markers(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -173,10 +283,20 @@ static int decode_write_txn_markers(void *m, struct sl_cursor *c, struct sl_aren
 	return sl_write_txn_markers_req_decode(m, c, arena, version);
 }
 
+static void encode_write_txn_markers(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_write_txn_markers_resp_encode(m, b, version);
+}
+
 static int decode_txn_offset_commit(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                     int16_t version)
 {
 	return sl_txn_offset_commit_req_decode(m, c, arena, version);
+}
+
+static void encode_txn_offset_commit(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_txn_offset_commit_resp_encode(m, b, version);
 }
 
 static int decode_describe_configs(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -185,10 +305,20 @@ static int decode_describe_configs(void *m, struct sl_cursor *c, struct sl_arena
 	return sl_describe_configs_req_decode(m, c, arena, version);
 }
 
+static void encode_describe_configs(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_configs_resp_encode(m, b, version);
+}
+
 static int decode_alter_configs(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                 int16_t version)
 {
 	return sl_alter_configs_req_decode(m, c, arena, version);
+}
+
+static void encode_alter_configs(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_alter_configs_resp_encode(m, b, version);
 }
 
 static int decode_describe_log_dirs(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -197,10 +327,20 @@ static int decode_describe_log_dirs(void *m, struct sl_cursor *c, struct sl_aren
 	return sl_describe_log_dirs_req_decode(m, c, arena, version);
 }
 
+static void encode_describe_log_dirs(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_log_dirs_resp_encode(m, b, version);
+}
+
 static int decode_create_partitions(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                     int16_t version)
 {
 	return sl_create_partitions_req_decode(m, c, arena, version);
+}
+
+static void encode_create_partitions(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_create_partitions_resp_encode(m, b, version);
 }
 
 static int decode_delete_groups(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -209,10 +349,20 @@ static int decode_delete_groups(void *m, struct sl_cursor *c, struct sl_arena *a
 	return sl_delete_groups_req_decode(m, c, arena, version);
 }
 
+static void encode_delete_groups(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_delete_groups_resp_encode(m, b, version);
+}
+
 static int decode_incremental_alter_configs(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                             int16_t version)
 {
 	return sl_incremental_alter_configs_req_decode(m, c, arena, version);
+}
+
+static void encode_incremental_alter_configs(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_incremental_alter_configs_resp_encode(m, b, version);
 }
 
 static int decode_offset_delete(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -221,10 +371,20 @@ static int decode_offset_delete(void *m, struct sl_cursor *c, struct sl_arena *a
 	return sl_offset_delete_req_decode(m, c, arena, version);
 }
 
+static void encode_offset_delete(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_offset_delete_resp_encode(m, b, version);
+}
+
 static int decode_describe_cluster(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                    int16_t version)
 {
 	return sl_describe_cluster_req_decode(m, c, arena, version);
+}
+
+static void encode_describe_cluster(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_cluster_resp_encode(m, b, version);
 }
 
 static int decode_describe_producers(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -233,10 +393,20 @@ static int decode_describe_producers(void *m, struct sl_cursor *c, struct sl_are
 	return sl_describe_producers_req_decode(m, c, arena, version);
 }
 
+static void encode_describe_producers(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_producers_resp_encode(m, b, version);
+}
+
 static int decode_describe_transactions(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                         int16_t version)
 {
 	return sl_describe_transactions_req_decode(m, c, arena, version);
+}
+
+static void encode_describe_transactions(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_transactions_resp_encode(m, b, version);
 }
 
 static int decode_list_transactions(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -245,10 +415,20 @@ static int decode_list_transactions(void *m, struct sl_cursor *c, struct sl_aren
 	return sl_list_transactions_req_decode(m, c, arena, version);
 }
 
+static void encode_list_transactions(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_transactions_resp_encode(m, b, version);
+}
+
 static int decode_consumer_group_heartbeat(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                            int16_t version)
 {
 	return sl_consumer_group_heartbeat_req_decode(m, c, arena, version);
+}
+
+static void encode_consumer_group_heartbeat(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_consumer_group_heartbeat_resp_encode(m, b, version);
 }
 
 static int decode_consumer_group_describe(void *m, struct sl_cursor *c, struct sl_arena *arena,
@@ -257,16 +437,31 @@ static int decode_consumer_group_describe(void *m, struct sl_cursor *c, struct s
 	return sl_consumer_group_describe_req_decode(m, c, arena, version);
 }
 
+static void encode_consumer_group_describe(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_consumer_group_describe_resp_encode(m, b, version);
+}
+
 static int decode_list_config_resources(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                         int16_t version)
 {
 	return sl_list_config_resources_req_decode(m, c, arena, version);
 }
 
+static void encode_list_config_resources(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_list_config_resources_resp_encode(m, b, version);
+}
+
 static int decode_describe_topic_partitions(void *m, struct sl_cursor *c, struct sl_arena *arena,
                                             int16_t version)
 {
 	return sl_describe_topic_partitions_req_decode(m, c, arena, version);
+}
+
+static void encode_describe_topic_partitions(const void *m, struct sl_buf *b, int16_t version)
+{
+	sl_describe_topic_partitions_resp_encode(m, b, version);
 }
 
 const struct sl_api sl_api_table[SL_API_COUNT] = {
@@ -277,7 +472,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 13,
          .flexible_from = 9,
          .req_bytes = sizeof(struct sl_produce_req),
-         .req_decode = decode_produce},
+         .req_decode = decode_produce,
+         .resp_encode = encode_produce},
 	{.key = SL_API_FETCH,
          .name = "Fetch",
          .listed_min = 4,
@@ -285,7 +481,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 18,
          .flexible_from = 12,
          .req_bytes = sizeof(struct sl_fetch_req),
-         .req_decode = decode_fetch},
+         .req_decode = decode_fetch,
+         .resp_encode = encode_fetch},
 	{.key = SL_API_LIST_OFFSETS,
          .name = "ListOffsets",
          .listed_min = 1,
@@ -293,7 +490,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 11,
          .flexible_from = 6,
          .req_bytes = sizeof(struct sl_list_offsets_req),
-         .req_decode = decode_list_offsets},
+         .req_decode = decode_list_offsets,
+         .resp_encode = encode_list_offsets},
 	{.key = SL_API_METADATA,
          .name = "Metadata",
          .listed_min = 0,
@@ -301,7 +499,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 13,
          .flexible_from = 9,
          .req_bytes = sizeof(struct sl_metadata_req),
-         .req_decode = decode_metadata},
+         .req_decode = decode_metadata,
+         .resp_encode = encode_metadata},
 	{.key = SL_API_OFFSET_COMMIT,
          .name = "OffsetCommit",
          .listed_min = 2,
@@ -309,7 +508,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 10,
          .flexible_from = 8,
          .req_bytes = sizeof(struct sl_offset_commit_req),
-         .req_decode = decode_offset_commit},
+         .req_decode = decode_offset_commit,
+         .resp_encode = encode_offset_commit},
 	{.key = SL_API_OFFSET_FETCH,
          .name = "OffsetFetch",
          .listed_min = 1,
@@ -317,7 +517,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 10,
          .flexible_from = 6,
          .req_bytes = sizeof(struct sl_offset_fetch_req),
-         .req_decode = decode_offset_fetch},
+         .req_decode = decode_offset_fetch,
+         .resp_encode = encode_offset_fetch},
 	{.key = SL_API_FIND_COORDINATOR,
          .name = "FindCoordinator",
          .listed_min = 0,
@@ -325,7 +526,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 6,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_find_coordinator_req),
-         .req_decode = decode_find_coordinator},
+         .req_decode = decode_find_coordinator,
+         .resp_encode = encode_find_coordinator},
 	{.key = SL_API_JOIN_GROUP,
          .name = "JoinGroup",
          .listed_min = 0,
@@ -333,7 +535,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 9,
          .flexible_from = 6,
          .req_bytes = sizeof(struct sl_join_group_req),
-         .req_decode = decode_join_group},
+         .req_decode = decode_join_group,
+         .resp_encode = encode_join_group},
 	{.key = SL_API_HEARTBEAT,
          .name = "Heartbeat",
          .listed_min = 0,
@@ -341,7 +544,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 4,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_heartbeat_req),
-         .req_decode = decode_heartbeat},
+         .req_decode = decode_heartbeat,
+         .resp_encode = encode_heartbeat},
 	{.key = SL_API_LEAVE_GROUP,
          .name = "LeaveGroup",
          .listed_min = 0,
@@ -349,7 +553,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_leave_group_req),
-         .req_decode = decode_leave_group},
+         .req_decode = decode_leave_group,
+         .resp_encode = encode_leave_group},
 	{.key = SL_API_SYNC_GROUP,
          .name = "SyncGroup",
          .listed_min = 0,
@@ -357,7 +562,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_sync_group_req),
-         .req_decode = decode_sync_group},
+         .req_decode = decode_sync_group,
+         .resp_encode = encode_sync_group},
 	{.key = SL_API_DESCRIBE_GROUPS,
          .name = "DescribeGroups",
          .listed_min = 0,
@@ -365,7 +571,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 6,
          .flexible_from = 5,
          .req_bytes = sizeof(struct sl_describe_groups_req),
-         .req_decode = decode_describe_groups},
+         .req_decode = decode_describe_groups,
+         .resp_encode = encode_describe_groups},
 	{.key = SL_API_LIST_GROUPS,
          .name = "ListGroups",
          .listed_min = 0,
@@ -373,7 +580,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_list_groups_req),
-         .req_decode = decode_list_groups},
+         .req_decode = decode_list_groups,
+         .resp_encode = encode_list_groups},
 	{.key = SL_API_API_VERSIONS,
          .name = "ApiVersions",
          .listed_min = 0,
@@ -381,7 +589,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 4,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_api_versions_req),
-         .req_decode = decode_api_versions},
+         .req_decode = decode_api_versions,
+         .resp_encode = encode_api_versions},
 	{.key = SL_API_CREATE_TOPICS,
          .name = "CreateTopics",
          .listed_min = 2,
@@ -389,7 +598,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 7,
          .flexible_from = 5,
          .req_bytes = sizeof(struct sl_create_topics_req),
-         .req_decode = decode_create_topics},
+         .req_decode = decode_create_topics,
+         .resp_encode = encode_create_topics},
 	{.key = SL_API_DELETE_TOPICS,
          .name = "DeleteTopics",
          .listed_min = 1,
@@ -397,7 +607,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 6,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_delete_topics_req),
-         .req_decode = decode_delete_topics},
+         .req_decode = decode_delete_topics,
+         .resp_encode = encode_delete_topics},
 	{.key = SL_API_DELETE_RECORDS,
          .name = "DeleteRecords",
          .listed_min = 0,
@@ -405,7 +616,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 2,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_delete_records_req),
-         .req_decode = decode_delete_records},
+         .req_decode = decode_delete_records,
+         .resp_encode = encode_delete_records},
 	{.key = SL_API_INIT_PRODUCER_ID,
          .name = "InitProducerId",
          .listed_min = 0,
@@ -413,7 +625,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_init_producer_id_req),
-         .req_decode = decode_init_producer_id},
+         .req_decode = decode_init_producer_id,
+         .resp_encode = encode_init_producer_id},
 	{.key = SL_API_OFFSET_FOR_LEADER_EPOCH,
          .name = "OffsetForLeaderEpoch",
          .listed_min = 2,
@@ -421,7 +634,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 4,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_offset_for_leader_epoch_req),
-         .req_decode = decode_offset_for_leader_epoch},
+         .req_decode = decode_offset_for_leader_epoch,
+         .resp_encode = encode_offset_for_leader_epoch},
 	{.key = SL_API_ADD_PARTITIONS_TO_TXN,
          .name = "AddPartitionsToTxn",
          .listed_min = 0,
@@ -429,7 +643,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 3,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_add_partitions_to_txn_req),
-         .req_decode = decode_add_partitions_to_txn},
+         .req_decode = decode_add_partitions_to_txn,
+         .resp_encode = encode_add_partitions_to_txn},
 	{.key = SL_API_ADD_OFFSETS_TO_TXN,
          .name = "AddOffsetsToTxn",
          .listed_min = 0,
@@ -437,7 +652,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 4,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_add_offsets_to_txn_req),
-         .req_decode = decode_add_offsets_to_txn},
+         .req_decode = decode_add_offsets_to_txn,
+         .resp_encode = encode_add_offsets_to_txn},
 	{.key = SL_API_END_TXN,
          .name = "EndTxn",
          .listed_min = 0,
@@ -445,7 +661,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_end_txn_req),
-         .req_decode = decode_end_txn},
+         .req_decode = decode_end_txn,
+         .resp_encode = encode_end_txn},
 	{.key = SL_API_WRITE_TXN_MARKERS,
          .name = "WriteTxnMarkers",
          .listed_min = 1,
@@ -453,7 +670,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 2,
          .flexible_from = 1,
          .req_bytes = sizeof(struct sl_write_txn_markers_req),
-         .req_decode = decode_write_txn_markers},
+         .req_decode = decode_write_txn_markers,
+         .resp_encode = encode_write_txn_markers},
 	{.key = SL_API_TXN_OFFSET_COMMIT,
          .name = "TxnOffsetCommit",
          .listed_min = 0,
@@ -461,7 +679,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 3,
          .req_bytes = sizeof(struct sl_txn_offset_commit_req),
-         .req_decode = decode_txn_offset_commit},
+         .req_decode = decode_txn_offset_commit,
+         .resp_encode = encode_txn_offset_commit},
 	{.key = SL_API_DESCRIBE_CONFIGS,
          .name = "DescribeConfigs",
          .listed_min = 1,
@@ -469,7 +688,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 4,
          .flexible_from = 4,
          .req_bytes = sizeof(struct sl_describe_configs_req),
-         .req_decode = decode_describe_configs},
+         .req_decode = decode_describe_configs,
+         .resp_encode = encode_describe_configs},
 	{.key = SL_API_ALTER_CONFIGS,
          .name = "AlterConfigs",
          .listed_min = 0,
@@ -477,7 +697,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 2,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_alter_configs_req),
-         .req_decode = decode_alter_configs},
+         .req_decode = decode_alter_configs,
+         .resp_encode = encode_alter_configs},
 	{.key = SL_API_DESCRIBE_LOG_DIRS,
          .name = "DescribeLogDirs",
          .listed_min = 1,
@@ -485,7 +706,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 5,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_describe_log_dirs_req),
-         .req_decode = decode_describe_log_dirs},
+         .req_decode = decode_describe_log_dirs,
+         .resp_encode = encode_describe_log_dirs},
 	{.key = SL_API_CREATE_PARTITIONS,
          .name = "CreatePartitions",
          .listed_min = 0,
@@ -493,7 +715,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 3,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_create_partitions_req),
-         .req_decode = decode_create_partitions},
+         .req_decode = decode_create_partitions,
+         .resp_encode = encode_create_partitions},
 	{.key = SL_API_DELETE_GROUPS,
          .name = "DeleteGroups",
          .listed_min = 0,
@@ -501,7 +724,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 3,
          .flexible_from = 2,
          .req_bytes = sizeof(struct sl_delete_groups_req),
-         .req_decode = decode_delete_groups},
+         .req_decode = decode_delete_groups,
+         .resp_encode = encode_delete_groups},
 	{.key = SL_API_INCREMENTAL_ALTER_CONFIGS,
          .name = "IncrementalAlterConfigs",
          .listed_min = 0,
@@ -509,7 +733,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 1,
          .flexible_from = 1,
          .req_bytes = sizeof(struct sl_incremental_alter_configs_req),
-         .req_decode = decode_incremental_alter_configs},
+         .req_decode = decode_incremental_alter_configs,
+         .resp_encode = encode_incremental_alter_configs},
 	{.key = SL_API_OFFSET_DELETE,
          .name = "OffsetDelete",
          .listed_min = 0,
@@ -517,7 +742,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 0,
          .flexible_from = SL_API_NEVER_FLEXIBLE,
          .req_bytes = sizeof(struct sl_offset_delete_req),
-         .req_decode = decode_offset_delete},
+         .req_decode = decode_offset_delete,
+         .resp_encode = encode_offset_delete},
 	{.key = SL_API_DESCRIBE_CLUSTER,
          .name = "DescribeCluster",
          .listed_min = 0,
@@ -525,7 +751,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 2,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_cluster_req),
-         .req_decode = decode_describe_cluster},
+         .req_decode = decode_describe_cluster,
+         .resp_encode = encode_describe_cluster},
 	{.key = SL_API_DESCRIBE_PRODUCERS,
          .name = "DescribeProducers",
          .listed_min = 0,
@@ -533,7 +760,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 0,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_producers_req),
-         .req_decode = decode_describe_producers},
+         .req_decode = decode_describe_producers,
+         .resp_encode = encode_describe_producers},
 	{.key = SL_API_DESCRIBE_TRANSACTIONS,
          .name = "DescribeTransactions",
          .listed_min = 0,
@@ -541,7 +769,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 0,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_transactions_req),
-         .req_decode = decode_describe_transactions},
+         .req_decode = decode_describe_transactions,
+         .resp_encode = encode_describe_transactions},
 	{.key = SL_API_LIST_TRANSACTIONS,
          .name = "ListTransactions",
          .listed_min = 0,
@@ -549,7 +778,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 2,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_list_transactions_req),
-         .req_decode = decode_list_transactions},
+         .req_decode = decode_list_transactions,
+         .resp_encode = encode_list_transactions},
 	{.key = SL_API_CONSUMER_GROUP_HEARTBEAT,
          .name = "ConsumerGroupHeartbeat",
          .listed_min = 0,
@@ -557,7 +787,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 1,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_consumer_group_heartbeat_req),
-         .req_decode = decode_consumer_group_heartbeat},
+         .req_decode = decode_consumer_group_heartbeat,
+         .resp_encode = encode_consumer_group_heartbeat},
 	{.key = SL_API_CONSUMER_GROUP_DESCRIBE,
          .name = "ConsumerGroupDescribe",
          .listed_min = 0,
@@ -565,7 +796,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 1,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_consumer_group_describe_req),
-         .req_decode = decode_consumer_group_describe},
+         .req_decode = decode_consumer_group_describe,
+         .resp_encode = encode_consumer_group_describe},
 	{.key = SL_API_LIST_CONFIG_RESOURCES,
          .name = "ListConfigResources",
          .listed_min = 0,
@@ -573,7 +805,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 1,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_list_config_resources_req),
-         .req_decode = decode_list_config_resources},
+         .req_decode = decode_list_config_resources,
+         .resp_encode = encode_list_config_resources},
 	{.key = SL_API_DESCRIBE_TOPIC_PARTITIONS,
          .name = "DescribeTopicPartitions",
          .listed_min = 0,
@@ -581,7 +814,8 @@ const struct sl_api sl_api_table[SL_API_COUNT] = {
          .max_version = 0,
          .flexible_from = 0,
          .req_bytes = sizeof(struct sl_describe_topic_partitions_req),
-         .req_decode = decode_describe_topic_partitions},
+         .req_decode = decode_describe_topic_partitions,
+         .resp_encode = encode_describe_topic_partitions},
 };
 
 /* Position in the table + 1, 0 for a key we do not serve. */

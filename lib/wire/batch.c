@@ -41,6 +41,21 @@ int sl_batch_peek(const void *p, size_t len, struct sl_batch_head *out)
 	return len < sl_batch_bytes(out) ? -EAGAIN : 0;
 }
 
+int sl_batch_next(struct sl_bytes *rest, const uint8_t **p, struct sl_batch_head *h)
+{
+	int err;
+
+	if (rest->len <= 0)
+		return 0;
+	err = sl_batch_peek(rest->p, (size_t)rest->len, h);
+	if (err)
+		return err;
+	*p = rest->p;
+	rest->p = *p + sl_batch_bytes(h);
+	rest->len -= (int32_t)sl_batch_bytes(h);
+	return 1;
+}
+
 bool sl_batch_check_crc(const void *p, const struct sl_batch_head *h)
 {
 	const uint8_t *b = p;

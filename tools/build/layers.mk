@@ -8,7 +8,7 @@
 #   SIM_ON-x component whose simulator x's builds upon: both are in its world
 #   PURE-x  1: step-function archive, checked by tools/check/purity.sh
 
-COMPONENTS := base wire store ipc kern group txn dataplane control launcher ctl dumplog load bench
+COMPONENTS := base wire store ipc kern coord group txn dataplane control launcher ctl dumplog load bench
 
 DIR-base       := lib/base
 USES-base      :=
@@ -28,12 +28,16 @@ DIR-kern       := lib/kern
 USES-kern      := base
 PKG-kern       := libbpf
 
+DIR-coord      := control/coord
+USES-coord     := wire base
+PURE-coord     := 1
+
 DIR-group      := control/group
-USES-group     := wire base
+USES-group     := coord wire base
 PURE-group     := 1
 
 DIR-txn        := control/txn
-USES-txn       := wire base
+USES-txn       := coord wire base
 SIM_ON-txn     := group
 PURE-txn       := 1
 
@@ -46,7 +50,7 @@ STATIC-dataplane := rte_ring rte_eal rte_telemetry rte_kvargs
 PROG-dataplane := sluice-dataplane
 
 DIR-control    := control
-USES-control   := group txn ipc wire base
+USES-control   := group txn coord ipc wire base
 PKG-control    := jansson libmicrohttpd
 PROG-control   := sluice-control
 

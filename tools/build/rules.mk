@@ -21,12 +21,15 @@ pkg_cflags = $(if $(1),$(if $(PKGC-$(subst $(space),_,$(1))),,$(eval PKGC-$(subs
 pkg_libs = $(if $(1),$(if $(PKGL-$(subst $(space),_,$(1))),,$(eval PKGL-$(subst $(space),_,$(1)) := \
 	$(shell pkg-config --libs $(1) 2>/dev/null) ))$(PKGL-$(subst $(space),_,$(1))))
 
+# A component inside of a program's folder names its neighbours' headers with their folder: "coord/shard.h".
+beside = $(patsubst %/,-I%,$(filter-out ./,$(dir $(DIR-$(1)))))
+
 define sl_component
 src-y :=
 -include $(DIR-$(1))/Build.mk
 SRC-$(1) := $$(addprefix $(DIR-$(1))/,$$(src-y))
 OBJ-$(1) := $$(patsubst %.c,$(O)/obj/%.o,$$(filter-out $(DIR-$(1))/main.c,$$(SRC-$(1))))
-$$(OBJ-$(1)) $(O)/obj/$(DIR-$(1))/main.o: CFLAGS_PKG = -I$(DIR-$(1)) $$(call pkg_cflags,$(PKG-$(1)))
+$$(OBJ-$(1)) $(O)/obj/$(DIR-$(1))/main.o: CFLAGS_PKG = -I$(DIR-$(1)) $(call beside,$(1)) $$(call pkg_cflags,$(PKG-$(1)))
 ALL_DEPS += $$(OBJ-$(1):.o=.d) $(if $(PROG-$(1)),$(O)/obj/$(DIR-$(1))/main.d)
 # Depends on the list too: a file taken off it must leave the archive.
 $(O)/lib/libsl$(1).a: $$(OBJ-$(1)) $$(wildcard $(DIR-$(1))/Build.mk)
@@ -46,7 +49,7 @@ define sl_tests
 TSRC-$(1) := $$(wildcard tests/$(DIR-$(1))/*.c)
 ifneq ($$(TSRC-$(1)),)
 TOBJ-$(1) := $$(patsubst %.c,$(O)/obj/%.o,$$(TSRC-$(1)) $$(wildcard tests/support/*.c))
-$$(TOBJ-$(1)): CFLAGS_PKG = $$(call pkg_cflags,criterion $(PKG-$(1))) -Itests/support -I$(DIR-$(1)) -Wno-missing-prototypes -Wno-null-dereference -Wno-shadow
+$$(TOBJ-$(1)): CFLAGS_PKG = $$(call pkg_cflags,criterion $(PKG-$(1))) -Itests/support -I$(DIR-$(1)) $(call beside,$(1)) -Wno-missing-prototypes -Wno-null-dereference -Wno-shadow
 ALL_DEPS += $$(TOBJ-$(1):.o=.d)
 ALL_TESTS += $(O)/tests/$(1)-test
 $(O)/tests/$(1)-test: $$(TOBJ-$(1)) $(call libs_of,$(1))

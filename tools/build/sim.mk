@@ -14,7 +14,7 @@ SIM_LIBS     = $(filter-out $(O)/lib/libsl$(1).a,$(call libs_of,$(1)))
 
 define sl_sim
 SIM_OBJ-$(1) := $$(patsubst %.c,$(O)/sim/%.o,$(call SIM_SRC,$(1)))
-$$(SIM_OBJ-$(1)): CFLAGS_PKG = -DSL_SIM_PLANTS $(call SIM_INCLUDES,$(1)) $$(call pkg_cflags,$(PKG-$(1)))
+$$(SIM_OBJ-$(1)): CFLAGS_PKG = -DSL_SIM_PLANTS $(call SIM_INCLUDES,$(1)) $(call beside,$(1)) $$(call pkg_cflags,$(PKG-$(1)))
 ALL_DEPS += $$(SIM_OBJ-$(1):.o=.d)
 $(O)/tests/sim-$(1): $$(SIM_OBJ-$(1)) $(foreach s,$(SIM_ON-$(1)),$(patsubst %.c,$(O)/sim/%.o,$(call SIM_PARTS,$(s)))) \
 		$(O)/sim/tests/sim/runner.o $(call SIM_LIBS,$(1))

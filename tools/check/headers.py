@@ -28,7 +28,8 @@ def commands(root, build, layers, name):
     flags = ["-Iinclude", f"-I{build}/include", f"-I{os.path.dirname(name)}"]
     packages = []
     if component in layers.dirs and not name.startswith("include/"):
-        flags.append(f"-I{layers.dirs[component]}")
+        folder = layers.dirs[component]
+        flags += [f"-I{folder}", f"-I{os.path.dirname(folder) or folder}"]
         packages += layers.variables.get(f"PKG-{component}", [])
     if name.startswith("tests/sim/"):
         flags.append("-Itests/sim")

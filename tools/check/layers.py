@@ -78,7 +78,8 @@ def resolve(root, layers, component, name, target):
     """The tree's file that a quoted include means, or None for one that is not in the tree."""
     places = [posixpath.dirname(name), "include"]
     if component in layers.dirs:
-        places.append(layers.dirs[component])
+        folder = layers.dirs[component]
+        places += [folder, posixpath.dirname(folder) or folder]
     if name.startswith("tests/"):
         places.append("tests/support")
     for place in places:

@@ -16,10 +16,10 @@ for archive in "$@"; do
 		status=1
 		continue
 	fi
-	# What one member defines, another may use.
+	# What one member defines, another may use, also one of another pure archive.
 	impure=$(LC_ALL=C comm -23 \
 		<(nm -u "$archive" 2>/dev/null | awk '$1 == "U" || $1 == "w" { print $2 }' | LC_ALL=C sort -u) \
-		<(nm --defined-only "$archive" 2>/dev/null | awk 'NF == 3 { print $3 }' | LC_ALL=C sort -u) |
+		<(nm --defined-only "$@" 2>/dev/null | awk 'NF == 3 { print $3 }' | LC_ALL=C sort -u) |
 		awk -v allow="^($allow)$" -v deny="^($deny)$" '$0 !~ allow || $0 ~ deny')
 	for symbol in $impure; do
 		users=$(nm -A -u "$archive" | awk -v s="$symbol" '$NF == s { split($1, p, ":"); print p[2] }' | sort -u | paste -sd' ')

@@ -421,14 +421,17 @@ def emit_apis_source(apis):
     out.append("")
     for m in apis:
         out += [f"static int decode_{m.base}(void *m, struct sl_cursor *c, struct sl_arena *arena, "
-                "int16_t version)", "{", f"return sl_{m.base}_req_decode(m, c, arena, version);", "}", ""]
+                "int16_t version)", "{", f"return sl_{m.base}_req_decode(m, c, arena, version);", "}", "",
+                f"static void encode_{m.base}(const void *m, struct sl_buf *b, int16_t version)",
+                "{", f"sl_{m.base}_resp_encode(m, b, version);", "}", ""]
     out.append("const struct sl_api sl_api_table[SL_API_COUNT] = {")
     for m in apis:
         flexible = m.flexible if m.flexible is not None else "SL_API_NEVER_FLEXIBLE"
         out += [f"{{.key = SL_API_{m.base.upper()}, .name = \"{m.kafka_name}\",",
                 f".listed_min = {m.listed_min}, .min_version = {m.serve[0]}, .max_version = {m.serve[1]},",
                 f".flexible_from = {flexible},",
-                f".req_bytes = sizeof(struct sl_{m.base}_req), .req_decode = decode_{m.base}}},"]
+                f".req_bytes = sizeof(struct sl_{m.base}_req), .req_decode = decode_{m.base},",
+                f".resp_encode = encode_{m.base}}},"]
     out += ["};", "", "/* Position in the table + 1, 0 for a key we do not serve. */",
             "const uint8_t sl_api_index[SL_API_KEY_MAX + 1] = {"]
     out += [f"[SL_API_{m.base.upper()}] = {n}," for n, m in enumerate(apis, 1)]

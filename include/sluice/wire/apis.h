@@ -14,6 +14,9 @@
  * decoders. */
 typedef int sl_api_decode(void *m, struct sl_cursor *c, struct sl_arena *arena, int16_t version);
 
+/* Encodes the api's response struct @m. */
+typedef void sl_api_encode(const void *m, struct sl_buf *b, int16_t version);
+
 /* One row per API key, generated from the schema. */
 struct sl_api {
 	int16_t key;
@@ -24,6 +27,7 @@ struct sl_api {
 	const char *name;      /* Kafka's */
 	size_t req_bytes;      /* size of the request's struct */
 	sl_api_decode *req_decode;
+	sl_api_encode *resp_encode;
 };
 
 /* In order of their keys. */
@@ -87,6 +91,10 @@ void sl_request_head_encode(struct sl_buf *b, const struct sl_api *api,
 /* The header in front of the response to @api at @version. */
 void sl_response_head_encode(struct sl_buf *b, const struct sl_api *api, int16_t version,
                              int32_t correlation_id);
+
+/* Header and body; @m: the response struct of @api. */
+void sl_response_encode(struct sl_buf *b, const struct sl_api *api, int16_t version,
+                        int32_t correlation_id, const void *m);
 
 /* Return: 0; -EBADMSG. */
 int sl_response_head_decode(struct sl_cursor *c, const struct sl_api *api, int16_t version,

@@ -116,6 +116,15 @@ static inline int32_t sl_batch_sequence_add(int32_t sequence, int32_t n)
  */
 int sl_batch_peek(const void *p, size_t len, struct sl_batch_head *out) SL_MUST_CHECK;
 
+/**
+ * sl_batch_next() - take the first batch off a run of batches
+ * @rest: bytes that begin with a batch; afterwards what lies behind it
+ * @p: the batch
+ *
+ * Return: 1; 0 nothing is left; -EAGAIN, -EBADMSG as sl_batch_peek(), @rest as it was.
+ */
+int sl_batch_next(struct sl_bytes *rest, const uint8_t **p, struct sl_batch_head *h) SL_MUST_CHECK;
+
 /* @p: a whole batch, as sl_batch_peek() found it. */
 bool sl_batch_check_crc(const void *p, const struct sl_batch_head *h);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "sluice/wire/apis.h"
+#include "sluice/wire/heartbeat_gen.h"
 #include "sluice/wire/kerr.h"
 
 /* The advertise column of the protocol reference, §1.1. */
@@ -167,6 +168,23 @@ Test(apis, response_heads)
 	cr_assert_eq(sl_response_head_decode(&c, versions, 4, &id), 0);
 	cr_assert_eq(id, 9);
 	cr_assert_eq(sl_response_head_decode(&c, versions, 4, &id), -EBADMSG);
+}
+
+Test(apis, response_is_its_head_and_the_body_of_its_api)
+{
+	const struct sl_heartbeat_resp m = {.throttle_time_ms = 5, .error_code = 27};
+	static const uint8_t v1[] = {0, 0, 0, 7, 0, 0, 0, 5, 0, 27};
+	static const uint8_t v4[] = {0, 0, 0, 7, 0, 0, 0, 0, 5, 0, 27, 0};
+	const struct sl_api *api = sl_api_find(SL_API_HEARTBEAT);
+	uint8_t memory[32];
+	struct sl_buf b;
+
+	sl_buf_init_fixed(&b, memory, sizeof(memory));
+	sl_response_encode(&b, api, 1, 7, &m);
+	cr_assert(b.len == sizeof(v1) && memcmp(memory, v1, sizeof(v1)) == 0);
+	sl_buf_reset(&b);
+	sl_response_encode(&b, api, 4, 7, &m);
+	cr_assert(b.len == sizeof(v4) && memcmp(memory, v4, sizeof(v4)) == 0);
 }
 
 /* Some codes of each era, by number, as the protocol guide lists them. */

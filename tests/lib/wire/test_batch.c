@@ -163,6 +163,36 @@ Test(batch, peek_tells_incomplete_from_impossible)
 	free(p);
 }
 
+Test(batch, next_walks_whole_batches_and_stops_where_one_is_not)
+{
+	struct sl_batch_head h;
+	struct sl_bytes rest;
+	const uint8_t *at;
+	size_t len;
+	uint8_t *p = hand_made(&len);
+	uint8_t *run = malloc(2 * len);
+
+	memcpy(run, p, len);
+	memcpy(run + len, p, len);
+	rest = (struct sl_bytes){run, (int32_t)(2 * len)};
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), 1);
+	cr_assert(at == run && sl_batch_bytes(&h) == len);
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), 1);
+	cr_assert(at == run + len && rest.len == 0);
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), 0);
+	rest = SL_BYTES_NULL;
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), 0);
+
+	rest = (struct sl_bytes){run, (int32_t)(2 * len - 1)};
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), 1);
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), -EAGAIN);
+	cr_assert(rest.p == run + len && rest.len == (int32_t)len - 1);
+	run[len + SL_BATCH_POS_MAGIC] = 1;
+	cr_assert_eq(sl_batch_next(&rest, &at, &h), -EBADMSG);
+	free(run);
+	free(p);
+}
+
 /* One change of the header or the record each, CRC made right again unless it is the point. */
 static const struct {
 	size_t pos;

@@ -196,7 +196,8 @@ def check_purity(tap, folder):
                        "size_t f(const char *s)\n{\n\treturn strlen(s);\n}\n",
                "clock": "#include <time.h>\nlong f(void);\nlong f(void)\n{\n\treturn time(0);\n}\n",
                "sl_clock": "long sl_mono_ns(void);\nlong f(void);\n"
-                           "long f(void)\n{\n\treturn sl_mono_ns();\n}\n"}
+                           "long f(void)\n{\n\treturn sl_mono_ns();\n}\n",
+               "user": "int f(void);\nint g(void);\nint g(void)\n{\n\treturn f();\n}\n"}
     for name, text in sources.items():
         base = Path(folder) / name
         base.with_suffix(".c").write_text(text, encoding="utf-8")
@@ -210,6 +211,11 @@ def check_purity(tap, folder):
         else:
             tap.result(done.returncode == 1 and "impure: " in done.stdout,
                        f"purity finds: {name}", done.stdout + done.stderr)
+    both = [f"{folder}/user.a", f"{folder}/pure.a"]
+    done = subprocess.run([str(CHECK / "purity.sh"), *both], capture_output=True, text=True,
+                          check=False)
+    tap.result(done.returncode == 0, "purity passes the use of another pure archive",
+               done.stdout + done.stderr)
     done = subprocess.run([str(CHECK / "purity.sh"), f"{folder}/none.a"], capture_output=True,
                           text=True, check=False)
     tap.result(done.returncode == 1, "purity refuses an archive that is not there")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Owned copies of borrowed strings and bytes.  A copy of an empty value is not NULL. */
-#include "coord.h"
+#include "text.h"
 
 #include <errno.h>
 #include <stdlib.h>
