@@ -9,10 +9,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <numa.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -26,6 +29,18 @@
 #define EAL_ARGS_MAX   24
 #define EAL_HUGE_BYTES (INT64_C(2) << 20)
 #define EAL_PREFIX     "sluice-" /* of the folders for telemetry sockets; the pid follows */
+
+struct eal {
+	const struct eal_plan *plan;
+	const struct sl_conf *conf;
+	pthread_t thread;
+	int fd;       /* eventfd, written when the start has ended */
+	sem_t called; /* by the host thread: fn is to be run, or, NULL, the end has come */
+	sem_t done;   /* by the main lcore: result is there, that of the start first */
+	eal_fn *fn;
+	void *arg;
+	int result;
+};
 
 int eal_parse_cpus(const char *text, uint8_t *set, uint32_t set_count)
 {
@@ -186,7 +201,7 @@ static int init(const struct eal_plan *plan, const struct sl_conf *conf)
 	int argc = 0;
 	int len = 0;
 
-	/* The host thread runs wherever the scheduler likes; each lane is pinned to its CPU. */
+	/* This thread runs wherever the scheduler likes; each lane is pinned to its CPU. */
 	if (sched_getaffinity(0, sizeof(mask), &mask) != 0)
 		return -errno;
 	len += snprintf(lcores, sizeof(lcores), "0@(");
@@ -259,7 +274,22 @@ static void sweep_runtime_dirs(void)
 	closedir(dir);
 }
 
-void eal_stop(void)
+/* ---- The main lcore ---- */
+
+static void log_memory(const struct eal *e)
+{
+	const struct eal_plan *plan = e->plan;
+
+	if (plan->is_huge)
+		sl_log(INFO, main, "hugepages on bytes=%lld",
+		       (long long)sl_conf_int(e->conf, SL_CK_hugepages_bytes));
+	else if (strcmp(sl_conf_str(e->conf, SL_CK_hugepages), "never") == 0)
+		sl_log(INFO, main, "hugepages off: %s", plan->huge_reason);
+	else
+		sl_log(WARN, main, "hugepages off: %s", plan->huge_reason);
+}
+
+static void clean_up(void)
 {
 	char dir[PATH_MAX];
 
@@ -268,23 +298,94 @@ void eal_stop(void)
 	remove_runtime_dir(dir);
 }
 
-int eal_start(struct eal_plan *plan, const struct sl_conf *conf, char error[SL_CONF_ERROR_MAX])
+static void sleep_until(sem_t *sem)
 {
+	while (sem_wait(sem) != 0)
+		SL_ASSERT(errno == EINTR);
+}
+
+static void *main_lcore(void *arg)
+{
+	const uint64_t one = 1;
+	struct eal *e = arg;
 	int rc;
 
-	choose_memory(plan, conf);
-	rc = init(plan, conf);
-	if (rc != 0) {
-		snprintf(error, SL_CONF_ERROR_MAX, "start DPDK: %s", strerror(-rc));
-		return rc;
+	(void)pthread_setname_np(pthread_self(), "eal");
+	rc = init(e->plan, e->conf);
+	if (rc == 0) {
+		sweep_runtime_dirs();
+		log_memory(e);
 	}
-	sweep_runtime_dirs();
-	if (plan->is_huge)
-		sl_log(INFO, main, "hugepages on bytes=%lld",
-		       (long long)sl_conf_int(conf, SL_CK_hugepages_bytes));
-	else if (strcmp(sl_conf_str(conf, SL_CK_hugepages), "never") == 0)
-		sl_log(INFO, main, "hugepages off: %s", plan->huge_reason);
-	else
-		sl_log(WARN, main, "hugepages off: %s", plan->huge_reason);
-	return 0;
+	e->result = rc;
+	SL_ASSERT(sem_post(&e->done) == 0);
+	SL_ASSERT(write(e->fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+	for (;;) {
+		sleep_until(&e->called);
+		if (!e->fn)
+			break;
+		e->result = e->fn(e->arg);
+		SL_ASSERT(sem_post(&e->done) == 0);
+	}
+	if (rc == 0)
+		clean_up();
+	return NULL;
+}
+
+int eal_start(struct eal **out, struct eal_plan *plan, const struct sl_conf *conf)
+{
+	struct eal *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return -ENOMEM;
+	choose_memory(plan, conf);
+	e->plan = plan;
+	e->conf = conf;
+	SL_ASSERT(sem_init(&e->called, 0, 0) == 0 && sem_init(&e->done, 0, 0) == 0);
+	e->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = e->fd < 0 ? -errno : -pthread_create(&e->thread, NULL, main_lcore, e);
+	if (rc == 0) {
+		*out = e;
+		return 0;
+	}
+	if (e->fd >= 0)
+		close(e->fd);
+	free(e);
+	return rc;
+}
+
+int eal_fd(const struct eal *e)
+{
+	return e->fd;
+}
+
+int eal_wait(struct eal *e, char error[SL_CONF_ERROR_MAX])
+{
+	sleep_until(&e->done);
+	if (e->result != 0)
+		snprintf(error, SL_CONF_ERROR_MAX,
+		         "start DPDK: %s; fix: hugepages=never, or a smaller hugepages.bytes",
+		         strerror(-e->result));
+	return e->result;
+}
+
+int eal_call(struct eal *e, eal_fn *fn, void *arg)
+{
+	SL_ASSERT(fn);
+	e->fn = fn;
+	e->arg = arg;
+	SL_ASSERT(sem_post(&e->called) == 0);
+	sleep_until(&e->done);
+	return e->result;
+}
+
+void eal_stop(struct eal *e)
+{
+	e->fn = NULL;
+	SL_ASSERT(sem_post(&e->called) == 0);
+	SL_ASSERT(pthread_join(e->thread, NULL) == 0);
+	sem_destroy(&e->called);
+	sem_destroy(&e->done);
+	close(e->fd);
+	free(e);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Start of DPDK's environment layer: which CPUs the lanes get, and where their memory comes from.
+/*
+ * DPDK's environment layer: which CPUs the lanes get, where their memory comes from, and the thread
+ * that is DPDK's main lcore.  DPDK sleeps 0.1 s at its start to measure the clock where the
+ * processor does not tell its rate; that thread sleeps, and the host thread works meanwhile.
  */
 #ifndef DATAPLANE_EAL_H
 #define DATAPLANE_EAL_H
@@ -22,12 +25,32 @@ struct eal_plan {
  */
 int eal_plan_make(struct eal_plan *plan, const struct sl_conf *conf,
                   char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
-/* rte_eal_init() by the plan; falls back to ordinary pages when huge ones are refused.  Lane i is
- * lcore 1 + i, the calling thread is lcore 0.  Return: 0 or -errno. */
-int eal_start(struct eal_plan *plan, const struct sl_conf *conf,
-              char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
-/* Takes down what eal_start() built, the folder for DPDK's telemetry socket too. */
-void eal_stop(void);
+
+/* Lane i is lcore 1 + i; lcore 0 is a thread that only starts DPDK and runs what DPDK wants to be
+ * called from there. */
+struct eal;
+typedef int eal_fn(void *arg);
+
+/**
+ * eal_start() - begin rte_eal_init() by the plan, in a thread of its own
+ * @plan: is_huge and huge_reason are filled in here: ordinary pages when there are too few huge
+ * ones
+ *
+ * Ownership: @plan and @conf are borrowed until eal_stop().
+ * Return: 0 it has begun; -errno.
+ */
+int eal_start(struct eal **out, struct eal_plan *plan, const struct sl_conf *conf) SL_MUST_CHECK;
+/* Readable from when eal_wait() would not sleep. */
+int eal_fd(const struct eal *eal);
+/* Sleeps until DPDK is up or has failed, and says which; to be called once.  Return: 0 or -errno.
+ */
+int eal_wait(struct eal *eal, char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
+/* Runs @fn on the main lcore and sleeps until it has returned; after eal_wait() returned 0.
+ * Return: what @fn returned. */
+int eal_call(struct eal *eal, eal_fn *fn, void *arg) SL_MUST_CHECK;
+/* Sleeps until DPDK is up or has failed, then takes it down, and the folder for its telemetry
+ * socket too. */
+void eal_stop(struct eal *eal);
 /* Parses "2-5,8" into @set; for tests too.  Return: number of CPUs or -EINVAL. */
 int eal_parse_cpus(const char *text, uint8_t *set, uint32_t set_count);
 

@@ -155,19 +155,6 @@ static int create_ctx(struct ctx *ctx, const struct lane_opts *o)
 	return sl_codec_ctx_create(&ctx->codec, NULL);
 }
 
-static int create_rings(struct lane *lane)
-{
-	char name[32];
-
-	snprintf(name, sizeof(name), "lane_in_%u", lane->ctx.index);
-	lane->inbox = rte_ring_create(name, LANE_MESSAGES, SOCKET_ID_ANY,
-	                              RING_F_SP_ENQ | RING_F_SC_DEQ);
-	snprintf(name, sizeof(name), "lane_out_%u", lane->ctx.index);
-	lane->outbox = rte_ring_create(name, LANE_MESSAGES, SOCKET_ID_ANY,
-	                               RING_F_SP_ENQ | RING_F_SC_DEQ);
-	return lane->inbox && lane->outbox ? 0 : -ENOMEM;
-}
-
 static int create_writer(struct lane *lane, const struct lane_opts *o)
 {
 	const struct writer_opts wo = {.files = *o->files,
@@ -198,7 +185,7 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 		cleaner_port_open(o->cleaner, lane->wake_fd);
 	rc = create_ctx(&lane->ctx, o);
 	if (rc == 0)
-		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : create_rings(lane);
+		rc = lane->epoll_fd < 0 || lane->wake_fd < 0 ? -errno : 0;
 	if (rc == 0)
 		rc = create_writer(lane, o);
 	if (rc == 0)
@@ -211,9 +198,22 @@ int lane_create(struct lane **out, const struct lane_opts *o)
 		lane_destroy(lane);
 		return rc;
 	}
-	sl_stat_set(lane->ctx.stats, SL_STAT_tsc_hz, rte_get_tsc_hz());
 	*out = lane;
 	return 0;
+}
+
+int lane_create_rings(struct lane *lane)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "lane_in_%u", lane->ctx.index);
+	lane->inbox = rte_ring_create(name, LANE_MESSAGES, SOCKET_ID_ANY,
+	                              RING_F_SP_ENQ | RING_F_SC_DEQ);
+	snprintf(name, sizeof(name), "lane_out_%u", lane->ctx.index);
+	lane->outbox = rte_ring_create(name, LANE_MESSAGES, SOCKET_ID_ANY,
+	                               RING_F_SP_ENQ | RING_F_SC_DEQ);
+	sl_stat_set(lane->ctx.stats, SL_STAT_tsc_hz, rte_get_tsc_hz());
+	return lane->inbox && lane->outbox ? 0 : -ENOMEM;
 }
 
 struct writer *lane_writer(const struct lane *lane)

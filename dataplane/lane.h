@@ -76,8 +76,11 @@ struct lane_msg {
 	void *owner; /* the host's own */
 };
 
-/* Cold: allocates everything the lane will ever use.  Context: host thread. */
+/* Cold: allocates everything the lane will ever use, but its rings with the host.  Context: host
+ * thread; needs nothing of DPDK. */
 int lane_create(struct lane **out, const struct lane_opts *opts) SL_MUST_CHECK;
+/* The rings, in DPDK's memory: before lane_main() and the first message.  Return: 0 or -ENOMEM. */
+int lane_create_rings(struct lane *lane) SL_MUST_CHECK;
 /* To be prepared before lane_main(), and asked for its name at any time. */
 struct writer *lane_writer(const struct lane *lane);
 /* After its thread ended. */

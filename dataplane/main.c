@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sluice-dataplane: reads the configuration, starts DPDK, the host thread (this one) and the lanes,
- * and takes them down again.
+ * sluice-dataplane: reads the configuration, starts DPDK and the host thread (this one), which
+ * starts the lanes, and takes them down again.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -10,12 +10,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include <rte_eal.h>
-#include <rte_launch.h>
-
 #include "eal.h"
 #include "host/host.h"
-#include "host/telemetry.h"
 #include "sluice/base/log.h"
 
 struct args {
@@ -135,38 +131,24 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* The lanes and the host thread, until the end. */
-static int serve(struct host *host, const struct eal_plan *plan, char error[SL_CONF_ERROR_MAX])
-{
-	const struct host_memory memory = {plan->is_huge, plan->huge_reason};
-	int rc = host_create_lanes(host, &memory, error);
-
-	for (uint32_t i = 0; rc == 0 && i < plan->lanes_count; i++)
-		rc = rte_eal_remote_launch(lane_main, host_lane(host, i), i + 1);
-	if (rc == 0) {
-		telemetry_start(host);
-		rc = host_run(host);
-	}
-	rte_eal_mp_wait_lcore();
-	telemetry_stop();
-	return rc;
-}
-
-/* DPDK first: it sleeps 0.1 s to measure the clock where the processor does not tell its rate, and
- * the log dirs of a predecessor that was killed are free only then. */
+/* DPDK starts beside the host, which needs it for its lanes only. */
 static int run(const struct host_opts *opts, struct eal_plan *plan, char error[SL_CONF_ERROR_MAX])
 {
-	struct host *host;
-	int rc = eal_start(plan, opts->conf, error);
+	struct host *host = NULL;
+	struct eal *eal;
+	int rc = eal_start(&eal, plan, opts->conf);
 
-	if (rc != 0)
-		return rc;
-	rc = host_create(&host, opts, error);
 	if (rc == 0) {
-		rc = serve(host, plan, error);
+		const struct host_memory memory = {plan->is_huge, plan->huge_reason};
+
+		rc = host_create(&host, opts, error);
+		if (rc == 0)
+			rc = host_create_lanes(host, &memory, error);
+		if (rc == 0)
+			rc = host_run(host, eal, error);
 		host_destroy(host);
+		eal_stop(eal);
 	}
-	eal_stop();
 	if (rc != 0 && !*error)
 		snprintf(error, SL_CONF_ERROR_MAX, "run data plane: %s", strerror(-rc));
 	return rc;

@@ -23,6 +23,7 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
+#include "telemetry.h"
 
 #define HOST_EVENTS_MAX       16
 /* Messages that a lane may hold: half of either ring of lane.c, so that none can overflow. */
@@ -40,6 +41,7 @@
 enum host_fd {
 	HOST_FD_SIGNAL = 0,
 	HOST_FD_WAKE,
+	HOST_FD_EAL,
 	HOST_FD_NR
 };
 _Static_assert((int)HOST_FD_NR <= (int)ATTACH_FD_LISTEN, "descriptors have different tags");
@@ -66,7 +68,8 @@ void host_post(struct host *h, struct lane_msg *msg)
 
 	SL_ASSERT(msg->lane < h->opts.lanes_count);
 	sl_list_push_back(&l->backlog, &msg->link);
-	send_backlog(l);
+	if (h->are_lanes_running)
+		send_backlog(l);
 }
 
 static void dispatch_returned(struct host *h, struct lane_msg *msg)
@@ -94,7 +97,7 @@ static unsigned reap_lanes(struct host *h)
 {
 	unsigned done = 0;
 
-	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+	for (uint32_t i = 0; h->are_lanes_running && i < h->opts.lanes_count; i++) {
 		struct host_lane *l = &h->lanes[i];
 		struct lane_msg *msg;
 		uint32_t dir;
@@ -180,8 +183,8 @@ int host_create_lanes(struct host *h, const struct host_memory *memory,
 		if (rc == 0)
 			continue;
 		snprintf(error, SL_CONF_ERROR_MAX,
-		         "create lane %u: %s; lane.buffer.bytes=%zu or hugepages.bytes may not fit",
-		         i, strerror(-rc), o.buffer_bytes);
+		         "create lane %u: %s; lane.buffer.bytes=%zu may not fit", i, strerror(-rc),
+		         o.buffer_bytes);
 		return rc;
 	}
 	log_writer(h);
@@ -206,7 +209,8 @@ static void stop(struct host *h)
 {
 	h->is_stopping = true;
 	steer_stop(h->steer);
-	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
+	/* Lanes that do not run yet never will. */
+	for (uint32_t i = 0; h->are_lanes_running && i < h->opts.lanes_count; i++) {
 		h->stop_msgs[i].type = LANE_MSG_STOP;
 		h->stop_msgs[i].lane = i;
 		sl_list_init(&h->stop_msgs[i].link);
@@ -232,6 +236,8 @@ static int open_tier(struct host *h, const struct sl_ipc_tiers *offered)
 		stop(h);
 		return rc;
 	}
+	if (h->are_lanes_running)
+		tier_populate(h->tier);
 	apply_set_hot(h->apply, pools);
 	for (uint32_t i = 0; i < h->opts.lanes_count; i++) {
 		h->hot_msgs[i] = (struct lane_msg){.type = LANE_MSG_HOT, .lane = i};
@@ -397,8 +403,7 @@ static int create_attach(struct host *h, char error[SL_CONF_ERROR_MAX])
 	return rc;
 }
 
-/* Beside the lanes, where this process has more cpus than those.  Before DPDK, which pins this
- * thread. */
+/* Beside the lanes, where this process has more cpus than those. */
 static int create_cleaner(struct host *h)
 {
 	const struct sl_conf *conf = h->opts.conf;
@@ -476,10 +481,51 @@ int host_create(struct host **out, const struct host_opts *opts, char error[SL_C
 	return 0;
 }
 
-struct lane *host_lane(struct host *h, uint32_t index)
+/* ---- The lanes' threads ---- */
+
+/* On the main lcore. */
+static int launch_lanes(void *arg)
 {
-	SL_ASSERT(index < h->opts.lanes_count);
-	return h->lanes[index].lane;
+	struct host *h = arg;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < h->opts.lanes_count; i++)
+		rc = lane_create_rings(h->lanes[i].lane);
+	/* All or none: nobody could stop those that run. */
+	for (uint32_t i = 0; rc == 0 && i < h->opts.lanes_count; i++)
+		SL_ASSERT(rte_eal_remote_launch(lane_main, h->lanes[i].lane, i + 1) == 0);
+	return rc;
+}
+
+/* On the main lcore.  It spins. */
+static int wait_lanes(void *arg)
+{
+	(void)arg;
+	rte_eal_mp_wait_lcore();
+	return 0;
+}
+
+static int start_lanes(struct host *h)
+{
+	int rc = eal_wait(h->eal, h->error_text);
+
+	if (rc != 0)
+		return rc;
+	rc = eal_call(h->eal, launch_lanes, h);
+	if (rc != 0) {
+		snprintf(h->error_text, SL_CONF_ERROR_MAX,
+		         "create the rings of %u lanes: %s; fix: more hugepages.bytes",
+		         h->opts.lanes_count, strerror(-rc));
+		return rc;
+	}
+	h->are_lanes_running = true;
+	telemetry_start(h);
+	if (tier_is_open(h->tier))
+		tier_populate(h->tier);
+	sl_log(INFO, host, "serve host=%s port=%u lanes=%u lane_ports=%u-%u", h->opts.listen_host,
+	       h->opts.listen_port, h->opts.lanes_count, h->opts.lane_port_base,
+	       h->opts.lane_port_base + h->opts.lanes_count - 1);
+	return 0;
 }
 
 /* ---- Running ---- */
@@ -532,6 +578,16 @@ static int idle_timeout(struct host *h, unsigned work)
 	return (int)SL_MAX(ms, 0);
 }
 
+static void take_eal(struct host *h)
+{
+	(void)epoll_ctl(h->epoll_fd, EPOLL_CTL_DEL, eal_fd(h->eal), NULL);
+	if (h->is_stopping)
+		return;
+	h->error = start_lanes(h);
+	if (h->error != 0)
+		stop(h);
+}
+
 static void take_events(struct host *h, int timeout_ms)
 {
 	struct epoll_event events[HOST_EVENTS_MAX];
@@ -543,6 +599,8 @@ static void take_events(struct host *h, int timeout_ms)
 
 		if (tag == HOST_FD_SIGNAL)
 			begin_stop(h);
+		else if (tag == HOST_FD_EAL)
+			take_eal(h);
 		else if (tag == HOST_FD_WAKE)
 			/* What it counted is found by reap_lanes(); EAGAIN is as good. */
 			(void)SL_COUNT_IF(read(h->wake_fd, &drained, sizeof(drained)) < 0 &&
@@ -560,18 +618,22 @@ static void destroy_lanes(struct host *h)
 	}
 }
 
-int host_run(struct host *h)
+int host_run(struct host *h, struct eal *eal, char error[SL_CONF_ERROR_MAX])
 {
 	int64_t begun_ms;
 	int rc, dirs_rc;
 
-	sl_log(INFO, host, "serve host=%s port=%u lanes=%u lane_ports=%u-%u", h->opts.listen_host,
-	       h->opts.listen_port, h->opts.lanes_count, h->opts.lane_port_base,
-	       h->opts.lane_port_base + h->opts.lanes_count - 1);
+	h->eal = eal;
+	h->error_text = error;
+	rc = watch(h, eal_fd(eal), HOST_FD_EAL);
+	if (rc != 0)
+		return rc;
 	while (!h->is_stopping || h->stops_left > 0)
 		take_events(h, idle_timeout(h, poll_parts(h)));
 	/* A lane's last message is not its last instruction. */
-	rte_eal_mp_wait_lcore();
+	if (h->are_lanes_running)
+		SL_ASSERT(eal_call(eal, wait_lanes, NULL) == 0);
+	telemetry_stop();
 	destroy_lanes(h);
 	cleaner_destroy(h->cleaner);
 	h->cleaner = NULL;

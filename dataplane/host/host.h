@@ -7,6 +7,7 @@
 #ifndef DATAPLANE_HOST_HOST_H
 #define DATAPLANE_HOST_HOST_H
 
+#include "eal.h"
 #include "lane.h"
 #include "sluice/base/conf.h"
 #include "sluice/ipc/msg.h"
@@ -30,8 +31,7 @@ struct host_opts {
  * host_create() - open log dirs, listening sockets, shared memory, steering
  * @error: on failure, one line for the operator: what, why, what to do
  *
- * Needs nothing of DPDK, so it comes before DPDK's slow start: what refuses the start does so at
- * once, and the control process can connect meanwhile.
+ * Needs nothing of DPDK, which starts meanwhile.
  *
  * Return: 0 or -errno.
  */
@@ -42,13 +42,13 @@ struct host_memory {
 	bool is_huge;       /* huge pages */
 	const char *reason; /* why not, and the fix; NULL none; borrowed for ever */
 };
-/* The rest, with DPDK's memory.  Return and @error as above. */
+/* The lanes, as far as they are without DPDK.  Return and @error as above. */
 int host_create_lanes(struct host *host, const struct host_memory *memory,
                       char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
-struct lane *host_lane(struct host *host, uint32_t index);
-/* Runs until SIGTERM or SIGINT (signalfd), then stops the lanes and closes every log cleanly.
- * Return: 0, or -errno when a log could not be closed cleanly. */
-int host_run(struct host *host);
+/* Starts the lanes when DPDK is up; runs until SIGTERM or SIGINT (signalfd), then stops the lanes
+ * and closes every log cleanly.  Return: 0; -errno DPDK or the lanes did not start, see @error, or
+ * a log could not be closed cleanly. */
+int host_run(struct host *host, struct eal *eal, char error[SL_CONF_ERROR_MAX]) SL_MUST_CHECK;
 void host_destroy(struct host *host);
 
 #endif

@@ -37,6 +37,9 @@ struct host {
 	struct attach *attach; /* Owned */
 	char *attach_path;     /* Owned */
 	struct host_lane lanes[HOST_LANES_MAX];
+	struct eal *eal;        /* borrowed; of host_run() */
+	char *error_text;       /* the same */
+	bool are_lanes_running; /* until then messages stay in their backlogs */
 	int epoll_fd;
 	int signal_fd;
 	int wake_fd;            /* lanes write it */

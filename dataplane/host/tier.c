@@ -265,17 +265,6 @@ static void make(struct tier *t, struct node *n)
 	note_shortage(t, n, strerror(-rc));
 }
 
-static void *populate(void *arg);
-
-static void start_thread(struct tier *t)
-{
-	int rc = pthread_create(&t->thread, NULL, populate, t);
-
-	t->has_thread = rc == 0;
-	if (rc != 0)
-		sl_log(WARN, host, "populate hot tier: %s; appends meet fresh pages", strerror(rc));
-}
-
 int tier_open(struct tier *t, const struct memory *memory, const struct sl_ipc_tiers *offered,
               struct logdirs *dirs)
 {
@@ -297,9 +286,7 @@ int tier_open(struct tier *t, const struct memory *memory, const struct sl_ipc_t
 			t->pools[i] = sl_hot_pool(n->hot, t->lane_slices[i]);
 	}
 	t->is_open = true;
-	if (t->size.wanted)
-		start_thread(t);
-	else
+	if (!t->size.wanted)
 		sl_log(INFO, host, "hot tier off: log.hot.bytes=-1");
 	return 0;
 }
@@ -373,6 +360,19 @@ static void *populate(void *arg)
 		if (t->nodes[i].hot)
 			rc = populate_node(t, &t->nodes[i]);
 	return NULL;
+}
+
+void tier_populate(struct tier *t)
+{
+	int rc;
+
+	SL_ASSERT(t->is_open && !t->has_thread);
+	if (!t->size.wanted)
+		return;
+	rc = pthread_create(&t->thread, NULL, populate, t);
+	t->has_thread = rc == 0;
+	if (rc != 0)
+		sl_log(WARN, host, "populate hot tier: %s; appends meet fresh pages", strerror(rc));
 }
 
 void tier_destroy(struct tier *t)

@@ -53,6 +53,8 @@ void tier_destroy(struct tier *t);
 int tier_open(struct tier *t, const struct memory *memory, const struct sl_ipc_tiers *offered,
               struct logdirs *dirs) SL_MUST_CHECK;
 bool tier_is_open(const struct tier *t);
+/* Begins to touch the memory, in a thread of its own.  Once, after tier_open(). */
+void tier_populate(struct tier *t);
 
 /* For the control process to hold.  Descriptors are borrowed. */
 void tier_list(const struct tier *t, struct sl_ipc_tiers *out);

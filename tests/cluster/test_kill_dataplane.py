@@ -8,6 +8,7 @@ what still holds the log dirs.  With arguments only the functions of these names
 import fcntl
 import pathlib
 import random
+import signal
 import sys
 import threading
 import time
@@ -75,12 +76,16 @@ def the_next_one_waits_for_what_holds_the_log_dirs():
     """As the writes of the killed one do, which the kernel completes after its death."""
     with Broker() as broker, open(broker.data / "log" / ".lock", "rb") as lock:
         broker.ctl("topics", "create", "load", "--partitions", "1")
-        # Waits for the lock, so that it comes before the next data plane, which only tries.
         holder = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         holder.start()
-        pid = broker.kill("sluice-dataplane")
+        # The launcher starts nothing before the lock is taken.
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            pid = broker.kill("sluice-dataplane")
+            holder.join()
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
         broker.wait_restarted("sluice-dataplane", pid)
-        holder.join()
         time.sleep(0.5)
         fcntl.flock(lock, fcntl.LOCK_UN)
         wait_for("the data plane to serve", lambda: broker.ctl("status")["data_plane"]["serving"])

@@ -237,6 +237,8 @@ def stops_while_it_starts():
                 check(process.returncode == 0,
                       f"stopped after {delay_ms} ms: status {process.returncode}\n{text}")
                 check(" err " not in text, f"stopped after {delay_ms} ms:\n{text}")
+                check("host: stop signal" not in text or "closed all logs clean=yes" in text,
+                      f"stopped after {delay_ms} ms: the logs were not closed\n{text}")
             else:  # before the launcher has done anything, the signal's own action is as good
                 check(process.returncode in (0, -signal.SIGTERM, -signal.SIGINT),
                       f"stopped after {delay_ms} ms: status {process.returncode}\n{text}")
@@ -295,6 +297,30 @@ def second_start_on_the_same_folder_or_port_is_refused():
             pass
 
 
+def what_dpdk_refuses_ends_the_start_and_loses_nothing():
+    """DPDK comes up beside everything else: by the time it refuses, the logs may be open."""
+    lanes = 17  # their rings do not fit in 16 MiB
+    settings = {"hugepages": "never", "lane.buffer.bytes": "8388608", "socket.request.max.bytes": "4194304"}
+
+    def ends():
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "checker"})
+        found = [consumer.get_watermark_offsets(TopicPartition("kept", p), timeout=30)[1] for p in range(lanes)]
+        consumer.close()
+        return found
+
+    with Broker(lanes=lanes, settings=settings) as broker:
+        broker.ctl("topics", "create", "kept", "--partitions", str(lanes))
+        producer = Producer({**QUICK, "bootstrap.servers": broker.bootstrap, "acks": "all"})
+        for number in range(100 * lanes):
+            producer.produce("kept", str(number), partition=number % lanes)
+        check(producer.flush(60) == 0 and ends() == [100] * lanes, f"{ends()}")
+        broker.stop()
+        refused([*broker.command()[2:], "--set", "hugepages.bytes=16777216"],
+                rf"create the rings of {lanes} lanes: .*; fix: more hugepages\.bytes", "exit status 1")
+        broker.start()
+        check(ends() == [100] * lanes, f"{ends()}")
+
+
 def bad_configuration_names_file_line_and_reason():
     at = r"sluice\.conf:%d: "
     refused([], at % 3 + r"num\.partitons: unknown key; did you mean num\.partitions",
@@ -332,5 +358,5 @@ def bad_arguments_are_refused():
 
 
 main(stops_under_load_without_loss, children_end_with_the_launcher, stops_while_it_starts,
-     second_start_on_the_same_folder_or_port_is_refused, bad_configuration_names_file_line_and_reason,
-     bad_arguments_are_refused)
+     second_start_on_the_same_folder_or_port_is_refused, what_dpdk_refuses_ends_the_start_and_loses_nothing,
+     bad_configuration_names_file_line_and_reason, bad_arguments_are_refused)

@@ -2,6 +2,7 @@
 /* Tiers without lanes and without a control process: what it would hold is handed over by hand. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -119,6 +120,7 @@ static struct tier *open_with(struct bench *b, uint64_t available_bytes)
 	cr_expect(!tier_is_open(t));
 	cr_assert(tier_open(t, &memory, &b->held, b->dirs) == 0);
 	cr_expect(tier_is_open(t));
+	tier_populate(t);
 	return t;
 }
 
@@ -189,6 +191,28 @@ Test(tier, gives_each_lane_a_slice_of_its_nodes)
 	cr_expect_neq(sl_hot_pool_fd(tier_pools(t)[0]), sl_hot_pool_fd(tier_pools(t)[1]));
 	tier_destroy(t);
 	cr_expect_eq(count_fds(), before);
+	bench_destroy(b);
+}
+
+Test(tier, touches_its_memory_only_when_told)
+{
+	const struct memory memory = {.total_bytes = PLENTY, .available_bytes = PLENTY};
+	struct bench *b = bench_create(1);
+	const struct tier_opts opts = {.conf = &b->conf, .lanes_count = 1, .numa_nodes = b->nodes};
+	struct tier_state state;
+	struct tier *t;
+
+	cr_assert(tier_create(&t, &opts) == 0);
+	cr_assert(tier_open(t, &memory, &b->held, b->dirs) == 0);
+	tier_state(t, &state);
+	cr_expect(state.bytes == 64 * MIB && state.populated == 0 && state.is_populating);
+	tier_populate(t);
+	do {
+		sched_yield();
+		tier_state(t, &state);
+	} while (state.is_populating);
+	cr_expect_eq(state.populated, state.bytes);
+	tier_destroy(t);
 	bench_destroy(b);
 }
 
