@@ -473,6 +473,34 @@ Test(txns, ends_a_hanging_transaction_by_hand)
 	cr_assert_eq(write_marker("t", 0, p, 1), SL_KERR_INVALID_PRODUCER_EPOCH);
 }
 
+Test(txns, writes_the_marker_that_was_asked_for)
+{
+	int32_t partition = 1;
+	struct sl_write_txn_markers_req_marker_topic t = {sl_str_from("t"), &partition, 1};
+	struct sl_write_txn_markers_req_marker markers[2];
+	struct sl_write_txn_markers_req req = {markers, 2};
+	struct sl_write_txn_markers_resp resp;
+	struct sl_txn_marker m;
+
+	for (int i = 0; i < 2; i++) {
+		sl_write_txn_markers_req_marker_init(&markers[i]);
+		markers[i].producer_id = 7 + i;
+		markers[i].producer_epoch = 3;
+		markers[i].coordinator_epoch = 5;
+		markers[i].transaction_result = i == 0;
+		markers[i].topics = &t;
+		markers[i].topics_count = 1;
+	}
+	CALL(&h, write_txn_markers, WRITE_TXN_MARKERS, 1, &req, &resp);
+	for (uint32_t i = 0; i < 2; i++) {
+		cr_assert(fake_marker(h.fake, "t", partition, i, &m));
+		cr_assert_eq(m.producer_id, 7 + i);
+		cr_assert_eq(m.producer_epoch, 3);
+		cr_assert_eq(m.coordinator_epoch, 5);
+		cr_assert_eq(m.is_commit, i == 0);
+	}
+}
+
 Test(txns, describes_a_transaction)
 {
 	struct sl_str ids[] = {sl_str_from("tx"), sl_str_from("unknown"), sl_str_from("")};
@@ -542,6 +570,7 @@ Test(txns, lists_transactions_by_every_filter)
 	cr_assert_eq(add("beta", b, 0), 0);
 	cr_assert_eq(list(NULL, -1, -1, NULL).count, 2, "each by one lane");
 	cr_assert_eq(list("Ongoing", -1, -1, NULL).count, 1);
+	cr_assert_eq(list("Ongoing", -1, -1, NULL).unknown_states, 0);
 	cr_assert_eq(list("PrepareCommit", -1, -1, NULL).count, 0);
 	cr_assert_eq(list("Nonsense", -1, -1, NULL).unknown_states, 1);
 	cr_assert_eq(list("Nonsense", -1, -1, NULL).count, 0);
@@ -554,6 +583,22 @@ Test(txns, lists_transactions_by_every_filter)
 	cr_assert_eq(list(NULL, -1, -1, "").count, 2);
 	cr_assert_eq(list(NULL, -1, -1, "(").error, SL_KERR_INVALID_REGULAR_EXPRESSION);
 	cr_assert_eq(list(NULL, -1, -1, "a{9999}").error, SL_KERR_INVALID_REGULAR_EXPRESSION);
+}
+
+Test(txns, lists_nothing_while_it_is_loading)
+{
+	(void)producer("tx");
+	harness_stop_control(&h);
+	fake_hold_acks(h.fake, true);
+	harness_start_control(&h);
+	while (!link_is_up(h.control->link))
+		harness_spin(&h, 1);
+	cr_assert_eq(list(NULL, -1, -1, NULL).error, SL_KERR_COORDINATOR_LOAD_IN_PROGRESS);
+	cr_assert_eq(list(NULL, -1, -1, NULL).count, 0);
+	fake_hold_acks(h.fake, false);
+	until_loaded();
+	cr_assert_eq(list(NULL, -1, -1, NULL).error, 0);
+	cr_assert_eq(list(NULL, -1, -1, NULL).count, 1);
 }
 
 static bool is_gone(struct harness *unused, void *arg)
