@@ -501,6 +501,35 @@ Test(txns, writes_the_marker_that_was_asked_for)
 	}
 }
 
+Test(txns, markers_have_the_epoch_of_the_coordinators_partition)
+{
+	unsigned seen = 0;
+	char id[16];
+
+	/* One lane less: what it led has another leader, and a higher epoch with it. */
+	harness_restart_fake(&h, 1);
+	until_loaded();
+	for (int i = 0; seen != 3; i++) {
+		struct sl_txn_marker m;
+		struct txn_view view;
+		struct producer p;
+		int32_t epoch;
+
+		cr_assert_lt(i, 100);
+		snprintf(id, sizeof(id), "tx%d", i);
+		p = producer(id);
+		cr_assert_eq(add(id, p, 0), 0);
+		cr_assert_eq(end(id, p, true, 3, NULL), 0);
+		until_state(id, "CompleteCommit");
+		cr_assert(txn_find(control_txns(h.control), sl_str_from(id), &view));
+		epoch = statelog_epoch(txns_log(h.control->txns), view.partition);
+		cr_assert(fake_marker(h.fake, "t", 0, (uint32_t)i, &m));
+		cr_assert_eq(m.coordinator_epoch, epoch);
+		cr_assert(epoch == 0 || epoch == 1);
+		seen |= 1u << epoch;
+	}
+}
+
 Test(txns, describes_a_transaction)
 {
 	struct sl_str ids[] = {sl_str_from("tx"), sl_str_from("unknown"), sl_str_from("")};
