@@ -320,6 +320,82 @@ Test(txns, aborts_after_the_time_out)
 	expect_marker(1, 0, p);
 }
 
+/* Ends with the control process started again, under other configs. */
+static void restart_with(const char *key, const char *value)
+{
+	harness_stop_control(&h);
+	harness_set(&h, key, value);
+	harness_start_control(&h);
+	until_loaded();
+}
+
+Test(txns, looks_for_time_outs_as_often_as_is_configured)
+{
+	struct producer p;
+
+	restart_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000");
+	p = producer("tx");
+	cr_assert_eq(add("tx", p, 0), 0);
+	harness_advance(&h, 59000);
+	until_state("tx", "Ongoing");
+	harness_advance(&h, 2500);
+	until_state("tx", "CompleteAbort");
+}
+
+Test(txns, lets_no_transaction_last_longer_than_is_configured)
+{
+	struct producer p;
+
+	restart_with("transaction.max.timeout.ms", "59999");
+	cr_assert_eq(init_producer("tx", &p), SL_KERR_INVALID_TRANSACTION_TIMEOUT);
+	restart_with("transaction.max.timeout.ms", "60000");
+	cr_assert_eq(init_producer("tx", &p), 0);
+}
+
+Test(txns, forgets_ids_after_the_time_that_is_configured)
+{
+	struct txn_view view;
+
+	harness_stop_control(&h);
+	harness_set(&h, "transactional.id.expiration.ms", "20000");
+	harness_set(&h, "transaction.remove.expired.transaction.cleanup.interval.ms", "1000");
+	harness_start_control(&h);
+	until_loaded();
+	(void)producer("tx");
+	harness_advance(&h, 18000);
+	cr_assert(txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+	harness_advance(&h, 3000);
+	harness_spin(&h, 20);
+	cr_assert(!txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+}
+
+Test(txns, shares_no_producer_id_with_another_who_takes_a_block)
+{
+	const struct sl_request_head head = {SL_API_INIT_PRODUCER_ID, 4, 4711, sl_str_from("me")};
+	const struct sl_ipc_request from = {.seq = ++h.seq};
+	struct meta_txn *other = meta_txn_begin(h.control->meta);
+	const int64_t next = meta_next_producer_id(h.control->meta);
+	struct sl_init_producer_id_req req;
+	struct sl_init_producer_id_resp resp;
+	uint8_t bytes[256];
+	struct sl_buf b;
+
+	/* Both see the same next id, and only one gets it. */
+	meta_txn_put_producer_ids(other, next + 1000, next);
+	meta_txn_commit(other, NULL, NULL);
+	sl_init_producer_id_req_init(&req);
+	req.transactional_id = sl_str_from("tx");
+	req.transaction_timeout_ms = 60000;
+	sl_buf_init_fixed(&b, bytes, sizeof(bytes));
+	sl_request_head_encode(&b, sl_api_find(SL_API_INIT_PRODUCER_ID), &head);
+	sl_init_producer_id_req_encode(&req, &b, 4);
+	request_receive(h.control->requests, 0, &from, (struct sl_bytes){b.p, (int32_t)b.len});
+	harness_wait(&h, from.seq);
+	TAKE(&h, init_producer_id, INIT_PRODUCER_ID, 4, &resp);
+	cr_assert_eq(resp.error_code, 0);
+	cr_assert_eq(resp.producer_id, next + 1000);
+}
+
 Test(txns, answers_questions_about_partitions_that_are_not_there)
 {
 	struct producer p = producer("tx");
