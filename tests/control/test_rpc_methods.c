@@ -415,7 +415,7 @@ Test(rpc_methods, lag_is_a_sum_and_offsets_are_those_of_the_topic)
 	json_t *v;
 
 	load_groups();
-	harness_create_topic(&h, "s", 2);
+	harness_create_topic(&h, "s", 3);
 	for (int i = 0; i < 3; i++)
 		put_record("t", i > 0);
 	commit("g", "s", 0, 0);
@@ -424,8 +424,8 @@ Test(rpc_methods, lag_is_a_sum_and_offsets_are_those_of_the_topic)
 	v = rpc_client_result(&c, "groups.list", NULL);
 	cr_assert_eq(rpc_client_int(v, "groups.0.lag"), 3);
 	json_decref(v);
-	/* The other topic has an offset for the same number. */
-	commit("g", "s", 1, 1);
+	/* The other topic has an offset for a number without one here. */
+	commit("g", "s", 2, 1);
 	v = rpc_client_result(&c, "groups.reset-offsets",
 	                      "{\"group\":\"g\",\"topic\":\"t\",\"shift\":1,\"dry_run\":true}");
 	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 2);

@@ -331,14 +331,17 @@ static void restart_with(const char *key, const char *value)
 
 Test(txns, looks_for_time_outs_as_often_as_is_configured)
 {
+	struct txn_view view;
 	struct producer p;
 
-	restart_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000");
+	restart_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "300000");
 	p = producer("tx");
 	cr_assert_eq(add("tx", p, 0), 0);
-	harness_advance(&h, 59000);
-	until_state("tx", "Ongoing");
-	harness_advance(&h, 2500);
+	harness_advance(&h, 280000);
+	harness_spin(&h, 20);
+	cr_assert(txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+	cr_assert_str_eq(view.state, "Ongoing");
+	harness_advance(&h, 20000);
 	until_state("tx", "CompleteAbort");
 }
 
