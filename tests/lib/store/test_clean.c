@@ -326,6 +326,26 @@ Test(clean, small_map_cleans_the_log_in_several_rounds)
 	}
 }
 
+Test(clean, counts_what_went_for_want_of_a_key)
+{
+	struct sl_clean_stats stats;
+	struct sl_clean *c;
+	int rc;
+
+	for (int i = 0; i < 10; i++)
+		kv_put(kv, i < 3 ? -1 : i, i);
+	kv_seal(kv);
+	cr_assert_eq(sl_log_clean_begin(&c, f->log, sl_log_end(f->log), f->now_ms), 0);
+	while ((rc = sl_clean_run(c, kv->cleaner)) == 1)
+		sl_log_clean_swap(f->log, c);
+	sl_clean_stats(c, &stats);
+	sl_log_clean_end(f->log, c, rc);
+	cr_assert_eq(rc, 0);
+	cr_assert_eq(stats.records_keyless, 3);
+	cr_assert_eq(stats.records_read, 10);
+	cr_assert_eq(stats.records_kept, 7);
+}
+
 Test(clean, behind_the_map_everything_stays)
 {
 	const struct sl_cleaner_opts opts = {.files = f->files,
@@ -595,6 +615,27 @@ Test(clean, old_files_stay_until_the_renames_are_synced)
 }
 
 /* ---- Producers ---- */
+
+Test(clean, last_batch_without_sequence_stays_too)
+{
+	/* As coordinators append the offsets of a transaction. */
+	const struct kv_batch b = {.producer_id = 7, .producer_epoch = 3, .base_sequence = -1};
+	const struct kv_pair pair = {1, 1};
+	struct sl_log_producer producer;
+
+	kv_append(kv, &b, &pair, 1);
+	kv_put(kv, 1, 2);
+	kv_must_clean(kv);
+	fixture_close(f, true);
+	for (int64_t at = 0; at <= 2; at++)
+		if (simfs_exists(f->fs, fixture_path(at, ".snapshot")))
+			simfs_remove(f->fs, fixture_path(at, ".snapshot"));
+	fixture_must_open(f, false);
+	cr_assert_eq(sl_log_producers(f->log, &producer, 1), 1);
+	cr_assert_eq(producer.producer_id, 7);
+	cr_assert_eq(producer.epoch, 3);
+	cr_assert_eq(producer.last_sequence, -1);
+}
 
 Test(clean, last_batch_of_a_producer_stays_without_records)
 {
