@@ -134,11 +134,10 @@ static int replay_batch(struct txn_coord *c, const struct shard *shard, const ui
 	return err;
 }
 
-void replay_begin(struct txn_coord *c, struct shard *shard, int32_t epoch)
+void replay_begin(struct txn_coord *c, struct shard *shard)
 {
 	replay_drop(c, shard);
 	shard->state = SHARD_LOADING;
-	shard->epoch = epoch;
 	shard->is_damaged = false;
 }
 
@@ -169,7 +168,7 @@ static void drop_txns(struct txn_coord *c, struct shard *shard)
 	}
 }
 
-void replay_end(struct txn_coord *c, struct shard *shard)
+void replay_end(struct txn_coord *c, struct shard *shard, int32_t epoch)
 {
 	struct sl_list *pos;
 	struct sl_list *tmp;
@@ -183,6 +182,7 @@ void replay_end(struct txn_coord *c, struct shard *shard)
 		return;
 	}
 	shard->state = SHARD_ACTIVE;
+	shard->epoch = epoch;
 	sl_list_for_each_safe(pos, tmp, &shard->txns) {
 		struct txn *t = sl_list_entry(pos, struct txn, shard_link);
 

@@ -289,9 +289,10 @@ void scan_retry_later(struct txn_coord *c);
 int64_t scan_next(struct txn_coord *c);
 
 /* ---- replay.c ---- */
-void replay_begin(struct txn_coord *c, struct shard *shard, int32_t epoch);
+void replay_begin(struct txn_coord *c, struct shard *shard);
 void replay_batches(struct txn_coord *c, struct shard *shard, struct sl_bytes batches);
-void replay_end(struct txn_coord *c, struct shard *shard);
+/* @epoch: of the coordinator.  Not before the partition is read: who leads it is settled then. */
+void replay_end(struct txn_coord *c, struct shard *shard, int32_t epoch);
 void replay_drop(struct txn_coord *c, struct shard *shard);
 
 /* ---- txn.c ---- */

@@ -229,13 +229,13 @@ static void dispatch(struct txn_coord *c, const struct txn_event *ev)
 		scan_tick(c);
 		break;
 	case TXN_EV_LOAD_BEGIN:
-		replay_begin(c, event_shard(c, ev), ev->coordinator_epoch);
+		replay_begin(c, event_shard(c, ev));
 		break;
 	case TXN_EV_LOAD_BATCHES:
 		replay_batches(c, event_shard(c, ev), ev->batches);
 		break;
 	case TXN_EV_LOAD_END:
-		replay_end(c, event_shard(c, ev));
+		replay_end(c, event_shard(c, ev), ev->coordinator_epoch);
 		break;
 	case TXN_EV_UNLOAD:
 		replay_drop(c, event_shard(c, ev));

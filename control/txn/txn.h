@@ -60,7 +60,7 @@ struct txn_event {
 	int64_t now_ms;            /* monotonic */
 	int64_t wall_ms;           /* wall clock: transactions outlive this process */
 	int32_t partition;         /* LOAD_*, UNLOAD */
-	int32_t coordinator_epoch; /* LOAD_BEGIN: leader epoch of the partition */
+	int32_t coordinator_epoch; /* LOAD_END: leader epoch of the partition */
 	/* REQUEST, CANCEL, VERIFY */
 	uint64_t handle; /* the caller's name for it, unique while unanswered */
 	int16_t api_key; /* 22, 24, 25, 26 */

@@ -815,25 +815,27 @@ static const struct fake_topic *topic_named(const struct fake *f, const char *na
 	return NULL;
 }
 
-bool fake_batch(struct fake *f, const char *topic, int32_t partition, uint32_t index,
-                struct sl_batch_head *out)
+size_t fake_read_batch(struct fake *f, const struct fake_place *at, uint8_t *to, size_t max)
 {
 	const struct fake_topic *t;
 	const struct log *log;
-	bool is_there = false;
-	size_t pos = 0;
+	struct sl_batch_head head;
+	uint32_t left = at->index;
+	size_t got = 0;
 
 	pthread_mutex_lock(&f->lock);
-	t = topic_named(f, topic);
-	log = t ? find_log(f, &t->id, partition) : NULL;
-	while (log && !is_there && pos < log->bytes.len) {
-		if (sl_batch_peek(log->bytes.p + pos, log->bytes.len - pos, out))
+	t = topic_named(f, at->topic);
+	log = t ? find_log(f, &t->id, at->partition) : NULL;
+	for (size_t pos = 0; log && got == 0 && pos < log->bytes.len;
+	     pos += sl_batch_bytes(&head)) {
+		if (sl_batch_peek(log->bytes.p + pos, log->bytes.len - pos, &head))
 			break;
-		is_there = index-- == 0;
-		pos += sl_batch_bytes(out);
+		if (left-- == 0)
+			got = SL_MIN(max, sl_batch_bytes(&head));
+		memcpy(to, log->bytes.p + pos, got);
 	}
 	pthread_mutex_unlock(&f->lock);
-	return is_there;
+	return got;
 }
 
 uint32_t fake_appends_count(struct fake *f)

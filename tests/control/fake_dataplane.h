@@ -11,6 +11,7 @@
 #include "sluice/ipc/msg.h"
 #include "sluice/ipc/stats.h"
 #include "sluice/wire/batch.h"
+#include "sluice/wire/marker.h"
 
 struct fake;
 
@@ -89,9 +90,20 @@ uint32_t fake_logs_count(struct fake *f); /* partitions with a log, deleted ones
 int32_t fake_controller_id(struct fake *f);
 /* Batches appended to all partitions of a topic. */
 uint32_t fake_batches(struct fake *f, const char *topic);
+/* A batch of a partition, by its number from 0 on. */
+struct fake_place {
+	const char *topic;
+	int32_t partition;
+	uint32_t index;
+};
+/* The first @max bytes of it.  Return: how many there are; 0 there is no such batch. */
+size_t fake_read_batch(struct fake *f, const struct fake_place *at, uint8_t *to, size_t max);
 /* Header of a partition's batch number @index, from 0.  Return: false there is none. */
 bool fake_batch(struct fake *f, const char *topic, int32_t partition, uint32_t index,
                 struct sl_batch_head *out);
+/* The marker in that batch.  Return: false it is none. */
+bool fake_marker(struct fake *f, const char *topic, int32_t partition, uint32_t index,
+                 struct sl_txn_marker *out);
 /* The order of all appends that worked: the topic of number @index, "" at the end. */
 const char *fake_append_topic(struct fake *f, uint32_t index);
 uint32_t fake_appends_count(struct fake *f);

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 
 #include "group/group.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
+#include "sluice/wire/consumer_protocol_subscription_gen.h"
 #include "sluice/wire/find_coordinator_gen.h"
 #include "sluice/wire/heartbeat_gen.h"
+#include "sluice/wire/incremental_alter_configs_gen.h"
 #include "sluice/wire/join_group_gen.h"
 #include "sluice/wire/list_groups_gen.h"
 #include "sluice/wire/offset_commit_gen.h"
@@ -405,4 +408,241 @@ Test(groups, starts_over_when_its_topic_is_deleted)
 	cr_assert_eq(fetch("g", 0), -1);
 	cr_assert_eq(commit("g", 0, 7), 0);
 	cr_assert_eq(fetch("g", 0), 7);
+}
+
+/* ---- Configs ---- */
+
+#define GROUP_RESOURCE 32
+
+/* Ends with the control process started again, under other configs. */
+static void restart_with(const char *const (*configs)[2], size_t count)
+{
+	harness_stop_control(&h);
+	for (size_t i = 0; i < count; i++)
+		harness_set(&h, configs[i][0], configs[i][1]);
+	harness_start_control(&h);
+	harness_until_served(&h);
+	harness_until(&h, is_loaded, NULL, "offsets loaded");
+}
+
+/* One member of the consumer protocol; zeroed but for its id: joins for "t". */
+struct beat {
+	const char *member;
+	int32_t epoch;
+	const char *regex;
+	const char *assignor;
+	/* The last answer. */
+	int32_t interval_ms;
+	int32_t topics;
+	struct sl_uuid topic;
+};
+
+static int16_t beat(const char *group, struct beat *b)
+{
+	struct sl_str name = sl_str_from("t");
+	struct sl_consumer_group_heartbeat_req req;
+	struct sl_consumer_group_heartbeat_resp resp;
+
+	sl_consumer_group_heartbeat_req_init(&req);
+	req.group_id = sl_str_from(group);
+	req.member_id = sl_str_from(b->member);
+	req.member_epoch = b->epoch;
+	if (b->epoch == 0) {
+		req.rebalance_timeout_ms = 10000;
+		req.topic_partitions_count = 0;
+		req.server_assignor = sl_str_from(b->assignor);
+		req.subscribed_topic_regex = sl_str_from(b->regex);
+		req.subscribed_topic_names = &name;
+		req.subscribed_topic_names_count = b->regex ? 0 : 1;
+	}
+	CALL(&h, consumer_group_heartbeat, CONSUMER_GROUP_HEARTBEAT, 1, &req, &resp);
+	if (resp.error_code != 0)
+		return resp.error_code;
+	b->epoch = resp.member_epoch;
+	b->interval_ms = resp.heartbeat_interval_ms;
+	b->topics = resp.assignment ? resp.assignment->topic_partitions_count : 0;
+	if (b->topics > 0)
+		b->topic = resp.assignment->topic_partitions[0].topic_id;
+	return 0;
+}
+
+Test(groups, limits_what_consumer_groups_are_told)
+{
+	static const char *const low[][2] = {
+		{"group.consumer.heartbeat.interval.ms", "6000"},
+		{"group.consumer.session.timeout.ms", "1000"},
+	};
+	static const char *const high[][2] = {
+		{"group.consumer.heartbeat.interval.ms", "20000"},
+		{"group.consumer.session.timeout.ms", "70000"},
+	};
+	struct beat a = {.member = "a"};
+	struct beat b = {.member = "b"};
+
+	restart_with(low, SL_ARRAY_SIZE(low));
+	cr_assert_eq(beat("g", &a), 0);
+	cr_assert_eq(a.interval_ms, 6000);
+	harness_advance(&h, 44000);
+	cr_assert_eq(beat("g", &a), 0, "a session lasts 45 s at least");
+	restart_with(high, SL_ARRAY_SIZE(high));
+	cr_assert_eq(beat("other", &b), 0);
+	cr_assert_eq(b.interval_ms, 15000);
+	harness_advance(&h, 61000);
+	cr_assert_eq(beat("other", &b), SL_KERR_UNKNOWN_MEMBER_ID, "and 60 s at most");
+}
+
+Test(groups, takes_members_up_to_the_limits)
+{
+	static const char *const configs[][2] = {
+		{"group.max.size", "1"},
+		{"group.consumer.max.size", "1"},
+	};
+	struct sl_join_group_req_protocol protocol = {sl_str_from("range"), {"meta", 4}};
+	struct beat a = {.member = "a"};
+	struct beat b = {.member = "b"};
+	struct sl_join_group_req join;
+	struct sl_join_group_resp joined;
+	char member[128];
+
+	restart_with(configs, SL_ARRAY_SIZE(configs));
+	cr_assert_eq(beat("new", &a), 0);
+	cr_assert_eq(beat("new", &b), SL_KERR_GROUP_MAX_SIZE_REACHED);
+	(void)join_alone("old", member);
+	sl_join_group_req_init(&join);
+	join.group_id = sl_str_from("old");
+	join.session_timeout_ms = 10000;
+	join.rebalance_timeout_ms = 10000;
+	join.protocol_type = sl_str_from("consumer");
+	join.protocols = &protocol;
+	join.protocols_count = 1;
+	CALL(&h, join_group, JOIN_GROUP, 3, &join, &joined);
+	cr_assert_eq(joined.error_code, SL_KERR_GROUP_MAX_SIZE_REACHED);
+}
+
+Test(groups, has_the_assignors_that_are_configured)
+{
+	static const char *const only[][2] = {{"group.consumer.assignors", "range"}};
+	struct beat a = {.member = "a", .assignor = "range"};
+	struct beat b = {.member = "b", .assignor = "uniform"};
+
+	cr_assert_eq(beat("g", &a), 0);
+	cr_assert_eq(beat("g", &b), 0);
+	restart_with(only, 1);
+	a.epoch = b.epoch = 0;
+	cr_assert_eq(beat("new", &a), 0);
+	cr_assert_eq(beat("new", &b), SL_KERR_UNSUPPORTED_ASSIGNOR);
+}
+
+Test(groups, patterns_do_not_reach_internal_topics)
+{
+	const struct meta_topic *t = meta_topic_by_name(h.control->meta, sl_str_from("t"));
+	struct beat a = {.member = "a", .regex = ".*"};
+
+	cr_assert_eq(beat("g", &a), 0);
+	cr_assert_eq(a.topics, 1);
+	cr_assert(sl_uuid_eq(&a.topic, &t->rec.topic_id));
+}
+
+Test(groups, a_groups_own_session_time_out_holds)
+{
+	struct sl_incremental_alter_configs_req_resource_config config = {
+		sl_str_from("consumer.session.timeout.ms"), 0, sl_str_from("55000")};
+	struct sl_incremental_alter_configs_req_resource resource = {GROUP_RESOURCE,
+	                                                             sl_str_from("g"), &config, 1};
+	struct sl_incremental_alter_configs_req req;
+	struct sl_incremental_alter_configs_resp resp;
+	struct beat a = {.member = "a"};
+	struct beat b = {.member = "b"};
+
+	sl_incremental_alter_configs_req_init(&req);
+	req.resources = &resource;
+	req.resources_count = 1;
+	CALL(&h, incremental_alter_configs, INCREMENTAL_ALTER_CONFIGS, 1, &req, &resp);
+	cr_assert_eq(resp.responses[0].error_code, 0);
+	cr_assert_eq(beat("g", &a), 0);
+	cr_assert_eq(beat("other", &b), 0);
+	harness_advance(&h, 50000);
+	cr_assert_eq(beat("g", &a), 0);
+	cr_assert_eq(beat("other", &b), SL_KERR_UNKNOWN_MEMBER_ID);
+}
+
+Test(groups, forgets_offsets_after_the_minutes_of_retention)
+{
+	static const char *const configs[][2] = {
+		{"offsets.retention.minutes", "2"},
+		{"offsets.retention.check.interval.ms", "1000"},
+	};
+
+	restart_with(configs, SL_ARRAY_SIZE(configs));
+	cr_assert_eq(commit("g", 0, 5), 0);
+	harness_advance(&h, 119000);
+	cr_assert_eq(fetch("g", 0), 5);
+	harness_advance(&h, 2500);
+	cr_assert_eq(fetch("g", 0), -1);
+}
+
+/* A classic member whose subscription can be read, alone in its group. */
+static void join_classic(const char *group)
+{
+	struct sl_str name = sl_str_from("t");
+	struct sl_consumer_protocol_subscription sub;
+	struct sl_join_group_req_protocol protocol = {.name = sl_str_from("range")};
+	struct sl_join_group_req join;
+	struct sl_join_group_resp joined;
+	uint8_t bytes[64];
+	struct sl_buf b;
+
+	sl_consumer_protocol_subscription_init(&sub);
+	sub.topics = &name;
+	sub.topics_count = 1;
+	sl_buf_init_fixed(&b, bytes, sizeof(bytes));
+	sl_put_i16(&b, 0);
+	sl_consumer_protocol_subscription_encode(&sub, &b, 0);
+	protocol.metadata = (struct sl_bytes){b.p, (int32_t)b.len};
+	sl_join_group_req_init(&join);
+	join.group_id = sl_str_from(group);
+	join.session_timeout_ms = 10000;
+	join.rebalance_timeout_ms = 10000;
+	join.protocol_type = sl_str_from("consumer");
+	join.protocols = &protocol;
+	join.protocols_count = 1;
+	CALL(&h, join_group, JOIN_GROUP, 3, &join, &joined);
+	cr_assert_eq(joined.error_code, 0);
+}
+
+struct policy_row {
+	const char *policy;
+	bool is_up;
+	bool is_down;
+};
+
+Test(groups, change_over_as_the_policy_says)
+{
+	static const struct policy_row rows[] = {
+		{"bidirectional", true, true},
+		{"upgrade", true, false},
+		{"downgrade", false, true},
+		{"disabled", false, false},
+	};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
+		const char *const configs[][2] = {
+			{"group.consumer.migration.policy", rows[i].policy}};
+		struct beat a = {.member = "a"};
+		struct beat b = {.member = "b"};
+
+		restart_with(configs, 1);
+		join_classic(rows[i].policy);
+		cr_assert_eq(beat(rows[i].policy, &a),
+		             rows[i].is_up ? 0 : SL_KERR_GROUP_ID_NOT_FOUND, "%s", rows[i].policy);
+		/* The other way round. */
+		cr_assert_eq(beat("down", &b), 0);
+		join_classic("down");
+		b.epoch = -1;
+		cr_assert_eq(beat("down", &b), 0);
+		cr_assert_eq(group_is_consumer(control_groups(h.control), sl_str_from("down")),
+		             !rows[i].is_down, "%s", rows[i].policy);
+		/* Nobody is in it for the next policy. */
+		harness_advance(&h, 10001);
+	}
 }

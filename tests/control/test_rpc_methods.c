@@ -8,8 +8,11 @@
 #include "rpc/call.h"
 #include "rpc_client.h"
 #include "sluice/base/file.h"
+#include "sluice/wire/batch.h"
+#include "sluice/wire/consumer_group_heartbeat_gen.h"
 #include "sluice/wire/find_coordinator_gen.h"
 #include "sluice/wire/join_group_gen.h"
+#include "sluice/wire/offset_commit_gen.h"
 
 static struct harness h;
 static struct rpc *rpc;
@@ -347,6 +350,141 @@ Test(rpc_methods, offsets_of_a_group_are_reset_and_shown)
 	json_decref(v);
 	run("groups.delete", "{\"group\":\"g\"}");
 	expect_error("groups.delete", "{\"group\":\"g\"}", RPC_NOT_FOUND, "GROUP_ID_NOT_FOUND");
+}
+
+static void commit(const char *group, const char *topic, int32_t partition, int64_t offset)
+{
+	struct sl_offset_commit_req_topic_partition part;
+	struct sl_offset_commit_req_topic t;
+	struct sl_offset_commit_req req;
+	struct sl_offset_commit_resp resp;
+
+	sl_offset_commit_req_init(&req);
+	sl_offset_commit_req_topic_init(&t);
+	sl_offset_commit_req_topic_partition_init(&part);
+	part.partition_index = partition;
+	part.committed_offset = offset;
+	t.name = sl_str_from(topic);
+	t.partitions = &part;
+	t.partitions_count = 1;
+	req.group_id = sl_str_from(group);
+	req.generation_id_or_member_epoch = -1;
+	req.topics = &t;
+	req.topics_count = 1;
+	CALL(&h, offset_commit, OFFSET_COMMIT, 7, &req, &resp);
+	cr_assert_eq(resp.topics[0].partitions[0].error_code, 0);
+}
+
+static void appended(void *arg, enum sl_kerr kerr, int64_t base_offset)
+{
+	bool *is_done = arg;
+
+	(void)base_offset;
+	cr_assert_eq(kerr, SL_KERR_NONE);
+	*is_done = true;
+}
+
+static bool is_true(struct harness *unused, void *arg)
+{
+	(void)unused;
+	return *(bool *)arg;
+}
+
+/* One record. */
+static void put_record(const char *topic, int32_t partition)
+{
+	const struct meta_topic *t = meta_topic_by_name(h.control->meta, sl_str_from(topic));
+	struct sl_batch_builder builder;
+	struct sl_batch_head head;
+	uint8_t bytes[256];
+	struct sl_buf b;
+	bool is_done = false;
+
+	sl_buf_init_fixed(&b, bytes, sizeof(bytes));
+	sl_batch_head_init(&head);
+	sl_batch_begin(&builder, &b, &head);
+	sl_batch_add(&builder, loop_wall_ms(h.loop), SL_BYTES_NULL, (struct sl_bytes){"x", 1});
+	cr_assert_eq(sl_batch_end(&builder), 0);
+	link_append(h.control->link, 0, &t->rec.topic_id, partition,
+	            (struct sl_bytes){b.p, (int32_t)b.len}, appended, &is_done);
+	harness_until(&h, is_true, &is_done, "a record appended");
+}
+
+Test(rpc_methods, lag_is_a_sum_and_offsets_are_those_of_the_topic)
+{
+	json_t *v;
+
+	load_groups();
+	harness_create_topic(&h, "s", 3);
+	for (int i = 0; i < 3; i++)
+		put_record("t", i > 0);
+	commit("g", "s", 0, 0);
+	commit("g", "t", 0, 0);
+	commit("g", "t", 1, 0);
+	v = rpc_client_result(&c, "groups.list", NULL);
+	cr_assert_eq(rpc_client_int(v, "groups.0.lag"), 3);
+	json_decref(v);
+	/* The other topic has an offset for a number without one here. */
+	commit("g", "s", 2, 1);
+	v = rpc_client_result(&c, "groups.reset-offsets",
+	                      "{\"group\":\"g\",\"topic\":\"t\",\"shift\":1,\"dry_run\":true}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 2);
+	cr_assert_eq(rpc_client_int(v, "offsets.1.partition"), 1);
+	cr_assert_eq(rpc_client_int(v, "offsets.1.before"), 0);
+	cr_assert_eq(rpc_client_int(v, "offsets.1.after"), 1);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.reset-offsets",
+	                      "{\"group\":\"g\",\"topic\":\"t\",\"to\":\"latest\"}");
+	cr_assert_eq(rpc_client_int(v, "offsets.0.after"), 1);
+	cr_assert_eq(rpc_client_int(v, "offsets.1.after"), 2);
+	cr_assert_eq(rpc_client_int(v, "offsets.2.after"), 0);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.list", NULL);
+	cr_assert_eq(rpc_client_int(v, "groups.0.lag"), 0);
+	json_decref(v);
+	v = rpc_client_result(
+		&c, "groups.reset-offsets",
+		"{\"group\":\"g\",\"topic\":\"t\",\"to\":\"earliest\",\"partition\":1}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "offsets")), 1);
+	cr_assert_eq(rpc_client_int(v, "offsets.0.before"), 2);
+	cr_assert_eq(rpc_client_int(v, "offsets.0.after"), 0);
+	json_decref(v);
+}
+
+Test(rpc_methods, a_group_of_the_consumer_protocol_is_described)
+{
+	struct sl_str name = sl_str_from("t");
+	struct sl_consumer_group_heartbeat_req req;
+	struct sl_consumer_group_heartbeat_resp resp;
+	json_t *v;
+
+	load_groups();
+	sl_consumer_group_heartbeat_req_init(&req);
+	req.group_id = sl_str_from("g");
+	req.member_id = sl_str_from("m");
+	req.rebalance_timeout_ms = 10000;
+	req.subscribed_topic_names = &name;
+	req.subscribed_topic_names_count = 1;
+	req.topic_partitions_count = 0;
+	CALL(&h, consumer_group_heartbeat, CONSUMER_GROUP_HEARTBEAT, 1, &req, &resp);
+	cr_assert_eq(resp.error_code, 0);
+	commit("simple", "t", 0, 0);
+	v = rpc_client_result(&c, "groups.describe", "{\"group\":\"g\"}");
+	cr_assert_str_eq(rpc_client_str(v, "type"), "consumer");
+	cr_assert_str_eq(rpc_client_str(v, "state"), "Stable");
+	cr_assert_str_eq(rpc_client_str(v, "protocol"), "uniform");
+	cr_assert_eq(rpc_client_int(v, "epoch"), 1);
+	cr_assert_eq(rpc_client_int(v, "assignment_epoch"), 1);
+	cr_assert_str_eq(rpc_client_str(v, "members.0.member_id"), "m");
+	cr_assert_str_eq(rpc_client_str(v, "members.0.type"), "consumer");
+	cr_assert_str_eq(rpc_client_str(v, "members.0.topics.0"), "t");
+	cr_assert_str_eq(rpc_client_str(v, "members.0.assignment.0.topic"), "t");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "members.0.target.0.partitions")), 3);
+	json_decref(v);
+	v = rpc_client_result(&c, "groups.describe", "{\"group\":\"simple\"}");
+	cr_assert_str_eq(rpc_client_str(v, "type"), "classic");
+	json_decref(v);
+	expect_error("groups.delete", "{\"group\":\"g\"}", RPC_FAILED, "NON_EMPTY_GROUP");
 }
 
 Test(rpc_methods, a_group_with_members_is_left_alone)

@@ -122,9 +122,9 @@ static bool is_true(struct harness *unused, void *arg)
 }
 
 /* What a lane may have let in: a batch of a transaction. */
-static void put_batch(int32_t partition, int64_t producer_id)
+static void put_in(const char *topic, int32_t partition, int64_t producer_id)
 {
-	const struct meta_topic *t = meta_topic_by_name(h.control->meta, sl_str_from("t"));
+	const struct meta_topic *t = meta_topic_by_name(h.control->meta, sl_str_from(topic));
 	struct sl_batch_builder builder;
 	struct sl_batch_head head;
 	uint8_t bytes[256];
@@ -142,6 +142,53 @@ static void put_batch(int32_t partition, int64_t producer_id)
 	link_append(h.control->link, 0, &t->rec.topic_id, partition,
 	            (struct sl_bytes){b.p, (int32_t)b.len}, appended, &is_done);
 	harness_until(&h, is_true, &is_done, "a batch appended");
+}
+
+static void put_batch(int32_t partition, int64_t producer_id)
+{
+	put_in("t", partition, producer_id);
+}
+
+Test(rpc_txns, knows_a_transaction_by_its_partitions)
+{
+	int64_t known = begin("tx", 0);
+	json_t *v;
+
+	put_batch(0, known);
+	put_batch(1, known);
+	harness_create_topic(&h, "u", 1);
+	put_in("u", 0, known);
+	harness_advance(&h, 5000);
+	v = rpc_client_result(&c, "txns.find-hanging", "{\"older_than_ms\":1000}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "transactions")), 2);
+	cr_assert_str_eq(rpc_client_str(v, "transactions.0.topic"), "t");
+	cr_assert_eq(rpc_client_int(v, "transactions.0.partition"), 1);
+	cr_assert_str_eq(rpc_client_str(v, "transactions.1.topic"), "u");
+	json_decref(v);
+	v = rpc_client_result(&c, "txns.find-hanging", "{\"older_than_ms\":1000,\"topic\":\"t\"}");
+	cr_assert_eq(json_array_size(rpc_client_at(v, "transactions")), 1);
+	cr_assert_str_eq(rpc_client_str(v, "transactions.0.topic"), "t");
+	json_decref(v);
+}
+
+Test(rpc_txns, ends_with_the_highest_epoch_of_the_coordinator)
+{
+	struct sl_txn_marker m;
+	json_t *v;
+
+	/* One lane less: what it led has another leader, and a higher epoch with it. */
+	harness_restart_fake(&h, 1);
+	harness_until_served(&h);
+	harness_until(&h, is_loaded, NULL, "transactions loaded");
+	put_batch(1, 999);
+	v = rpc_client_result(&c, "txns.abort",
+	                      "{\"topic\":\"t\",\"partition\":1,\"producer_id\":999,"
+	                      "\"producer_epoch\":4}");
+	json_decref(v);
+	cr_assert(fake_marker(h.fake, "t", 1, 1, &m));
+	cr_assert_eq(m.producer_id, 999);
+	cr_assert_eq(m.coordinator_epoch, 1);
+	cr_assert(!m.is_commit);
 }
 
 Test(rpc_txns, finds_and_ends_a_transaction_that_hangs)

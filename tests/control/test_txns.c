@@ -320,6 +320,85 @@ Test(txns, aborts_after_the_time_out)
 	expect_marker(1, 0, p);
 }
 
+/* Ends with the control process started again, under other configs. */
+static void restart_with(const char *key, const char *value)
+{
+	harness_stop_control(&h);
+	harness_set(&h, key, value);
+	harness_start_control(&h);
+	until_loaded();
+}
+
+Test(txns, looks_for_time_outs_as_often_as_is_configured)
+{
+	struct txn_view view;
+	struct producer p;
+
+	restart_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "300000");
+	p = producer("tx");
+	cr_assert_eq(add("tx", p, 0), 0);
+	harness_advance(&h, 280000);
+	harness_spin(&h, 20);
+	cr_assert(txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+	cr_assert_str_eq(view.state, "Ongoing");
+	harness_advance(&h, 20000);
+	until_state("tx", "CompleteAbort");
+}
+
+Test(txns, lets_no_transaction_last_longer_than_is_configured)
+{
+	struct producer p;
+
+	restart_with("transaction.max.timeout.ms", "59999");
+	cr_assert_eq(init_producer("tx", &p), SL_KERR_INVALID_TRANSACTION_TIMEOUT);
+	restart_with("transaction.max.timeout.ms", "60000");
+	cr_assert_eq(init_producer("tx", &p), 0);
+}
+
+Test(txns, forgets_ids_after_the_time_that_is_configured)
+{
+	struct txn_view view;
+
+	harness_stop_control(&h);
+	harness_set(&h, "transactional.id.expiration.ms", "20000");
+	harness_set(&h, "transaction.remove.expired.transaction.cleanup.interval.ms", "1000");
+	harness_start_control(&h);
+	until_loaded();
+	(void)producer("tx");
+	harness_advance(&h, 18000);
+	cr_assert(txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+	harness_advance(&h, 3000);
+	harness_spin(&h, 20);
+	cr_assert(!txn_find(control_txns(h.control), sl_str_from("tx"), &view));
+}
+
+Test(txns, shares_no_producer_id_with_another_who_takes_a_block)
+{
+	const struct sl_request_head head = {SL_API_INIT_PRODUCER_ID, 4, 4711, sl_str_from("me")};
+	const struct sl_ipc_request from = {.seq = ++h.seq};
+	struct meta_txn *other = meta_txn_begin(h.control->meta);
+	const int64_t next = meta_next_producer_id(h.control->meta);
+	struct sl_init_producer_id_req req;
+	struct sl_init_producer_id_resp resp;
+	uint8_t bytes[256];
+	struct sl_buf b;
+
+	/* Both see the same next id, and only one gets it. */
+	meta_txn_put_producer_ids(other, next + 1000, next);
+	meta_txn_commit(other, NULL, NULL);
+	sl_init_producer_id_req_init(&req);
+	req.transactional_id = sl_str_from("tx");
+	req.transaction_timeout_ms = 60000;
+	sl_buf_init_fixed(&b, bytes, sizeof(bytes));
+	sl_request_head_encode(&b, sl_api_find(SL_API_INIT_PRODUCER_ID), &head);
+	sl_init_producer_id_req_encode(&req, &b, 4);
+	request_receive(h.control->requests, 0, &from, (struct sl_bytes){b.p, (int32_t)b.len});
+	harness_wait(&h, from.seq);
+	TAKE(&h, init_producer_id, INIT_PRODUCER_ID, 4, &resp);
+	cr_assert_eq(resp.error_code, 0);
+	cr_assert_eq(resp.producer_id, next + 1000);
+}
+
 Test(txns, answers_questions_about_partitions_that_are_not_there)
 {
 	struct producer p = producer("tx");
@@ -473,6 +552,63 @@ Test(txns, ends_a_hanging_transaction_by_hand)
 	cr_assert_eq(write_marker("t", 0, p, 1), SL_KERR_INVALID_PRODUCER_EPOCH);
 }
 
+Test(txns, writes_the_marker_that_was_asked_for)
+{
+	int32_t partition = 1;
+	struct sl_write_txn_markers_req_marker_topic t = {sl_str_from("t"), &partition, 1};
+	struct sl_write_txn_markers_req_marker markers[2];
+	struct sl_write_txn_markers_req req = {markers, 2};
+	struct sl_write_txn_markers_resp resp;
+	struct sl_txn_marker m;
+
+	for (int i = 0; i < 2; i++) {
+		sl_write_txn_markers_req_marker_init(&markers[i]);
+		markers[i].producer_id = 7 + i;
+		markers[i].producer_epoch = 3;
+		markers[i].coordinator_epoch = 5;
+		markers[i].transaction_result = i == 0;
+		markers[i].topics = &t;
+		markers[i].topics_count = 1;
+	}
+	CALL(&h, write_txn_markers, WRITE_TXN_MARKERS, 1, &req, &resp);
+	for (uint32_t i = 0; i < 2; i++) {
+		cr_assert(fake_marker(h.fake, "t", partition, i, &m));
+		cr_assert_eq(m.producer_id, 7 + i);
+		cr_assert_eq(m.producer_epoch, 3);
+		cr_assert_eq(m.coordinator_epoch, 5);
+		cr_assert_eq(m.is_commit, i == 0);
+	}
+}
+
+Test(txns, markers_have_the_epoch_of_the_coordinators_partition)
+{
+	unsigned seen = 0;
+	char id[16];
+
+	/* One lane less: what it led has another leader, and a higher epoch with it. */
+	harness_restart_fake(&h, 1);
+	until_loaded();
+	for (int i = 0; seen != 3; i++) {
+		struct sl_txn_marker m;
+		struct txn_view view;
+		struct producer p;
+		int32_t epoch;
+
+		cr_assert_lt(i, 100);
+		snprintf(id, sizeof(id), "tx%d", i);
+		p = producer(id);
+		cr_assert_eq(add(id, p, 0), 0);
+		cr_assert_eq(end(id, p, true, 3, NULL), 0);
+		until_state(id, "CompleteCommit");
+		cr_assert(txn_find(control_txns(h.control), sl_str_from(id), &view));
+		epoch = statelog_epoch(txns_log(h.control->txns), view.partition);
+		cr_assert(fake_marker(h.fake, "t", 0, (uint32_t)i, &m));
+		cr_assert_eq(m.coordinator_epoch, epoch);
+		cr_assert(epoch == 0 || epoch == 1);
+		seen |= 1u << epoch;
+	}
+}
+
 Test(txns, describes_a_transaction)
 {
 	struct sl_str ids[] = {sl_str_from("tx"), sl_str_from("unknown"), sl_str_from("")};
@@ -542,6 +678,7 @@ Test(txns, lists_transactions_by_every_filter)
 	cr_assert_eq(add("beta", b, 0), 0);
 	cr_assert_eq(list(NULL, -1, -1, NULL).count, 2, "each by one lane");
 	cr_assert_eq(list("Ongoing", -1, -1, NULL).count, 1);
+	cr_assert_eq(list("Ongoing", -1, -1, NULL).unknown_states, 0);
 	cr_assert_eq(list("PrepareCommit", -1, -1, NULL).count, 0);
 	cr_assert_eq(list("Nonsense", -1, -1, NULL).unknown_states, 1);
 	cr_assert_eq(list("Nonsense", -1, -1, NULL).count, 0);
@@ -554,6 +691,22 @@ Test(txns, lists_transactions_by_every_filter)
 	cr_assert_eq(list(NULL, -1, -1, "").count, 2);
 	cr_assert_eq(list(NULL, -1, -1, "(").error, SL_KERR_INVALID_REGULAR_EXPRESSION);
 	cr_assert_eq(list(NULL, -1, -1, "a{9999}").error, SL_KERR_INVALID_REGULAR_EXPRESSION);
+}
+
+Test(txns, lists_nothing_while_it_is_loading)
+{
+	(void)producer("tx");
+	harness_stop_control(&h);
+	fake_hold_acks(h.fake, true);
+	harness_start_control(&h);
+	while (!link_is_up(h.control->link))
+		harness_spin(&h, 1);
+	cr_assert_eq(list(NULL, -1, -1, NULL).error, SL_KERR_COORDINATOR_LOAD_IN_PROGRESS);
+	cr_assert_eq(list(NULL, -1, -1, NULL).count, 0);
+	fake_hold_acks(h.fake, false);
+	until_loaded();
+	cr_assert_eq(list(NULL, -1, -1, NULL).error, 0);
+	cr_assert_eq(list(NULL, -1, -1, NULL).count, 1);
 }
 
 static bool is_gone(struct harness *unused, void *arg)

@@ -160,6 +160,27 @@ Test(control, survives_a_batch_with_a_negative_offset_delta)
 	duplex_close(&d);
 }
 
+Test(control, appends_no_damaged_batch)
+{
+	struct sl_ipc_append_done done;
+	struct sl_records r = one_record();
+	struct duplex d;
+	struct topic *t;
+
+	duplex_open(&d, 0);
+	duplex_attach(&d);
+	t = fx_topic(d.fx, "t", 1, NULL);
+	t->is_internal = true;
+	((uint8_t *)(uintptr_t)r.p)[r.len - 1] ^= 1;
+	ask_append(&d, t, 3, r);
+	(void)duplex_poll(&d);
+	cr_assert(duplex_take(&d, &done, sizeof(done)) == SL_IPC_APPEND_DONE);
+	cr_expect(done.cookie == 3 && done.kerr == SL_KERR_CORRUPT_MESSAGE);
+	cr_expect(sl_log_end(fx_partition(t, 0)->log) == 0);
+	free_records(r);
+	duplex_close(&d);
+}
+
 Test(control, keeps_an_answer_until_there_is_room_for_the_reply)
 {
 	struct sl_ipc_request head;

@@ -383,6 +383,22 @@ Test(txn, has_a_limit_of_questions)
 	cr_expect(sl_list_is_empty(&p->verify_waiters));
 }
 
+Test(txn, a_marker_from_before_the_question_voids_nothing)
+{
+	for (int16_t version = 9; version <= 12; version += 3) {
+		struct request *req;
+
+		begin(version);
+		cr_assert(fx_put(d.fx, p, fx_marker(version, 0, true, 1)) == SL_KERR_NONE);
+		req = produce_one(version, version, 1);
+		cr_assert(fx_run(d.fx, req) == REQUEST_PARK);
+		answer(take_question().cookie, SL_KERR_NONE);
+		cr_assert(fx_run_woken(d.fx) == REQUEST_REPLY);
+		cr_expect(error_of(req, 0, true) == 0, "version %d", version);
+	}
+	cr_expect(sl_log_end(p->log) == 6);
+}
+
 Test(txn, an_answer_from_before_a_marker_is_void)
 {
 	struct request *req;

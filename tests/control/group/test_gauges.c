@@ -71,6 +71,22 @@ Test(group_gauges, offsets_are_counted_while_they_are_committed)
 	sim_fini(&s);
 }
 
+Test(group_gauges, offsets_that_expire_are_counted_apart)
+{
+	struct sim s;
+
+	sim_init(&s);
+	commit(&s, "g", 0);
+	commit(&s, "g", 1);
+	sim_advance(&s, SIM_RETENTION_MS + SIM_CHECK_MS);
+	cr_assert_eq(gauge(&s, GROUP_GAUGE_OFFSETS), 0);
+	cr_assert_eq(group_total(s.c, GROUP_TOTAL_OFFSET_EXPIRATIONS), 2);
+	commit(&s, "h", 0);
+	cr_assert_eq(sim_delete_group(&s, "h"), 0);
+	cr_assert_eq(group_total(s.c, GROUP_TOTAL_OFFSET_EXPIRATIONS), 2);
+	sim_fini(&s);
+}
+
 Test(group_gauges, partitions_are_counted_by_their_state)
 {
 	uint64_t all;
@@ -83,9 +99,12 @@ Test(group_gauges, partitions_are_counted_by_their_state)
 	sim_partition(&s, GROUP_EV_LOAD_BEGIN, group_partition(s.c, sl_str_from("g")));
 	cr_assert_eq(gauge(&s, GROUP_GAUGE_PARTITIONS_LOADING), 1);
 	cr_assert_eq(gauge(&s, GROUP_GAUGE_PARTITIONS_ACTIVE), all - 1);
+	sim_partition(&s, GROUP_EV_LOAD_BATCHES, group_partition(s.c, sl_str_from("g")));
 	cr_assert_eq(gauge(&s, GROUP_GAUGE_CLASSIC), 0, "it is not served");
 	cr_assert_eq(gauge(&s, GROUP_GAUGE_OFFSETS), 0);
 	sim_partition(&s, GROUP_EV_LOAD_END, group_partition(s.c, sl_str_from("g")));
 	cr_assert_eq(gauge(&s, GROUP_GAUGE_PARTITIONS_ACTIVE), all);
+	cr_assert_eq(gauge(&s, GROUP_GAUGE_CLASSIC), 1);
+	cr_assert_eq(gauge(&s, GROUP_GAUGE_OFFSETS), 1);
 	sim_fini(&s);
 }

@@ -116,6 +116,66 @@ Test(group_heartbeat, a_group_survives_a_restart_as_it_was)
 	sim_fini(&s);
 }
 
+Test(group_heartbeat, a_group_behind_its_members_gets_an_epoch_that_nobody_has_seen)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	s.is_holding = true;
+	(void)beat_send(&s, &b);
+	/* It is told to give up half, and says that it did. */
+	(void)beat_send_short(&s, &a);
+	a.owned[0] = ALL_PARTS >> SIM_TOPIC_PARTS / 2;
+	(void)beat_send(&s, &a);
+	cr_assert_eq(s.queue_count, 3);
+	/* The rise of the epoch is lost, the member's own record is not. */
+	sim_flush_one(&s, 0, SL_KERR_NOT_ENOUGH_REPLICAS);
+	sim_flush(&s, SL_KERR_NONE);
+	s.is_holding = false;
+	sim_reload(&s);
+	cr_assert_eq(beat_describe(&s, "g")->group_epoch, 3);
+	a.epoch = 2;
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(a.epoch, 3);
+	cr_assert_eq(a.owned[0], ALL_PARTS, "the other one never joined");
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, the_later_record_tells_who_has_a_partition)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	const struct sl_consumer_group_describe_resp_group *g;
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	s.is_holding = true;
+	(void)beat_send_short(&s, &a);
+	a.owned[0] = ALL_PARTS >> SIM_TOPIC_PARTS / 2;
+	(void)beat_send(&s, &a);
+	(void)beat_send(&s, &b);
+	cr_assert_eq(s.queue_count, 3);
+	/* That the first one gave up half is lost, that the other one has it is not. */
+	sim_flush_one(&s, 0, SL_KERR_NOT_ENOUGH_REPLICAS);
+	sim_flush_one(&s, 0, SL_KERR_NOT_ENOUGH_REPLICAS);
+	sim_flush(&s, SL_KERR_NONE);
+	s.is_holding = false;
+	sim_reload(&s);
+	g = beat_describe(&s, "g");
+	cr_assert_eq(g->members_count, 2);
+	for (int32_t i = 0; i < 2; i++) {
+		cr_assert_eq(g->members[i].assignment.topic_partitions_count, 1);
+		cr_assert_eq(g->members[i].assignment.topic_partitions[0].partitions_count,
+		             SIM_TOPIC_PARTS / 2, "member %d", i);
+	}
+	sim_fini(&s);
+}
+
 Test(group_heartbeat, patterns_follow_topics_that_come_and_go)
 {
 	struct group_event changed = {.type = GROUP_EV_TOPICS_CHANGED};
@@ -204,6 +264,31 @@ Test(group_heartbeat, a_late_join_gives_nothing_up)
 	cr_assert_eq(late.epoch, 1);
 	cr_assert_eq(beat(&s, &b), 0);
 	cr_assert_eq(beat_count(&b), 0, "the first one still reads them");
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, a_late_report_of_the_same_epoch_gives_nothing_up)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct beat_member c = {.id = "c", .topics = "t0"};
+	struct beat_member late;
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	/* Sent now, when it has nothing yet, and on its way for a long time. */
+	late = b;
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(b.epoch, late.epoch);
+	cr_assert_eq(beat_count(&b), SIM_TOPIC_PARTS / 2);
+	cr_assert_eq(beat(&s, &c), 0);
+	cr_assert_eq(beat(&s, &late), 0);
+	cr_assert_eq(beat(&s, &c), 0);
+	cr_assert_eq(beat_count(&c), 0, "the second one still reads its half");
 	sim_fini(&s);
 }
 
@@ -300,6 +385,27 @@ Test(group_heartbeat, static_members_keep_their_place)
 	sim_fini(&s);
 }
 
+Test(group_heartbeat, who_left_for_a_while_owes_nothing_to_a_rebalance)
+{
+	struct beat_member a = {.id = "a", .topics = "t0", .instance = "i"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	/* It is told to give up half, and goes. */
+	cr_assert_eq(beat(&s, &a), 0);
+	a.epoch = -2;
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, -2);
+	sim_advance(&s, BEAT_REBALANCE_MS + 1);
+	cr_assert_eq(beat_describe(&s, "g")->members_count, 2);
+	cr_assert_eq(sim_counter(&s, "members_not_rejoined"), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat_count(&b), SIM_TOPIC_PARTS / 2, "what it was to give up is free");
+	sim_fini(&s);
+}
+
 Test(group_heartbeat, leaving_frees_everything_at_once)
 {
 	struct beat_member a = {.id = "a", .topics = "t0"};
@@ -353,6 +459,29 @@ Test(group_heartbeat, refuses_what_kafka_refuses)
 	req.topic_partitions_count = 0;
 	r = beat_answer(&s, sim_send(&s, SL_API_CONSUMER_GROUP_HEARTBEAT, 1, &req));
 	cr_assert_eq(r->error_code, SL_KERR_INVALID_REQUEST, "no subscription");
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, the_assignor_that_most_ask_for_assigns)
+{
+	struct beat_member a = {.id = "a", .topics = "t0,t1", .assignor = "range"};
+	struct beat_member b = {.id = "b", .topics = "t0,t1", .assignor = "range"};
+	struct beat_member c = {.id = "c", .topics = "t0,t1", .assignor = "uniform"};
+	struct beat_member *all[] = {&a, &b, &c};
+	struct sim s;
+
+	sim_init(&s);
+	s.topic_parts[0] = s.topic_parts[1] = 4;
+	beat_settle(&s, all, 3);
+	cr_assert_str_eq(sim_text(&s, beat_describe(&s, "g")->assignor_name), "range");
+	/* Of each topic the first one has two; evenly it would be three, three and two. */
+	cr_assert(a.owned[0] == 3 && a.owned[1] == 3);
+	cr_assert(b.owned[0] == 4 && b.owned[1] == 4);
+	cr_assert(c.owned[0] == 8 && c.owned[1] == 8);
+	/* Of as many votes the one that is configured first wins. */
+	a.epoch = -1;
+	(void)beat_send_short(&s, &a);
+	cr_assert_str_eq(sim_text(&s, beat_describe(&s, "g")->assignor_name), "uniform");
 	sim_fini(&s);
 }
 

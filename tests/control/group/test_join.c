@@ -240,6 +240,32 @@ Test(group_join, repeated_join_while_completing_gets_same_generation)
 	sim_fini(&s);
 }
 
+Test(group_join, version_0_waits_for_others_as_long_as_their_sessions_last)
+{
+	struct sim_join a = {.group = "g", .session_ms = SIM_SESSION_MS};
+	char assign[256];
+	char id[128];
+	struct sim s;
+	uint64_t h;
+	uint64_t b;
+
+	sim_init(&s);
+	h = sim_join(&s, 0, a);
+	sim_advance(&s, SIM_DELAY_MS);
+	snprintf(id, sizeof(id), "%.*s", SL_STR_ARG(sim_joined(&s, h)->member_id));
+	snprintf(assign, sizeof(assign), "%s=mine", id);
+	cr_assert_eq(sim_synced(&s, sim_sync(&s, 0, "g", id, 1, assign))->error_code, 0);
+	b = sim_join(&s, 0, a);
+	sim_advance(&s, SIM_SESSION_MS - 1);
+	cr_assert_eq(sim_state(&s, b), SIM_WAITING);
+	a.member = id;
+	h = sim_join(&s, 0, a);
+	cr_assert_eq(sim_joined(&s, h)->generation_id, 2);
+	cr_assert_eq(sim_joined(&s, h)->members_count, 2);
+	cr_assert_eq(sim_joined(&s, b)->generation_id, 2);
+	sim_fini(&s);
+}
+
 Test(group_join, members_that_stay_away_are_removed_and_next_joiner_leads)
 {
 	struct sim_pair pair;

@@ -266,3 +266,25 @@ Test(group_migrate, classic_members_of_a_consumer_group_are_checked)
 	cr_assert_eq(sim_heartbeat(&s, "g", id, generation), SL_KERR_UNKNOWN_MEMBER_ID);
 	sim_fini(&s);
 }
+
+Test(group_migrate, a_commit_of_a_classic_member_counts_as_heartbeat)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_commit k = {.group = "g", .offset = 5};
+	struct sim s;
+	char id[128];
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	k.generation = sim_joined(&s, sim_join_twice(&s, 5, (struct sim_join){.group = "g"}, id))
+	                       ->generation_id;
+	k.member = id;
+	(void)synced_parts(&s, id, k.generation);
+	for (int i = 0; i < 3; i++) {
+		sim_advance(&s, SIM_SESSION_MS - 1);
+		cr_assert_eq(sim_committed(&s, sim_commit(&s, 7, k)), 0);
+	}
+	sim_advance(&s, SIM_SESSION_MS + 1);
+	cr_assert_eq(sim_committed(&s, sim_commit(&s, 7, k)), SL_KERR_UNKNOWN_MEMBER_ID);
+	sim_fini(&s);
+}

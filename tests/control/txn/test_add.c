@@ -112,8 +112,10 @@ Test(txn_add, adds_the_partition_of_a_groups_offsets)
 
 Test(txn_add, takes_back_what_the_log_refused)
 {
-	struct sim s;
+	struct txn_part_view part;
 	struct sim_producer p;
+	uint32_t pos = 0;
+	struct sim s;
 	uint64_t h;
 
 	sim_init(&s);
@@ -122,6 +124,7 @@ Test(txn_add, takes_back_what_the_log_refused)
 	h = sim_add_send(&s, 3, "tx", p, 0, 3);
 	cr_assert_eq(sim_state(&s, h), SIM_WAITING);
 	cr_assert_eq(sim_add(&s, "tx", p, 0, 4), SL_KERR_CONCURRENT_TRANSACTIONS);
+	cr_assert(!txn_next_part(s.c, sl_str_from("tx"), &pos, &part), "it is not in yet");
 	sim_flush(&s, SL_KERR_NOT_ENOUGH_REPLICAS);
 	cr_assert_eq(sim_added(&s, h), SL_KERR_COORDINATOR_NOT_AVAILABLE);
 	cr_assert_str_eq(sim_txn_state(&s, "tx"), "Empty");

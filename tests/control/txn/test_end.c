@@ -159,8 +159,12 @@ static struct sim_producer use_up(struct sim *s)
 {
 	struct sim_producer p = sim_producer(s, "tx");
 
-	while (p.epoch < INT16_MAX - 1)
+	while (p.epoch < INT16_MAX - 1) {
+		int16_t before = p.epoch;
+
 		cr_assert_eq(end(s, 5, p, false, &p), 0);
+		cr_assert_eq(p.epoch, before + 1);
+	}
 	return p;
 }
 
@@ -195,6 +199,43 @@ Test(txn_end, goes_on_with_another_producer_id_when_the_epochs_are_used_up)
 	sim_reload(&s);
 	cr_assert_eq(end(&s, 5, p, true, &again), 0);
 	cr_assert(again.id == next.id && again.epoch == 0);
+	sim_fini(&s);
+}
+
+Test(txn_end, goes_on_with_the_id_it_has_told_after_a_restart)
+{
+	struct sim s;
+	struct sim_producer p;
+	struct sim_producer next;
+
+	sim_init(&s);
+	p = use_up(&s);
+	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, true)), 0);
+	s.is_holding_marks = true;
+	cr_assert_eq(end(&s, 5, p, true, &next), 0);
+	cr_assert_neq(next.id, p.id);
+	s.is_holding_marks = false;
+	sim_reload(&s);
+	cr_assert_eq(s.marks[1].marker.producer_id, p.id);
+	cr_assert_str_eq(sim_txn_state(&s, "tx"), "CompleteCommit");
+	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", next, 0, 1, true)), 0);
+	sim_fini(&s);
+}
+
+Test(txn_end, is_of_the_present_producer_only_in_the_newer_flow)
+{
+	struct sim s;
+	struct sim_producer p;
+	struct sim_producer other;
+
+	sim_init(&s);
+	p = begin(&s, true);
+	other = (struct sim_producer){p.id + 1, p.epoch};
+	cr_assert_eq(end(&s, 5, other, true, NULL), SL_KERR_INVALID_PRODUCER_ID_MAPPING);
+	other = (struct sim_producer){p.id, (int16_t)(p.epoch + 1)};
+	cr_assert_eq(end(&s, 5, other, true, NULL), SL_KERR_PRODUCER_FENCED);
+	cr_assert_str_eq(sim_txn_state(&s, "tx"), "Ongoing");
+	cr_assert_eq(end(&s, 5, p, true, NULL), 0);
 	sim_fini(&s);
 }
 

@@ -60,6 +60,21 @@ Test(txn_init, tells_older_clients_of_a_fence_in_their_words)
 	sim_fini(&s);
 }
 
+Test(txn_init, fences_a_producer_of_another_id_whose_epoch_fits)
+{
+	struct sim s;
+	struct sim_producer a;
+	struct sim_producer b;
+
+	sim_init(&s);
+	a = sim_producer(&s, "tx");
+	b = (struct sim_producer){a.id + 1, a.epoch};
+	cr_assert_eq(init_as(&s, b, NULL), SL_KERR_PRODUCER_FENCED);
+	cr_assert_eq(init_as(&s, a, &b), 0);
+	cr_assert(b.id == a.id && b.epoch == a.epoch + 1);
+	sim_fini(&s);
+}
+
 Test(txn_init, refuses_what_makes_no_sense)
 {
 	struct sim s;

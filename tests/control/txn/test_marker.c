@@ -71,6 +71,23 @@ Test(txn_marker, is_written_again_after_a_restart)
 	sim_fini(&s);
 }
 
+Test(txn_marker, has_the_epoch_of_the_leader_that_was_read_from)
+{
+	struct txn_event begin = {.type = TXN_EV_LOAD_BEGIN, .coordinator_epoch = SIM_EPOCH - 1};
+	struct sim s;
+
+	sim_init(&s);
+	(void)prepare(&s, true);
+	/* The partition got another leader between the two. */
+	begin.partition = txn_partition(s.c, sl_str_from("tx"));
+	sim_step(&s, &begin);
+	sim_partition(&s, TXN_EV_LOAD_BATCHES, begin.partition);
+	sim_partition(&s, TXN_EV_LOAD_END, begin.partition);
+	cr_assert_eq(s.marks_count, 4);
+	cr_assert_eq(s.marks[3].marker.coordinator_epoch, SIM_EPOCH);
+	sim_fini(&s);
+}
+
 Test(txn_marker, is_not_needed_for_a_partition_that_is_gone)
 {
 	struct sim s;

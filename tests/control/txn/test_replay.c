@@ -97,6 +97,98 @@ Test(txn_replay, finds_everything_as_it_was)
 	sim_fini(&s);
 }
 
+/* What the last record of the id's partition says. */
+static struct sl_transaction_log_value last_value(struct sim *s, const char *id)
+{
+	const struct sim_log *log = &s->logs[txn_partition(s->c, sl_str_from(id))];
+	struct sl_bytes batches = {log->bytes, (int32_t)log->len};
+	struct sl_transaction_log_value v;
+	struct sl_record_iter it;
+	struct sl_batch_head h;
+	struct sl_record r = {0};
+	struct sl_cursor cur;
+	const uint8_t *p;
+
+	while (sl_batch_next(&batches, &p, &h) > 0) {
+		cr_assert_eq(sl_record_iter_init(&it, p, &h, NULL, NULL), 0);
+		cr_assert_eq(sl_record_iter_next(&it, &r), 1);
+	}
+	cur = sl_cursor_from(r.value.p, (size_t)r.value.len);
+	cr_assert_eq(sl_cursor_i16(&cur), 1);
+	cr_assert_eq(sl_transaction_log_value_decode(&v, &cur, &s->arena, 1), 0);
+	return v;
+}
+
+Test(txn_replay, records_are_as_kafka_writes_them)
+{
+	struct sl_transaction_log_value v;
+	struct sim_producer old;
+	struct sim_producer p;
+	struct sim s;
+
+	sim_init(&s);
+	p = sim_producer(&s, "tx");
+	v = last_value(&s, "tx");
+	cr_assert_eq(v.transaction_status, 0);
+	cr_assert_eq(v.transaction_partitions_count, -1);
+	cr_assert_eq(v.next_producer_id, -1);
+	cr_assert_eq(sim_add(&s, "tx", p, 0, 1), 0);
+	v = last_value(&s, "tx");
+	cr_assert_eq(v.transaction_status, 1);
+	cr_assert_eq(v.client_transaction_version, 0);
+	cr_assert_eq(v.transaction_start_timestamp_ms, v.transaction_last_update_timestamp_ms);
+	cr_assert_eq(sim_ended(&s, sim_end_send(&s, 3, "tx", p, true), NULL), 0);
+	v = last_value(&s, "tx");
+	cr_assert_eq(v.transaction_status, 4);
+	cr_assert_eq(v.client_transaction_version, 0);
+	cr_assert_eq(v.transaction_partitions_count, 0);
+	/* By hand near the end of the epochs: the next decision takes another producer id. */
+	v.producer_epoch = INT16_MAX - 1;
+	put(&s, "tx", 1, &v);
+	sim_reload(&s);
+	old = p = (struct sim_producer){v.producer_id, v.producer_epoch};
+	cr_assert_eq(sim_told(&s, sim_ask(&s, "tx", p, 0, 1, true)), 0);
+	s.is_holding_marks = true;
+	cr_assert_eq(sim_ended(&s, sim_end_send(&s, 5, "tx", p, true), &p), 0);
+	v = last_value(&s, "tx");
+	cr_assert_eq(v.transaction_status, 2);
+	cr_assert_eq(v.client_transaction_version, 2);
+	cr_assert(v.producer_id == old.id && v.producer_epoch == INT16_MAX);
+	cr_assert_eq(v.next_producer_id, p.id);
+	sim_mark(&s, SL_KERR_NONE);
+	v = last_value(&s, "tx");
+	cr_assert_eq(v.transaction_status, 4);
+	cr_assert(v.producer_id == p.id && v.producer_epoch == 0);
+	cr_assert_eq(v.previous_producer_id, old.id);
+	cr_assert_eq(v.next_producer_id, -1);
+	/* Named partitions, and a decision of the newer flow. */
+	s.is_holding_marks = false;
+	p = sim_producer(&s, "other");
+	cr_assert_eq(sim_add(&s, "other", p, 0, 1), 0);
+	cr_assert_eq(last_value(&s, "other").client_transaction_version, 0);
+	cr_assert_eq(sim_ended(&s, sim_end_send(&s, 5, "other", p, true), NULL), 0);
+	cr_assert_eq(last_value(&s, "other").client_transaction_version, 2);
+	sim_fini(&s);
+}
+
+Test(txn_replay, forgets_the_partitions_of_transactions_that_are_over)
+{
+	struct sim_producer p;
+	struct sim s;
+
+	sim_init(&s);
+	p = sim_producer(&s, "tx");
+	cr_assert_eq(sim_add(&s, "tx", p, 0, 1), 0);
+	cr_assert_eq(sim_ended(&s, sim_end_send(&s, 3, "tx", p, true), NULL), 0);
+	cr_assert_eq(sim_add(&s, "tx", p, 1, 2), 0);
+	sim_reload(&s);
+	cr_assert_eq(sim_parts(&s, "tx"), 1);
+	cr_assert_eq(sim_ended(&s, sim_end_send(&s, 3, "tx", p, true), NULL), 0);
+	cr_assert_eq(s.marks_count, 2);
+	cr_assert_str_eq(s.marks[1].topic, "t1");
+	sim_fini(&s);
+}
+
 Test(txn_replay, reads_version_0_of_the_value)
 {
 	struct sl_transaction_log_value v = sound();

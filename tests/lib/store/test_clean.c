@@ -281,6 +281,30 @@ Test(clean, each_segment_ends_where_the_next_begins)
 	kv_check(kv, true, NULL);
 }
 
+Test(clean, batch_that_only_ends_a_segment_is_nobodys)
+{
+	uint32_t empty = 0;
+
+	for (int i = 0; i < 400; i++) {
+		const struct kv_batch b = {.producer_id = 7, .base_sequence = i};
+		const struct kv_pair pair = {1, i};
+
+		kv_append(kv, &b, &pair, 1);
+	}
+	kv_must_clean(kv);
+	cr_assert_gt(f->log->segments_count, 2);
+	for (uint32_t i = 0; i + 1 < f->log->segments_count; i++) {
+		struct sl_batch_head head = kv_batch_at(kv, f->log->segments[i]->end_offset - 1,
+		                                        NULL);
+
+		if (head.records_count > 0)
+			continue;
+		cr_assert(!sl_batch_has_producer(&head));
+		empty++;
+	}
+	cr_assert_gt(empty, 0);
+}
+
 Test(clean, small_map_cleans_the_log_in_several_rounds)
 {
 	const struct sl_cleaner_opts opts = {.files = f->files,
@@ -300,6 +324,44 @@ Test(clean, small_map_cleans_the_log_in_several_rounds)
 		before = sl_log_clean_offset(f->log);
 		kv_check(kv, true, NULL);
 	}
+}
+
+Test(clean, counts_what_went_for_want_of_a_key)
+{
+	struct sl_clean_stats stats;
+	struct sl_clean *c;
+	int rc;
+
+	for (int i = 0; i < 10; i++)
+		kv_put(kv, i < 3 ? -1 : i, i);
+	kv_seal(kv);
+	cr_assert_eq(sl_log_clean_begin(&c, f->log, sl_log_end(f->log), f->now_ms), 0);
+	while ((rc = sl_clean_run(c, kv->cleaner)) == 1)
+		sl_log_clean_swap(f->log, c);
+	sl_clean_stats(c, &stats);
+	sl_log_clean_end(f->log, c, rc);
+	cr_assert_eq(rc, 0);
+	cr_assert_eq(stats.records_keyless, 3);
+	cr_assert_eq(stats.records_read, 10);
+	cr_assert_eq(stats.records_kept, 7);
+}
+
+Test(clean, behind_the_map_everything_stays)
+{
+	const struct sl_cleaner_opts opts = {.files = f->files,
+	                                     .map_bytes = 16 * sizeof(struct clean_map_entry)};
+
+	sl_cleaner_destroy(kv->cleaner);
+	cr_assert_eq(sl_cleaner_create(&kv->cleaner, &opts), 0);
+	/* Without a key at 5 and at 18; something goes, so that all is written anew. */
+	for (int i = 0; i < 20; i++)
+		kv_put(kv, i == 5 || i == 18 ? -1 : SL_MAX(i, 1), i);
+	kv_seal(kv);
+	cr_assert_eq(kv_clean(kv), 0);
+	cr_assert(sl_log_clean_offset(f->log) > 5 && sl_log_clean_offset(f->log) < 18);
+	kv_read(kv);
+	cr_assert(!kv->records[0].is_seen && !kv->records[5].is_seen);
+	cr_assert(kv->records[18].is_seen);
 }
 
 Test(clean, batch_that_no_map_holds_is_an_error_and_changes_nothing)
@@ -524,7 +586,56 @@ Test(clean, disk_errors_at_any_step_lose_nothing)
 	}
 }
 
+Test(clean, old_files_stay_until_the_renames_are_synced)
+{
+	struct sl_clean *c;
+	char name[40];
+
+	for (int i = 0; i < 30; i++)
+		kv_put(kv, i % 5, i);
+	kv_seal(kv);
+	cr_assert_eq(sl_log_clean_begin(&c, f->log, sl_log_end(f->log), f->now_ms), 0);
+	cr_assert_eq(sl_clean_run(c, kv->cleaner), 1);
+	sl_log_clean_swap(f->log, c);
+	snprintf(name, sizeof(name), ".log.%08x.deleted", f->log->folder_changes);
+	simfs_fail(f->fs, SIMFS_SYNC, 1, -EIO, 0, false);
+	cr_assert_eq(sl_clean_run(c, kv->cleaner), -EIO);
+	sl_log_clean_end(f->log, c, -EIO);
+	simfs_heal(f->fs);
+	f->now_ms += 2 * f->opts.config.file_delete_delay_ms;
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 0);
+	cr_assert(simfs_exists(f->fs, fixture_path(0, name)));
+	/* Any sync of the log covers its folder. */
+	kv_put(kv, 1, 1);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 0);
+	cr_assert(!simfs_exists(f->fs, fixture_path(0, name)));
+	kv_must_clean(kv);
+	kv_check(kv, true, NULL);
+}
+
 /* ---- Producers ---- */
+
+Test(clean, last_batch_without_sequence_stays_too)
+{
+	/* As coordinators append the offsets of a transaction. */
+	const struct kv_batch b = {.producer_id = 7, .producer_epoch = 3, .base_sequence = -1};
+	const struct kv_pair pair = {1, 1};
+	struct sl_log_producer producer;
+
+	kv_append(kv, &b, &pair, 1);
+	kv_put(kv, 1, 2);
+	kv_must_clean(kv);
+	fixture_close(f, true);
+	for (int64_t at = 0; at <= 2; at++)
+		if (simfs_exists(f->fs, fixture_path(at, ".snapshot")))
+			simfs_remove(f->fs, fixture_path(at, ".snapshot"));
+	fixture_must_open(f, false);
+	cr_assert_eq(sl_log_producers(f->log, &producer, 1), 1);
+	cr_assert_eq(producer.producer_id, 7);
+	cr_assert_eq(producer.epoch, 3);
+	cr_assert_eq(producer.last_sequence, -1);
+}
 
 Test(clean, last_batch_of_a_producer_stays_without_records)
 {

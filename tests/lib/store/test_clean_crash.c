@@ -164,7 +164,10 @@ ParameterizedTest(const uint64_t *seed, clean_crash, end_at_every_step)
 		was_reached = simfs_has_failed(f->fs);
 		kv_crash(kv, *seed ? *seed * 1000 + nth : 0);
 		kv_check_last(kv);
-		/* Whatever was left of the cleaning, the next one ends it. */
+		/* What was left of the cleaning is gone with the first open, and by the next
+		 * cleaning at the latest. */
+		kv_crash(kv, 0);
+		kv_check_last(kv);
 		kv_put(kv, 1, 1);
 		kv_must_clean(kv);
 		while (kv_clean(kv) == 0)

@@ -72,6 +72,12 @@ Test(parse, arguments_and_options_in_any_order)
 	       "{\"group\":\"g\",\"topic\":\"t\",\"to\":12}");
 	expect("groups reset-offsets g --topic t --shift -12",
 	       "{\"group\":\"g\",\"topic\":\"t\",\"shift\":-12}");
+	expect("groups reset-offsets g --topic t --to latest --dry-run",
+	       "{\"group\":\"g\",\"topic\":\"t\",\"to\":\"latest\",\"dry_run\":true}");
+	expect("txns list --state Ongoing --older-than-ms 5",
+	       "{\"state\":\"Ongoing\",\"older_than_ms\":5}");
+	expect("txns find-hanging --topic t --older-than-ms 5",
+	       "{\"topic\":\"t\",\"older_than_ms\":5}");
 	expect("partitions", "{}");
 	expect("log level net debug", "{\"module\":\"net\",\"level\":\"debug\"}");
 	expect("help topics create", "{\"command\":[\"topics\",\"create\"]}");
