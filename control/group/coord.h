@@ -231,6 +231,7 @@ struct group {
 	bool is_member_added;  /* during the running part of the initial delay */
 	bool is_deleting;      /* its tombstone is on its way to the log */
 	bool is_in_log;        /* some record of it is */
+	bool is_unled;         /* while loading: members, but nobody who gave them anything */
 	struct deadline join_deadline;
 	struct deadline sync_deadline;
 };

@@ -166,6 +166,7 @@ static int restore(struct group_coord *c, struct group *g, const struct sl_group
 	leader = sl_str_is_null(v->leader) ? NULL : member_find(g, v->leader);
 	if (leader)
 		g->leader = leader;
+	g->is_unled = !leader && v->members_count > 0;
 	g->generation = v->generation;
 	g->state = v->members_count > 0 ? GROUP_STABLE : GROUP_EMPTY;
 	g->state_before = GROUP_DEAD;
@@ -329,8 +330,11 @@ void load_end(struct group_coord *c, struct shard *shard)
 			revive_end(c, g);
 		sl_list_for_each(at, &g->members)
 			member_arm_session(c, sl_list_entry(at, struct member, link));
-		/* The limit may have become lower; members must join anew for their places. */
-		if (g->members_by_id.count > (uint32_t)SL_MAX(c->opts.group_size_max, 1))
+		/* The limit may have become lower; members must join anew for their places.  So
+		 * they must when a rebalance was due that no member asks for: see
+		 * migrate_downgrade(). */
+		if (g->members_by_id.count > (uint32_t)SL_MAX(c->opts.group_size_max, 1) ||
+		    (g->is_unled && !sl_list_is_empty(&g->members)))
 			append_op_release(c, rebalance_prepare(c, g));
 	}
 	remove_deleted_topics(c, shard);

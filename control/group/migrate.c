@@ -298,7 +298,13 @@ bool migrate_downgrade(struct group_coord *c, struct group *g)
 		protocol_subscribe(c, g);
 	}
 	if (op) {
+		struct member *leader = g->leader;
+
+		/* No leader: whoever loads this begins with the rebalance.  Else nobody would ever
+		 * get what the members of the consumer protocol had. */
+		g->leader = NULL;
 		append_group(&w, g, RECORDS_CURRENT);
+		g->leader = leader;
 		append_end(&w);
 	}
 	g->in_flight--;
