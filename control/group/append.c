@@ -113,6 +113,9 @@ static void finish(struct group_coord *c, struct op *op)
 	case OP_CONSUMER:
 		persist_finish(c, op);
 		break;
+	case OP_GONE:
+		migrate_finish_gone(c, op);
+		break;
 	}
 	append_op_destroy(c, op);
 }
@@ -414,6 +417,8 @@ void append_group_gone(struct append_writer *w, struct group *g, int32_t result)
 
 	if (g->consumer)
 		persist_gone(w, g);
+	else
+		persist_ghosts(w, g);
 	sl_buf_reset(&w->c->key);
 	sl_buf_reset(&w->c->value);
 	if (g->consumer)

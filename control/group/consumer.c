@@ -23,6 +23,17 @@
 
 _Static_assert(PART_KEY_BYTES == sizeof(struct sl_uuid) + sizeof(int32_t), "no padding in keys");
 
+static void move_gone(struct sl_list *to, struct sl_list *from, uint64_t seq)
+{
+	struct gone *gone;
+
+	while ((gone = sl_list_first(from, struct gone, link)) != NULL) {
+		gone->seq = seq;
+		sl_list_del(&gone->link);
+		sl_list_push_back(to, &gone->link);
+	}
+}
+
 int consumer_create(struct group_coord *c, struct group *g)
 {
 	struct cgroup *cg = calloc(1, sizeof(*cg));
@@ -34,6 +45,7 @@ int consumer_create(struct group_coord *c, struct group *g)
 	cg->serial = ++c->serial_next;
 	sl_list_init(&cg->changed);
 	sl_list_init(&cg->gone);
+	move_gone(&cg->gone, &g->ghosts, 0);
 	sl_list_init(&cg->gone_sent);
 	sl_list_init(&cg->waiters);
 	g->consumer = cg;
@@ -277,11 +289,16 @@ int consumer_rename(struct group_coord *c, struct cmember *m, struct sl_str id)
 	return 0;
 }
 
-static void free_gone(struct sl_list *list)
+void consumer_lay_ghosts(struct group *g, uint64_t serial)
 {
-	struct gone *gone;
+	struct sl_list *pos;
+	struct sl_list *tmp;
 
-	while ((gone = sl_list_first(list, struct gone, link)) != NULL) {
+	sl_list_for_each_safe(pos, tmp, &g->ghosts) {
+		struct gone *gone = sl_list_entry(pos, struct gone, link);
+
+		if (serial != 0 && gone->seq != serial)
+			continue;
 		sl_list_del(&gone->link);
 		text_free(&gone->text);
 		free(gone);
@@ -297,8 +314,8 @@ void consumer_destroy(struct group_coord *c, struct group *g, enum sl_kerr kerr)
 	persist_fail_waiters(c, cg, kerr);
 	while (cg->members_count > 0)
 		consumer_remove(c, cg->members[cg->members_count - 1]);
-	free_gone(&cg->gone);
-	free_gone(&cg->gone_sent);
+	move_gone(&g->ghosts, &cg->gone, cg->serial);
+	move_gone(&g->ghosts, &cg->gone_sent, cg->serial);
 	SL_ASSERT(cg->owners.count == 0 && cg->subs.count == 0 && cg->patterns.count == 0);
 	sl_map_fini(&cg->by_id);
 	sl_map_fini(&cg->by_instance);

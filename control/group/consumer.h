@@ -101,12 +101,14 @@ struct owner {
 	struct cmember *m;
 };
 
-/* A member or pattern whose records get tombstones. */
+/* A member or pattern whose records get tombstones.  When the group changes over before the log has
+ * them, it becomes a ghost of the group: it would be there again after loading, once nothing later
+ * outweighs it. */
 struct gone {
 	struct sl_list link;
 	struct sl_str text; /* Owned. */
 	bool is_pattern;
-	uint64_t seq; /* of the change that has the tombstones */
+	uint64_t seq; /* of the change that has the tombstones; of a ghost: serial of the cgroup */
 };
 
 /* An answer that waits until what it tells is on the log. */
@@ -168,6 +170,8 @@ struct cgroup {
 int consumer_create(struct group_coord *c, struct group *g) SL_MUST_CHECK;
 /* The group becomes one without members and kind.  Waiting answers fail with @kerr. */
 void consumer_destroy(struct group_coord *c, struct group *g, enum sl_kerr kerr);
+/* The log has the tombstones of those of one cgroup; @serial 0: of all. */
+void consumer_lay_ghosts(struct group *g, uint64_t serial);
 bool consumer_is_empty(const struct group *g);
 enum cgroup_state consumer_state(const struct group *g);
 const char *consumer_state_name(const struct group *g);
@@ -246,6 +250,8 @@ void persist_fail_waiters(struct group_coord *c, struct cgroup *cg, enum sl_kerr
 /* As persist_gone(), of a group with members, and its own record. */
 void persist_all_gone(struct append_writer *w, struct group *g);
 void persist_gone(struct append_writer *w, struct group *g);
+/* Of what a group that is a classic one had before, if anything is left of it. */
+void persist_ghosts(struct append_writer *w, struct group *g);
 void persist_group_key(struct sl_buf *b, const struct group *g);
 
 /* ---- revive.c: replay ---- */
@@ -271,6 +277,7 @@ void migrate_forget_classic(struct group_coord *c, struct group *g);
 /* While loading: of the group only its offsets are left, or nothing. */
 void migrate_forget_all(struct group_coord *c, struct group *g);
 void migrate_forget_consumer(struct group_coord *c, struct group *g);
+void migrate_finish_gone(struct group_coord *c, struct op *op);
 
 /* ---- mixed.c: members of a consumer group that speak the classic protocol ---- */
 void mixed_join(struct group_coord *c, const struct request *rq, const struct sl_join_group_req *m,

@@ -231,7 +231,10 @@ struct group {
 	bool is_member_added;  /* during the running part of the initial delay */
 	bool is_deleting;      /* its tombstone is on its way to the log */
 	bool is_in_log;        /* some record of it is */
-	bool is_unled;         /* while loading: members, but nobody who gave them anything */
+	/* struct gone: what it had as a consumer group, of which the log may lack the
+	 * tombstones. */
+	struct sl_list ghosts;
+	bool is_unled; /* while loading: members, but nobody who gave them anything */
 	struct deadline join_deadline;
 	struct deadline sync_deadline;
 };
@@ -282,6 +285,7 @@ enum op_kind {
 	OP_SYNC,        /* the leader's assignment */
 	OP_STATIC_JOIN, /* a static member came back under a new id */
 	OP_CONSUMER,    /* records of a consumer group */
+	OP_GONE,        /* tombstones of a consumer group that is none any more */
 };
 
 /* What is done when all batches of a change are on the log, or one was refused. */
@@ -290,11 +294,11 @@ struct op {
 	uint32_t left;         /* batches in flight, and one while it is being built */
 	enum sl_kerr kerr;     /* the first failure, as the client sees it */
 	struct parked *parked; /* Owned.  NULL: nobody waits. */
-	struct group *group;   /* NEW_GROUP, SYNC, STATIC_JOIN, CONSUMER; NULL once its shard is
-	                        * unloaded */
+	struct group *group;   /* NEW_GROUP, SYNC, STATIC_JOIN, CONSUMER, GONE; NULL once its shard
+	                        * is unloaded */
 	int32_t generation;    /* SYNC */
 	uint64_t join_seq;     /* NEW_GROUP, STATIC_JOIN: of the held join */
-	uint64_t serial;       /* CONSUMER: of the cgroup */
+	uint64_t serial;       /* CONSUMER, GONE: of the cgroup */
 	uint64_t consumer_seq; /* CONSUMER: number of the change */
 	void *body;            /* Owned.  The request, to be answered item by item. */
 	int32_t body_len;

@@ -183,6 +183,8 @@ void migrate_forget_classic(struct group_coord *c, struct group *g)
 void migrate_forget_all(struct group_coord *c, struct group *g)
 {
 	consumer_destroy(c, g, SL_KERR_NONE);
+	/* Its members' tombstones came before. */
+	consumer_lay_ghosts(g, 0);
 	if (g->offsets.count == 0)
 		state_destroy(c, g);
 	else
@@ -259,16 +261,27 @@ static void restore_member(struct group_coord *c, struct group *g, struct cmembe
 
 static struct op *begin_gone(struct group_coord *c, struct group *g, struct append_writer *w)
 {
-	struct op *op = append_op_create(OP_PLAIN);
+	struct op *op = append_op_create(OP_GONE);
 
 	if (!op) {
 		/* The records of the new kind, which come later, outweigh these. */
 		coord_count(c, COUNT_refused_no_memory);
 		return NULL;
 	}
+	op->group = g;
+	op->serial = g->consumer->serial;
 	append_begin(w, c, g->shard, op);
 	persist_all_gone(w, g);
 	return op;
+}
+
+void migrate_finish_gone(struct group_coord *c, struct op *op)
+{
+	if (!op->group)
+		return;
+	if (op->kerr == SL_KERR_NONE)
+		consumer_lay_ghosts(op->group, op->serial);
+	state_forget_unused(c, op->group);
 }
 
 bool migrate_downgrade(struct group_coord *c, struct group *g)
@@ -307,9 +320,9 @@ bool migrate_downgrade(struct group_coord *c, struct group *g)
 		g->leader = leader;
 		append_end(&w);
 	}
-	g->in_flight--;
 	coord_count(c, COUNT_consumer_downgrades);
 	append_op_release(c, op);
+	g->in_flight--;
 	if (g->state == GROUP_STABLE)
 		append_op_release(c, rebalance_prepare(c, g));
 	return true;
@@ -325,6 +338,6 @@ void migrate_forget_consumer(struct group_coord *c, struct group *g)
 	if (op)
 		append_end(&w);
 	consumer_destroy(c, g, SL_KERR_COORDINATOR_NOT_AVAILABLE);
-	g->in_flight--;
 	append_op_release(c, op);
+	g->in_flight--;
 }

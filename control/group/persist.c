@@ -122,10 +122,13 @@ static void put_target_epoch(struct append_writer *w, struct group *g, bool is_t
 
 	begin(c, SL_CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_KEY_TYPE);
 	sl_consumer_group_target_assignment_metadata_key_encode(&key, &c->key, 0);
-	sl_consumer_group_target_assignment_metadata_value_init(&v);
-	v.assignment_epoch = g->consumer->target_epoch;
-	v.assignment_timestamp = g->consumer->target_ms;
-	sl_consumer_group_target_assignment_metadata_value_encode(&v, &c->value, VALUE_VERSION);
+	if (!is_tombstone) {
+		sl_consumer_group_target_assignment_metadata_value_init(&v);
+		v.assignment_epoch = g->consumer->target_epoch;
+		v.assignment_timestamp = g->consumer->target_ms;
+		sl_consumer_group_target_assignment_metadata_value_encode(&v, &c->value,
+		                                                          VALUE_VERSION);
+	}
 	append_consumer(w, g, is_tombstone);
 }
 
@@ -297,10 +300,33 @@ static void put_group_gone(struct append_writer *w, struct group *g)
 void persist_all_gone(struct append_writer *w, struct group *g)
 {
 	struct cgroup *cg = g->consumer;
+	struct sl_list *pos;
 
+	/* Those on their way may be refused yet. */
+	sl_list_for_each(pos, &cg->gone_sent)
+		put_gone(w, g, sl_list_entry(pos, struct gone, link));
 	put_all_gone(w, g);
 	for (uint32_t i = 0; i < cg->members_count; i++)
 		put_member_gone(w, g, cg->members[i]->id);
+	put_target_epoch(w, g, true);
+	put_group_gone(w, g);
+}
+
+void persist_ghosts(struct append_writer *w, struct group *g)
+{
+	struct sl_list *pos;
+
+	SL_ASSERT(!g->consumer);
+	if (sl_list_is_empty(&g->ghosts))
+		return;
+	sl_list_for_each(pos, &g->ghosts) {
+		const struct gone *gone = sl_list_entry(pos, struct gone, link);
+
+		if (gone->is_pattern)
+			put_pattern(w, g, gone->text, NULL);
+		else
+			put_member_gone(w, g, gone->text);
+	}
 	put_target_epoch(w, g, true);
 	put_group_gone(w, g);
 }

@@ -64,6 +64,7 @@ int state_create(struct group_coord *c, struct sl_str group_id, struct group **o
 	g->sync_deadline.kind = DEADLINE_SYNC;
 	sl_list_init(&g->members);
 	sl_list_init(&g->pendings);
+	sl_list_init(&g->ghosts);
 	if (text_dup(&g->id, group_id))
 		goto err_free;
 	if (deadline_reserve(&c->heap, GROUP_DEADLINES))
@@ -91,6 +92,7 @@ void state_destroy(struct group_coord *c, struct group *g)
 
 	g->state = GROUP_DEAD;
 	consumer_destroy(c, g, SL_KERR_NOT_COORDINATOR);
+	consumer_lay_ghosts(g, 0);
 	sl_list_for_each_safe(pos, tmp, &g->members)
 		member_remove(c, sl_list_entry(pos, struct member, link));
 	sl_list_for_each_safe(pos, tmp, &g->pendings)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "beat.h"
+#include "sluice/wire/batch.h"
 #include "sluice/wire/consumer_protocol_assignment_gen.h"
 
 /* How many partitions a classic member is told to read. */
@@ -105,6 +106,84 @@ Test(group_migrate, the_last_consumer_leaves_a_classic_group_behind)
 	cr_assert_eq(sim_heartbeat(&s, "g", pair.a, generation), SL_KERR_REBALANCE_IN_PROGRESS);
 	cr_assert_eq(sim_describe(&s, "g")->members_count, 1);
 	cr_assert_eq(beat_describe(&s, "g")->error_code, SL_KERR_GROUP_ID_NOT_FOUND);
+	sim_fini(&s);
+}
+
+/* Keys that compaction would keep for ever: their last record is no tombstone. */
+static uint32_t live_keys(struct sim *s, const struct sim_log *log)
+{
+	struct sl_bytes rest = {log->bytes, (int32_t)log->len};
+	struct sl_bytes keys[64];
+	bool is_live[64] = {false};
+	struct sl_record_iter it;
+	struct sl_batch_head h;
+	struct sl_record r;
+	uint32_t count = 0, live = 0, i;
+	const uint8_t *p;
+
+	while (sl_batch_next(&rest, &p, &h) > 0) {
+		cr_assert_eq(sl_record_iter_init(&it, p, &h, NULL, &s->arena), 0);
+		while (sl_record_iter_next(&it, &r) > 0) {
+			for (i = 0; i < count; i++) {
+				if (keys[i].len == r.key.len &&
+				    memcmp(keys[i].p, r.key.p, (size_t)r.key.len) == 0)
+					break;
+			}
+			cr_assert_lt(i, 64);
+			keys[i] = r.key;
+			is_live[i] = r.value.len >= 0;
+			count = SL_MAX(count, i + 1);
+		}
+	}
+	for (i = 0; i < count; i++)
+		live += is_live[i];
+	return live;
+}
+
+/* A group of @a and a classic member, which @a leaves; the log refuses what tells of it. */
+static void leave_refused(struct sim *s, struct beat_member *a, struct sim_pair *pair)
+{
+	sim_make_single(s, "g", pair);
+	cr_assert_eq(beat(s, a), 0);
+	a->epoch = -1;
+	s->is_holding = true;
+	(void)beat_send_short(s, a);
+	cr_assert_eq(sim_counter(s, "consumer_downgrades"), 1);
+	sim_flush(s, SL_KERR_NOT_ENOUGH_REPLICAS);
+	s->is_holding = false;
+}
+
+Test(group_migrate, who_left_before_a_refused_change_does_not_return_with_the_next)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim_pair pair;
+	struct sim s;
+
+	sim_init(&s);
+	leave_refused(&s, &a, &pair);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(sim_counter(&s, "consumer_upgrades"), 2);
+	cr_assert_eq(beat_describe(&s, "g")->members_count, 2);
+	sim_reload(&s);
+	cr_assert_eq(beat_describe(&s, "g")->members_count, 2);
+	sim_fini(&s);
+}
+
+Test(group_migrate, nothing_is_left_of_a_group_that_is_deleted_after_a_refused_change)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct sim_pair pair;
+	uint32_t live = 0;
+	struct sim s;
+
+	sim_init(&s);
+	leave_refused(&s, &a, &pair);
+	cr_assert_eq(sim_left(&s, sim_leave(&s, 3, "g", pair.a, NULL)), 0);
+	cr_assert_eq(sim_delete_group(&s, "g"), 0);
+	for (uint32_t i = 0; i < SIM_PARTITIONS; i++)
+		live += live_keys(&s, &s.logs[i]);
+	cr_assert_eq(live, 0, "%u", live);
 	sim_fini(&s);
 }
 
