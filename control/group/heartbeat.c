@@ -523,6 +523,16 @@ static bool is_told_again(const struct beat *b)
 	return true;
 }
 
+/* After a failure a client tells all there is to tell.  If it has not what it was told last, it may
+ * not have heard of it, and then is told again, before it is told to give up any of it: what a
+ * client never had it does not report as given up. */
+static bool is_answer_lost(const struct beat *b)
+{
+	return b->m->member_epoch > 0 && is_full_request(b->m) &&
+	       b->member->state != CMEMBER_UNREVOKED && b->member->tells_left > 0 &&
+	       !parts_eq(&b->owned, &b->member->assigned);
+}
+
 static void keep_up(struct beat *b)
 {
 	struct parts before = {0};
@@ -546,7 +556,7 @@ static void keep_up(struct beat *b)
 	rc = parts_common(&b->c->arena, &b->member->assigned, &b->member->assigned, &before);
 	if (!rc)
 		rc = update_group(b);
-	if (!rc)
+	if (!rc && !is_answer_lost(b))
 		rc = reconcile_member(b->c, b->member, is_report(b) ? &b->owned : NULL);
 	has_changed = !parts_eq(&before, &b->member->assigned) || is_told_again(b);
 	persist_flush(b->c, b->cg);

@@ -249,6 +249,35 @@ Test(group_heartbeat, epochs_fence)
 	sim_fini(&s);
 }
 
+/* A client reports nothing new when it is told what it has: told to keep its half, it would never
+ * confirm that it gave up what it has not heard of. */
+Test(group_heartbeat, a_lost_answer_is_repeated_before_anything_of_it_is_taken_back)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct beat_member c = {.id = "c", .topics = "t0"};
+	struct beat_member *both[] = {&a, &b};
+	struct beat_member *rest[] = {&a, &c};
+	struct sim s;
+
+	sim_init(&s);
+	beat_settle(&s, both, 2);
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
+	b.epoch = -1;
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &b))->error_code, 0);
+	/* It is given everything and does not hear of it; then half of that is another one's. */
+	cr_assert_eq(beat_answer(&s, beat_send(&s, &a))->error_code, 0);
+	cr_assert_eq(beat(&s, &c), 0);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
+	beat_settle(&s, rest, 2);
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
+	cr_assert_eq(beat_count(&c), SIM_TOPIC_PARTS / 2);
+	sim_fini(&s);
+}
+
 Test(group_heartbeat, a_late_join_gives_nothing_up)
 {
 	struct beat_member a = {.id = "a", .topics = "t0"};
