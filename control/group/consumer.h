@@ -88,6 +88,7 @@ struct cmember {
 	struct parts revoking; /* Owned.  Not the member's any more, but nobody else's yet. */
 	uint32_t tells_left; /* answers that still carry the assignment, as none may have arrived */
 	bool is_known;       /* while loading: its metadata was seen */
+	bool is_overtaken;   /* the same: a later record gave another one what it has */
 	bool is_member_changed;
 	bool is_target_changed;
 	bool is_current_changed;

@@ -4,7 +4,8 @@
  *
  * Compaction leaves the records of a group in any order, so each of them makes what it speaks of;
  * what has no record of a member in the end is dropped.  Where two members hold a partition the
- * later record tells the truth: a change of the former one was refused by the log.
+ * later record tells the truth: a change of the former one was refused by the log, and it is no
+ * member any more.
  */
 #include <errno.h>
 
@@ -286,8 +287,10 @@ static void seize(struct cmember *m, const struct parts *p)
 	for (uint32_t i = 0; i < p->count; i++) {
 		struct cmember *other = consumer_owner(m->cg, &p->list[i]);
 
-		if (other && other != m)
-			consumer_release(other, &p->list[i]);
+		if (!other || other == m)
+			continue;
+		consumer_release(other, &p->list[i]);
+		other->is_overtaken = true;
 	}
 }
 
@@ -309,6 +312,7 @@ static int revive_current(struct record *r)
 		err = get_member(r, &m);
 	if (err)
 		return err;
+	m->is_overtaken = false;
 	seize(m, &assigned);
 	seize(m, &revoking);
 	m->epoch = v.member_epoch;
@@ -382,16 +386,25 @@ int revive_record(struct group_coord *c, const struct shard *shard, int16_t type
 	return r.value.failed ? -EBADMSG : fn(&r);
 }
 
-static void drop_unknown(struct group_coord *c, struct cgroup *cg)
+/* Who lost a partition to a later record may read it still, or never have been told to give it up:
+ * that it left, or gave it up, was refused by the log.  It has to join anew. */
+static void drop_members(struct group_coord *c, struct cgroup *cg)
 {
+	bool has_overtaken = false;
 	uint32_t i = 0;
 
 	while (i < cg->members_count) {
-		if (cg->members[i]->is_known)
+		struct cmember *m = cg->members[i];
+
+		if (m->is_known && !m->is_overtaken) {
 			i++;
-		else
-			consumer_remove(c, cg->members[i]);
+			continue;
+		}
+		has_overtaken |= m->is_known;
+		consumer_remove(c, m);
 	}
+	if (has_overtaken)
+		consumer_bump(c, cg);
 }
 
 /* A rise of the epoch that the log refused may be missing under what rests on it.  Then everything
@@ -413,7 +426,7 @@ void revive_end(struct group_coord *c, struct group *g)
 	struct cgroup *cg = g->consumer;
 	int err = 0;
 
-	drop_unknown(c, cg);
+	drop_members(c, cg);
 	mend_epoch(c, cg);
 	for (uint32_t i = 0; i < cg->members_count; i++) {
 		struct cmember *m = cg->members[i];
