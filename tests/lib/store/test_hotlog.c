@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fixture.h"
+#include "hot_impl.h"
 #include "log_impl.h"
 
 #define TIER_BYTES SL_HOT_BYTES_MIN
@@ -119,6 +120,118 @@ Test(hotlog, goes_on_in_memory_that_it_gave_away)
 	cr_assert_gt(usage.recycled_count, 0);
 	fixture_check(f, 100000);
 	fixture_check(f, 1 << 20);
+}
+
+/* How many chunks the pool believes to be filled; the log knows its own. */
+static uint32_t tails(void)
+{
+	cr_assert_eq(f->opts.hot->tails, f->log && f->log->tail_chunk ? 1 : 0);
+	return f->opts.hot->tails;
+}
+
+static void roll(void)
+{
+	const uint32_t before = sl_log_segments(f->log);
+
+	f->now_ms += f->opts.config.segment_ms;
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, 0), 0);
+	cr_assert_eq(sl_log_segments(f->log), before + 1);
+}
+
+Test(hotlog, chunks_are_no_larger_than_the_share_of_a_tail)
+{
+	f->opts.config.segment_bytes = 8 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	/* With 64 others that fill one: half of 16 MiB for 65. */
+	sl_hot_count_tail(f->opts.hot, 64);
+	for (int i = 0; i < 40; i++) {
+		append_many(10, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		cr_assert_leq(f->log->tail_chunk->bytes, 64u << 10);
+	}
+	cr_expect_eq(f->log->tail_chunk->bytes, 64u << 10);
+	/* A batch that needs more gets it. */
+	fixture_must_append(f, 1, 300000, 1000);
+	cr_expect_eq(f->log->tail_chunk->bytes, 512u << 10);
+	/* And alone they double. */
+	sl_hot_count_tail(f->opts.hot, -64);
+	for (int i = 0; i < 200; i++) {
+		append_many(10, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+	}
+	cr_expect_geq(f->log->tail_chunk->bytes, 2u << 20);
+	cr_expect_eq(tails(), 1);
+	fixture_check(f, 1 << 20);
+}
+
+Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
+{
+	const struct sl_hot_key key = {.partition = 9};
+	struct sl_log_sync sync;
+	void *at;
+
+	cr_assert_eq(tails(), 0);
+	/* The next chunk, the next segment. */
+	append_many(300, 1000);
+	cr_assert_gt(sl_log_segments(f->log), 1u);
+	cr_expect_eq(tails(), 1);
+	roll();
+	cr_expect_eq(tails(), 0);
+	/* Taken for records that never came, replaced by a larger one, and left by a roll. */
+	cr_assert_eq(sl_log_reserve(f->log, 1000, &at), 0);
+	sl_log_unreserve(f->log);
+	cr_assert_eq(sl_log_reserve(f->log, 150000, &at), 0);
+	cr_expect_eq(tails(), 1);
+	append_many(1, 100);
+	roll();
+	sl_log_unreserve(f->log);
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_expect_eq(tails(), 1);
+	cr_assert_eq(sl_log_truncate(f->log, sl_log_end(f->log) - 5), 0);
+	fixture_model_cut(f, 0, sl_log_end(f->log));
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_expect_eq(tails(), 1);
+	/* Somebody else takes all there is: it is forgotten. */
+	while (sl_hot_get(f->opts.hot, &key, NULL, 0, SL_HOT_CHUNK_BYTES_MIN, 0))
+		;
+	cr_expect_eq(tails(), 0);
+	fixture_check(f, 5000);
+
+	fixture_fini(f);
+	fixture_init_hot(f, TIER_BYTES);
+	f->opts.config.segment_bytes = 200000;
+	fixture_must_open(f, false);
+	/* Everything goes, with a write under way in it. */
+	append_many(20, 1000);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	sl_log_sync_end(f->log, &sync, 0);
+	cr_assert_eq(sl_log_truncate(f->log, 0), 0);
+	fixture_model_cut(f, 0, 0);
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_assert_eq(tails(), 1);
+	cr_assert_eq(fixture_sync(f), 0);
+	sl_log_cool(f->log);
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	/* Without a tier there is nothing to count. */
+	append_many(300, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	roll();
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	fixture_close(f, true);
+	fixture_must_open(f, true);
+	append_many(1, 100);
+	cr_expect_eq(tails(), 1);
+	fixture_close(f, true);
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	fixture_must_open(f, true);
+	append_many(300, 1000);
+	cr_expect_eq(tails(), 1);
+	fixture_kill(f);
 }
 
 /* Writes that nobody waits for: no sync with each, but one in the end. */
