@@ -489,12 +489,14 @@ int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
 	return 1;
 }
 
-/* Everything of @seg below @pos is on stable storage, and so are the chunks that hold it. */
-static void settle(struct sl_log *log, struct segment *seg, uint64_t pos)
+void hotlog_settle(struct sl_log *log, struct segment *seg, uint64_t pos)
 {
 	struct sl_list *at;
 
-	SL_ASSERT(pos >= seg->durable && pos <= seg->written);
+	SL_ASSERT(pos <= seg->written);
+	/* Two syncs were under way, and the one that covers more has ended first. */
+	if (pos < seg->durable)
+		return;
 	log->unsynced -= pos - seg->durable;
 	for (at = seg->hot.prev; at != &seg->hot; at = at->prev) {
 		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
@@ -511,7 +513,7 @@ static void settle(struct sl_log *log, struct segment *seg, uint64_t pos)
 void hotlog_synced(struct sl_log *log, struct segment *seg)
 {
 	if (!seg->is_doomed)
-		settle(log, seg, log->syncing_pos);
+		hotlog_settle(log, seg, log->syncing_pos);
 }
 
 void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good)
@@ -534,5 +536,5 @@ void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool i
 	}
 	put_ref(log, seg, c);
 	if (is_good && sync->is_durable && !seg->is_doomed)
-		settle(log, seg, seg->written);
+		hotlog_settle(log, seg, seg->written);
 }
