@@ -24,6 +24,7 @@
 #include "image.h"
 #include "net/guard.h"
 #include "partition/cleaner.h"
+#include "partition/dirsync.h"
 #include "partition/partition.h"
 #include "partition/writer.h"
 #include "reply/cold.h"
@@ -162,7 +163,9 @@ static int create_writer(struct lane *lane, const struct lane_opts *o)
 	                               .depth = LANE_SYNCS,
 	                               .stats = o->stats};
 
-	return writer_create(&lane->ctx.writer, &wo);
+	int rc = writer_create(&lane->ctx.writer, &wo);
+
+	return rc ? rc : dirsync_create(&lane->ctx.dirsync, *o->files, lane->wake_fd);
 }
 
 int lane_create(struct lane **out, const struct lane_opts *o)
@@ -227,6 +230,7 @@ void lane_destroy(struct lane *lane)
 		return;
 	sessions_destroy(lane->sessions);
 	writer_destroy(lane->ctx.writer);
+	dirsync_destroy(lane->ctx.dirsync);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
 	verify_destroy(lane->ctx.verifies);

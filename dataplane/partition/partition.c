@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "partition/cleaning.h"
+#include "partition/dirsync.h"
 #include "partition/writer.h"
 #include "reply/reply.h"
 #include "sluice/base/assert.h"
@@ -138,10 +139,18 @@ static bool is_write_due(const struct partition *p)
 /* flush.ms: nothing stays unsynced longer, whether anybody waits for it or not. */
 static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 {
-	const int64_t due_ms = sl_log_has_tier(p->log) ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
-	                                               : p->flush.ms;
+	const int64_t due_ms = sl_log_has_tier(p->log) && !dirsync_has(ctx, p)
+	                               ? SL_MIN(p->flush.ms, PARTITION_WRITE_MS)
+	                               : p->flush.ms;
 
 	return p->appended_ms != 0 && ctx->now_ms - p->appended_ms >= due_ms;
+}
+
+/* What nobody asked for does not stay in memory only; the sync is the log dir's. */
+static bool is_write_late(const struct ctx *ctx, const struct partition *p)
+{
+	return dirsync_has(ctx, p) && p->unwritten_ms != 0 &&
+	       ctx->now_ms - p->unwritten_ms >= PARTITION_WRITE_MS;
 }
 
 /* A write is not enough.  A full tier wants syncs, too: only what is durable can be recycled. */
@@ -149,7 +158,7 @@ static bool is_sync_due(const struct ctx *ctx, const struct partition *p)
 {
 	return !sl_list_is_empty(&p->sync_waiters) ||
 	       p->unsynced_bytes >= (uint64_t)p->flush.bytes || is_flush_due(ctx, p) ||
-	       ctx->now_ms < ctx->press_ms;
+	       (ctx->now_ms < ctx->press_ms && !dirsync_has(ctx, p));
 }
 
 static void wake(struct ctx *ctx, struct waiter *w, enum sl_kerr kerr)
@@ -287,6 +296,14 @@ bool partition_failed_dir(struct ctx_dirs *dirs, uint32_t *dir, int *error)
 	return true;
 }
 
+void partition_dir_failed(struct ctx *ctx, uint32_t dir, int error)
+{
+	if (ctx->dirs.offline & dir_bit(dir))
+		return;
+	tell_host(&ctx->dirs, dir, error);
+	partition_dir_offline(ctx, dir, error);
+}
+
 /* The log failed.  Whatever failed it waits for the other logs of the dir too, unless it was the
  * lack of a descriptor or of memory. */
 static void take_offline(struct ctx *ctx, struct partition *p)
@@ -299,10 +316,8 @@ static void take_offline(struct ctx *ctx, struct partition *p)
 		       p->name, p->log_dir, strerror(-error));
 		go_offline(ctx, p);
 	}
-	if (!sl_log_is_disk_error(error) || ctx->dirs.offline & dir_bit(p->log_dir))
-		return;
-	tell_host(&ctx->dirs, p->log_dir, error);
-	partition_dir_offline(ctx, p->log_dir, error);
+	if (sl_log_is_disk_error(error))
+		partition_dir_failed(ctx, p->log_dir, error);
 }
 
 void partition_check(struct ctx *ctx, struct partition *p)
@@ -342,6 +357,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->is_txn_late = false;
 	p->contested_ms = 0;
 	p->appended_ms = 0;
+	p->unwritten_ms = 0;
 	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
 	p->last_stable = sl_log_stable(p->log, p->high_watermark);
@@ -349,6 +365,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->point_link);
+	sl_list_init(&p->dirsync_link);
 	sl_list_init(&p->clean_link);
 	sl_list_init(&p->fetch_waiters);
 	sl_list_init(&p->stable_waiters);
@@ -362,6 +379,7 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	/* The host may have opened it before it heard of the failure. */
 	if (ctx->dirs.offline & dir_bit(p->log_dir))
 		go_offline(ctx, p);
+	dirsync_join(ctx, p);
 }
 
 /* The lane's own reference, once nothing of the log lies in its memory only.  Memory that somebody
@@ -387,6 +405,7 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	sl_list_del(&p->lane_link);
 	sl_list_del(&p->dirty_link);
 	sl_list_del(&p->point_link);
+	sl_list_del(&p->dirsync_link);
 	wake_all(ctx, &p->sync_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	wake_all(ctx, &p->fetch_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
 	wake_all(ctx, &p->stable_waiters, SL_KERR_NOT_LEADER_OR_FOLLOWER);
@@ -450,6 +469,7 @@ static void tier_full(struct ctx *ctx, struct partition *p)
 	if (ctx->now_ms < ctx->press_ms)
 		return;
 	ctx->press_ms = ctx->now_ms + PARTITION_RETRY_MS;
+	dirsync_hurry(ctx);
 	sl_list_for_each(pos, &ctx->partitions) {
 		struct partition *other = sl_list_entry(pos, struct partition, lane_link);
 
@@ -464,6 +484,8 @@ static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch,
 	p->high_watermark = sl_log_end(p->log);
 	if (p->appended_ms == 0)
 		p->appended_ms = ctx->now_ms;
+	if (p->unwritten_ms == 0)
+		p->unwritten_ms = ctx->now_ms;
 	ctx_count(ctx, SL_STAT_batches_in, 1);
 	ctx_count(ctx, SL_STAT_messages_in, sl_load_be32(batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
@@ -613,6 +635,7 @@ static void start_sync(struct ctx *ctx, struct partition *p)
 		p->gathered = 0;
 	}
 	if (p->sync.iov_count > 0) {
+		p->unwritten_ms = 0;
 		ctx_count(ctx, SL_STAT_writes, 1);
 		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
 	}
@@ -692,6 +715,10 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		/* Appended meanwhile, or more segments than one sync takes. */
 		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
 			p->appended_ms = ctx->now_ms;
+		if (sl_log_unwritten(p->log) > 0 && p->unwritten_ms == 0)
+			p->unwritten_ms = ctx->now_ms;
+		if (result == 0)
+			dirsync_written(ctx, p);
 		publish(p);
 	} else if (is_write_due(p) && !sl_log_error(p->log)) {
 		mark_dirty(ctx, p);
@@ -699,6 +726,18 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		let_go(ctx, p);
 	}
 	partition_put(ctx, p);
+}
+
+void partition_dir_synced(struct ctx *ctx, struct partition *p)
+{
+	partition_check(ctx, p);
+	wake_durable(ctx, p);
+	want_checkpoint(ctx, p);
+	if (sl_log_flushed(p->log) == sl_log_end(p->log)) {
+		p->unsynced_bytes = 0;
+		p->appended_ms = 0;
+	}
+	publish(p);
 }
 
 /* Producers that a sync has answered come back together with their next records.  If the first of
@@ -733,7 +772,7 @@ unsigned partition_poll(struct ctx *ctx)
 			begun += begin_sync(ctx, p);
 	}
 	writer_flush(ctx->writer);
-	return reaped + begun;
+	return reaped + begun + dirsync_poll(ctx);
 }
 
 /* Begins what is left to write.  Return: whether there is anything left to wait for. */
@@ -763,6 +802,10 @@ void partition_stop(struct ctx *ctx)
 	while (drain(ctx))
 		if (partition_poll(ctx) == 0)
 			sched_yield();
+	dirsync_stop(ctx->dirsync);
+	/* Else a log would be closed as if that sync had not failed. */
+	while (dirsync_poll(ctx) > 0)
+		;
 	writer_stop(ctx->writer);
 	while ((p = writer_reap(ctx->writer, &result)))
 		end_sync(ctx, p, result);
@@ -830,7 +873,8 @@ unsigned partition_tick(struct ctx *ctx)
 			tick_log(ctx, p);
 			ticks++;
 		}
-		if (!p->sync_running && !p->is_offline && is_flush_due(ctx, p))
+		if (!p->sync_running && !p->is_offline &&
+		    (is_flush_due(ctx, p) || is_write_late(ctx, p)))
 			flushes += begin_sync(ctx, p);
 		looks++;
 	}
@@ -845,6 +889,7 @@ int64_t partition_next_ms(const struct ctx *ctx)
 	const struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
 	int64_t next = SL_MIN(p ? p->look_ms : INT64_MAX, cleaning_next_ms(ctx));
 
+	next = SL_MIN(next, dirsync_next_ms(ctx));
 	p = sl_list_first(&ctx->points, struct partition, point_link);
 	if (p)
 		next = SL_MIN(next, SL_MAX(p->point_ms, ctx->point_ms));

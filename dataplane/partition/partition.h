@@ -42,10 +42,12 @@ struct reservation {
 };
 
 struct partition {
-	struct sl_list lane_link;  /* ctx->partitions */
-	struct sl_list dirty_link; /* partitions with waiters for a sync that has not begun */
-	struct sl_list point_link; /* ctx->points: a sync ended since the last checkpoint */
-	struct sl_list clean_link; /* ctx->cleaning.logs */
+	struct sl_list lane_link;    /* ctx->partitions */
+	struct sl_list dirty_link;   /* partitions with waiters for a sync that has not begun */
+	struct sl_list point_link;   /* ctx->points: a sync ended since the last checkpoint */
+	struct sl_list dirsync_link; /* dirsync.c: written, and no sync has ended that covers it */
+	uint32_t dirsync_gen;        /* while linked: of its dir then */
+	struct sl_list clean_link;   /* ctx->cleaning.logs */
 	struct sl_log *log;
 	struct sl_slot *slot;
 	struct sl_uuid topic_id;
@@ -57,16 +59,17 @@ struct partition {
 	struct flush_policy flush; /* of the topic's configuration */
 	uint64_t unsynced_bytes;   /* appended since the last sync began */
 	int64_t appended_ms;       /* monotonic: when the oldest unsynced append came; 0 none */
-	int64_t tick_ms;           /* next sl_log_tick() */
-	int64_t point_ms;          /* while in ctx->points, in whose order: checkpoint not before */
-	int64_t look_ms;    /* next look of partition_tick(); ctx->partitions is in its order */
-	int clean_error;    /* -errno that took it out of compaction; 0 none */
-	uint32_t dirty_ppm; /* of its log, at the last look */
-	uint32_t producers; /* of its log, as the lane's gauge has them */
-	bool is_txn_late;   /* the same */
-	bool is_cleaning;   /* the cleaner has its log */
-	bool is_closing;    /* detached: fail new work */
-	bool is_offline;    /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
+	int64_t unwritten_ms; /* the same of the oldest append that no write-out took; 0 none */
+	int64_t tick_ms;      /* next sl_log_tick() */
+	int64_t point_ms;     /* while in ctx->points, in whose order: checkpoint not before */
+	int64_t look_ms;      /* next look of partition_tick(); ctx->partitions is in its order */
+	int clean_error;      /* -errno that took it out of compaction; 0 none */
+	uint32_t dirty_ppm;   /* of its log, at the last look */
+	uint32_t producers;   /* of its log, as the lane's gauge has them */
+	bool is_txn_late;     /* the same */
+	bool is_cleaning;     /* the cleaner has its log */
+	bool is_closing;      /* detached: fail new work */
+	bool is_offline;      /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	bool is_place_wanted;            /* an append could not displace the reservation */
 	struct reservation *reservation; /* at the log's end; NULL none */
@@ -148,6 +151,10 @@ void partition_unwait(struct waiter *w);
 /* After any other change of the log: takes the partition offline if the log failed, and with it
  * every partition of its log dir if it was the disk that failed. */
 void partition_check(struct ctx *ctx, struct partition *p);
+/* A sync of its whole log dir has ended, well or not. */
+void partition_dir_synced(struct ctx *ctx, struct partition *p);
+/* The disk of the log dir failed: partition_dir_offline(), and the host is told. */
+void partition_dir_failed(struct ctx *ctx, uint32_t dir, int error);
 /* The log dir takes no more appends: every partition in it goes offline, and those that are
  * attached later.  @error: -errno. */
 void partition_dir_offline(struct ctx *ctx, uint32_t dir, int error);

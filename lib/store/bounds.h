@@ -49,6 +49,7 @@
 #define STORE_HOT_LOOKS          128u
 #define STORE_HOT_SETTLES        4u /* chunks in quarantine asked after */
 #define STORE_HOT_HELD_SHARE     8u /* above 1/8 of the slice pages are exchanged */
+#define STORE_HOT_TAILS_SHARE    2u /* chunks that are being filled: 1/2 of the slice */
 /* Steps of populating: short enough for the slices to grow evenly. */
 #define STORE_HOT_POPULATE_STEP  ((uint64_t)16 << 20)
 #define STORE_HOT_POPULATE_TRIES 20u /* failures before the tier ends */

@@ -16,7 +16,6 @@
 #include "fileio.h"
 #include "log_impl.h"
 
-#define DIR_LOCK_FILE  ".lock"
 #define DIR_CLEAN_FILE ".sluice_clean"
 #define DIR_FORMAT     1 /* of everything below the log dir */
 #define BOOT_ID_MAX    64
@@ -117,7 +116,7 @@ static int take_lock(struct sl_log_dir *dir)
 {
 	int err;
 
-	dir->lock_fd = dir->files.ops->open(dir->files.ctx, dir->fd, DIR_LOCK_FILE,
+	dir->lock_fd = dir->files.ops->open(dir->files.ctx, dir->fd, LOG_LOCK_FILE,
 	                                    O_RDWR | O_CREAT, 0640);
 	if (dir->lock_fd < 0)
 		return dir->lock_fd;

@@ -116,6 +116,7 @@ struct sl_hot_pool {
 	struct sl_list clean;       /* first to become clean first */
 	struct sl_list quarantined; /* longest without a look first */
 	uint64_t bytes[HOT_KINDS_NR];
+	uint32_t tails; /* chunks that their owners still fill */
 	uint64_t recycled_count;
 	uint64_t quarantined_count;
 	uint64_t punched_count;

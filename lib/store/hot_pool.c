@@ -374,6 +374,21 @@ static uint32_t find_unit(struct sl_hot_pool *pool, uint32_t order_min, uint32_t
 	}
 }
 
+void sl_hot_count_tail(struct sl_hot_pool *pool, int more)
+{
+	SL_ASSERT(more >= 0 || pool->tails > 0);
+	pool->tails += (uint32_t)more;
+}
+
+size_t sl_hot_share(const struct sl_hot_pool *pool)
+{
+	uint64_t bytes = (uint64_t)hot_pool_units_end(pool) * SL_HOT_CHUNK_BYTES_MIN /
+	                 STORE_HOT_TAILS_SHARE / SL_MAX(pool->tails, 1u);
+
+	bytes = SL_MIN(SL_MAX(bytes, SL_HOT_CHUNK_BYTES_MIN), SL_HOT_CHUNK_BYTES_MAX);
+	return (size_t)1 << (63 - __builtin_clzll(bytes));
+}
+
 static bool can_fit(const struct sl_hot_pool *pool, size_t bytes)
 {
 	return bytes <= SL_HOT_CHUNK_BYTES_MIN << pool->buddy.order_max &&

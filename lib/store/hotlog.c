@@ -132,14 +132,22 @@ static void put_ref(struct sl_log *log, struct segment *seg, struct sl_hot_chunk
 	give_back(log, seg, c);
 }
 
+/* All that changes which chunk takes appends goes through here, so that the pool's count holds. */
+static void set_tail(struct sl_log *log, struct sl_hot_chunk *c)
+{
+	sl_hot_count_tail(log->hot, (c != NULL) - (log->tail_chunk != NULL));
+	log->tail_chunk = c;
+}
+
 void hotlog_end_tail(struct sl_log *log, struct segment *seg)
 {
 	struct sl_hot_chunk *c = log->tail_chunk;
 
-	log->tail_chunk = NULL;
+	if (!c)
+		return;
+	set_tail(log, NULL);
 	/* One that was taken for records that never came. */
-	if (c)
-		give_back(log, seg, c);
+	give_back(log, seg, c);
 }
 
 static int next_chunk(struct sl_log *log, size_t bytes)
@@ -163,8 +171,8 @@ static int next_chunk(struct sl_log *log, size_t bytes)
 	if (err || got < have)
 		return log_fail(log, err ? err : -EIO, "read last block");
 	c = sl_hot_get(log->hot, &key, log, seg->bytes, bytes + HOT_BOUNCE_BYTES,
-	               SL_MIN(SL_MAX(2 * log->chunk_bytes, SL_HOT_CHUNK_BYTES_MIN),
-	                      HOT_GROW_BYTES_MAX));
+	               SL_MIN(SL_MIN(2 * log->chunk_bytes, HOT_GROW_BYTES_MAX),
+	                      sl_hot_share(log->hot)));
 	if (!c)
 		return sl_hot_fits(log->hot, bytes + HOT_BOUNCE_BYTES) ? -EAGAIN : -EFBIG;
 	SL_ASSERT(c->pos == block_down(seg->bytes) && c->begin == seg->bytes);
@@ -173,7 +181,7 @@ static int next_chunk(struct sl_log *log, size_t bytes)
 	c->end_offset = log->end;
 	hotlog_end_tail(log, seg);
 	sl_list_push_back(&seg->hot, &c->link);
-	log->tail_chunk = c;
+	set_tail(log, c);
 	log->chunk_bytes = c->bytes;
 	return 0;
 }
@@ -262,7 +270,7 @@ void sl_log_forget(void *owner, struct sl_hot_chunk *chunk)
 	SL_ASSERT(chunk->refs == 0 && chunk != log->writing && chunk != log->reserved);
 	sl_list_del(&chunk->link);
 	if (log->tail_chunk == chunk)
-		log->tail_chunk = NULL;
+		set_tail(log, NULL);
 }
 
 void hotlog_drop(struct sl_log *log, struct segment *seg)
@@ -273,7 +281,7 @@ void hotlog_drop(struct sl_log *log, struct segment *seg)
 	if (!log->hot)
 		return;
 	if (log->tail_chunk && seg == log->active)
-		log->tail_chunk = NULL;
+		set_tail(log, NULL);
 	SL_ASSERT(log->unwritten >= seg->bytes - seg->written);
 	SL_ASSERT(log->unsynced >= seg->written - seg->durable);
 	log->unwritten -= seg->bytes - seg->written;
@@ -481,12 +489,14 @@ int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
 	return 1;
 }
 
-/* Everything of @seg below @pos is on stable storage, and so are the chunks that hold it. */
-static void settle(struct sl_log *log, struct segment *seg, uint64_t pos)
+void hotlog_settle(struct sl_log *log, struct segment *seg, uint64_t pos)
 {
 	struct sl_list *at;
 
-	SL_ASSERT(pos >= seg->durable && pos <= seg->written);
+	SL_ASSERT(pos <= seg->written);
+	/* Two syncs were under way, and the one that covers more has ended first. */
+	if (pos < seg->durable)
+		return;
 	log->unsynced -= pos - seg->durable;
 	for (at = seg->hot.prev; at != &seg->hot; at = at->prev) {
 		struct sl_hot_chunk *c = sl_list_entry(at, struct sl_hot_chunk, link);
@@ -503,7 +513,7 @@ static void settle(struct sl_log *log, struct segment *seg, uint64_t pos)
 void hotlog_synced(struct sl_log *log, struct segment *seg)
 {
 	if (!seg->is_doomed)
-		settle(log, seg, log->syncing_pos);
+		hotlog_settle(log, seg, log->syncing_pos);
 }
 
 void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good)
@@ -526,5 +536,5 @@ void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool i
 	}
 	put_ref(log, seg, c);
 	if (is_good && sync->is_durable && !seg->is_doomed)
-		settle(log, seg, seg->written);
+		hotlog_settle(log, seg, seg->written);
 }

@@ -250,7 +250,7 @@ int sl_log_close(struct sl_log *log, bool is_clean)
 	int err = 0;
 
 	SL_ASSERT(!log->is_sync_running && (!log->hot || log->unwritten == 0));
-	SL_ASSERT(!log->cleaning);
+	SL_ASSERT(!log->tail_chunk && !log->cleaning);
 	/* It is the lane's, which works for other logs while this one is closed elsewhere. */
 	log->recycler = NULL;
 	if (is_clean)

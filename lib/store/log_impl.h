@@ -22,6 +22,7 @@
 #define LOG_METADATA_FILE    "partition.metadata"
 #define LOG_CHECKPOINT_FILE  "sluice-checkpoint"
 #define LOG_CLEAN_FILE       "sluice-cleaner-checkpoint"
+#define LOG_LOCK_FILE        ".lock" /* of the log dir */
 
 #define CLEAN_OFFSET_UNKNOWN INT64_C(-1) /* not read from its file yet */
 
@@ -84,6 +85,15 @@ struct log_place {
 	uint32_t bytes;
 };
 
+/* What the files held when a sync of the whole file system was about to begin. */
+struct log_mark {
+	bool is_set;
+	int64_t base_offset; /* of the last segment with bytes in its file */
+	uint64_t pos;        /* so many of them */
+	int64_t offset;      /* the log's, there */
+	uint32_t folder_changes;
+};
+
 struct sl_log {
 	struct sl_files files;
 	int dirfd; /* Borrowed: the log dir. */
@@ -124,6 +134,7 @@ struct sl_log {
 	uint64_t unwritten;           /* bytes in memory only */
 	uint64_t unsynced;            /* bytes in files that no sync has covered */
 	bool is_buffered;             /* the file system refuses O_DIRECT */
+	struct log_mark mark;
 	/* Group commit. */
 	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */
 	uint32_t sync_aux_count;
@@ -255,6 +266,8 @@ bool hotlog_is_sync_due(const struct sl_log *log);
 int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted) SL_MUST_CHECK;
 /* The write part has ended. */
 void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good);
+/* Everything of @seg below @pos is on stable storage, and so are the chunks that hold it. */
+void hotlog_settle(struct sl_log *log, struct segment *seg, uint64_t pos);
 /* A sync of the file of @seg has ended well. */
 void hotlog_synced(struct sl_log *log, struct segment *seg);
 /* The tail chunk of @seg takes no more. */

@@ -192,6 +192,74 @@ void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 	*sync = (struct sl_log_sync){.offset = log->flushed};
 }
 
+/* ---- Of the whole file system ---- */
+
+uint64_t sl_log_unsynced(const struct sl_log *log)
+{
+	return log->unsynced;
+}
+
+int sl_log_dirfd(const struct sl_log *log)
+{
+	return log->dirfd;
+}
+
+void sl_log_mark(struct sl_log *log)
+{
+	uint32_t i = log->segments_count - 1;
+	const struct segment *seg;
+
+	while (i > 0 && log->segments[i]->written == 0)
+		i--;
+	seg = log->segments[i];
+	log->mark = (struct log_mark){
+		.is_set = true,
+		.base_offset = seg->base_offset,
+		.pos = seg->written,
+		.offset = seg->written == seg->bytes ? seg->end_offset : seg->written_offset,
+		.folder_changes = log->folder_changes,
+	};
+}
+
+int sl_log_dir_sync_open(const struct sl_files *files, int dirfd)
+{
+	return files->ops->open(files->ctx, dirfd, LOG_LOCK_FILE, O_RDONLY, 0);
+}
+
+int sl_log_dir_sync_fs(const struct sl_files *files, int fd)
+{
+	return files->ops->sync_fs(files->ctx, fd);
+}
+
+void sl_log_mark_end(struct sl_log *log, int result)
+{
+	const struct log_mark mark = log->mark;
+	uint32_t i = log->segments_count;
+
+	log->mark.is_set = false;
+	if (!mark.is_set || log->error || !log->hot)
+		return;
+	if (result) {
+		/* As in sl_log_sync_end(): the first failure is the last word. */
+		log_fail(log, result, "sync log dir");
+		return;
+	}
+	while (i > 0 && log->segments[i - 1]->is_dirty)
+		i--;
+	/* Segments are written in order: those before the mark's were written whole. */
+	for (; i < log->segments_count && log->segments[i]->base_offset <= mark.base_offset; i++) {
+		struct segment *seg = log->segments[i];
+
+		hotlog_settle(log, seg,
+		              seg->base_offset < mark.base_offset ? seg->bytes : mark.pos);
+	}
+	if ((int32_t)(mark.folder_changes - log->folder_synced) > 0)
+		log->folder_synced = mark.folder_changes;
+	log->is_parent_dirty = false;
+	log->flushed = SL_MAX(log->flushed, mark.offset);
+	advance_recovery_point(log);
+}
+
 int sync_all(struct sl_log *log)
 {
 	/* Every round takes at least one dirty segment or chunk. */

@@ -135,6 +135,7 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 		place = (struct log_place){.base_offset = log->segments[i]->base_offset};
 	}
 	log->is_sync_void = true;
+	log->mark.is_set = false;
 	/* Gone before the folder is synced: it must not vouch for what is appended next. */
 	err = txnindex_remove(log, log->segments[i]);
 	if (!err)

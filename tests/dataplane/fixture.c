@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fixture.h"
+#include "partition/dirsync.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,18 @@ static int fault_sync(void *ctx, int fd)
 	return err ? err : sl_file_ops_plain.sync(NULL, fd);
 }
 
+/* Where the tests' folder lies nothing has to survive. */
+static int fault_sync_fs(void *ctx, int fd SL_UNUSED)
+{
+	struct fx *fx = ctx;
+	uint64_t n;
+
+	atomic_fetch_add(&fx->syncs_fs, 1);
+	if (fx->gate_fs_fd >= 0)
+		cr_assert(read(fx->gate_fs_fd, &n, sizeof(n)) == sizeof(n));
+	return atomic_load(&fx->sync_fs_error);
+}
+
 /* ---- The lane ---- */
 
 static void make_image(struct fx *fx)
@@ -81,7 +94,9 @@ struct fx *fx_create(void)
 	fx->ops = sl_file_ops_plain;
 	fx->ops.pwrite = fault_pwrite;
 	fx->ops.sync = fault_sync;
+	fx->ops.sync_fs = fault_sync_fs;
 	fx->gate_fd = -1;
+	fx->gate_fs_fd = -1;
 	snprintf(fx->dir, sizeof(fx->dir), "/tmp/sl-dataplane-XXXXXX");
 	cr_assert(mkdtemp(fx->dir) != NULL);
 	fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -146,6 +161,7 @@ void fx_destroy(struct fx *fx)
 		give_back_hogs(fx);
 	partition_stop(ctx);
 	writer_destroy(ctx->writer);
+	dirsync_destroy(ctx->dirsync);
 	cr_expect(ctx->pool.used == 0, "%zu bytes of the pool leaked", ctx->pool.used);
 	for (uint32_t i = 0; i < fx->partitions_count; i++) {
 		struct partition *p = fx->partitions[i];

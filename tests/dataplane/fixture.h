@@ -39,11 +39,14 @@ struct fx {
 	struct sl_file_ops ops;
 	_Atomic int pwrite_error; /* -errno of every append from now on */
 	_Atomic int sync_error;
+	_Atomic int sync_fs_error;
 	_Atomic int syncs;
+	_Atomic int syncs_fs;
 	struct sl_hot *hot;         /* Owned; NULL: logs go through the page cache */
 	struct sl_hot_chunk **hogs; /* Owned; what fx_tier() took away */
 	uint32_t hogs_count;
-	int gate_fd; /* -1, or an eventfd that each sync waits for */
+	int gate_fd;    /* -1, or an eventfd that each sync waits for */
+	int gate_fs_fd; /* the same for syncs of the whole file system */
 };
 
 struct fx *fx_create(void);

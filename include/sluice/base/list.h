@@ -42,6 +42,18 @@ static inline void sl_list_del(struct sl_list *e)
 	sl_list_init(e);
 }
 
+/* Moves all entries of @from to the end of @head. */
+static inline void sl_list_splice_back(struct sl_list *head, struct sl_list *from)
+{
+	if (sl_list_is_empty(from))
+		return;
+	from->next->prev = head->prev;
+	head->prev->next = from->next;
+	from->prev->next = head;
+	head->prev = from->prev;
+	sl_list_init(from);
+}
+
 #define sl_list_entry(ptr, type, member) SL_CONTAINER_OF(ptr, type, member)
 #define sl_list_first(head, type, member) \
 	(sl_list_is_empty(head) ? NULL : sl_list_entry((head)->next, type, member))

@@ -60,6 +60,8 @@ X(syncs, C, "group commits") \
 X(sync_bursts, C, "times that group commits were started, one or several at once") \
 X(sync_errors, C, "failed group commits") \
 X(sync_us, C, "microseconds spent in group commits, as seen by the lane") \
+X(dir_syncs, C, "syncs of whole log dirs, for what nobody waits for") \
+X(dir_sync_us, C, "microseconds spent in syncs of whole log dirs, as seen by the lane") \
 X(writes, C, "group commits that wrote a part of the hot tier to disk") \
 X(write_bytes, C, "bytes of the hot tier written to disk, rounded up to blocks") \
 X(write_retries, C, "writes that had to be continued or repeated (io_uring)") \

@@ -19,6 +19,9 @@ struct sl_file_ops {
 	ssize_t (*pwrite)(void *ctx, int fd, const void *p, size_t len, uint64_t pos);
 	ssize_t (*pread)(void *ctx, int fd, void *p, size_t len, uint64_t pos);
 	int (*sync)(void *ctx, int fd); /* fdatasync(2); on a folder: fsync(2) */
+	/* syncfs(2): everything of the file system that holds @fd, which is a regular file.
+	 * -EOPNOTSUPP where that is not known to be as good as a sync of each file. */
+	int (*sync_fs)(void *ctx, int fd);
 	int (*truncate)(void *ctx, int fd, uint64_t len);
 	/* fallocate(2) mode 0: [pos, pos + len) has blocks and reads as zeros where it had none.
 	 * -EOPNOTSUPP where the file system cannot. */

@@ -169,6 +169,12 @@ int sl_hot_pool_fd(const struct sl_hot_pool *pool);
  */
 struct sl_hot_chunk *sl_hot_get(struct sl_hot_pool *pool, const struct sl_hot_key *key, void *owner,
                                 uint64_t begin, size_t bytes_min, size_t bytes_want);
+/* An owner has one chunk more that it still fills, or (-1) one less; 0 changes nothing. */
+void sl_hot_count_tail(struct sl_hot_pool *pool, int more);
+/* What each of them may take so that together they are half of the pool at most: with many owners
+ * most of it would be their empty rests.  A power of two, SL_HOT_CHUNK_BYTES_MIN at least; a chunk
+ * that was taken when there were fewer stays as large as it is. */
+size_t sl_hot_share(const struct sl_hot_pool *pool);
 /* Whether a batch of @bytes may ever find a chunk, wherever in a block it begins. */
 bool sl_hot_fits(const struct sl_hot_pool *pool, size_t bytes);
 /* The chunk now holds bytes up to @end: from here on a crash of this process does not lose them.

@@ -321,6 +321,27 @@ int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync
 /* @result: of the sync; an error is final for the log (fsync is never retried). */
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result);
 
+/*
+ * One sync for many logs with a hot tier, of which nobody waits for.  The owner calls sl_log_mark()
+ * after a write-out, any thread sl_log_dir_sync_fs(), the owner sl_log_mark_end() with its result.
+ * Write-outs and syncs of the log itself may come in between; only the end of a sync that began
+ * after the mark was set may be told.
+ */
+void sl_log_mark(struct sl_log *log);
+/* @result: of the sync; an error is final for a log with a mark, as one of its own sync is. */
+void sl_log_mark_end(struct sl_log *log, int result);
+/* A descriptor for sl_log_dir_sync_fs() of the log dir @dirfd, which is told of errors from now on:
+ * to be opened before the first write that such a sync shall cover.  Return: it, or -errno. */
+int sl_log_dir_sync_open(const struct sl_files *files, int dirfd) SL_MUST_CHECK;
+/* Everything in files of the log dir, names included, is on stable storage afterwards; so is the
+ * rest of its file system.  Sleeps.  Context: any thread.  Return: 0; -EOPNOTSUPP the file system
+ * is not known to do that, and nothing was tried; -errno, final: pages may be lost. */
+int sl_log_dir_sync_fs(const struct sl_files *files, int fd) SL_MUST_CHECK;
+/* Bytes in files that no sync has covered; 0 without a tier. */
+uint64_t sl_log_unsynced(const struct sl_log *log);
+/* Of the log dir; borrowed. */
+int sl_log_dirfd(const struct sl_log *log);
+
 bool sl_log_has_tier(const struct sl_log *log);
 /* Bytes in the hot tier that are in no file yet; 0 without a tier. */
 uint64_t sl_log_unwritten(const struct sl_log *log);

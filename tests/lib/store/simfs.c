@@ -351,6 +351,27 @@ static int sim_sync(void *ctx, int fd)
 	return 0;
 }
 
+static int sim_sync_fs(void *ctx, int fd)
+{
+	struct simfs *fs = ctx;
+	int err = strike(fs, SIMFS_SYNC);
+
+	SL_ASSERT(!of_fd(fs, fd)->is_dir);
+	for (int i = 0; i < SIMFS_NODES_MAX && !err; i++) {
+		struct node *node = &fs->nodes[i];
+
+		if (!node->is_used || !node->path)
+			continue;
+		node->is_name_durable = true;
+		if (node->is_dir)
+			continue;
+		free(node->synced);
+		node->synced = dup_bytes(node->data, node->len);
+		node->synced_len = node->len;
+	}
+	return err;
+}
+
 static int sim_truncate(void *ctx, int fd, uint64_t len)
 {
 	struct simfs *fs = ctx;
@@ -555,6 +576,7 @@ static const struct sl_file_ops sim_ops = {
 	.pwrite = sim_pwrite,
 	.pread = sim_pread,
 	.sync = sim_sync,
+	.sync_fs = sim_sync_fs,
 	.truncate = sim_truncate,
 	.allocate = sim_allocate,
 	.size = sim_size,

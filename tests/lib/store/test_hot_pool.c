@@ -429,6 +429,30 @@ Test(hot_pool, populated_memory_is_preferred)
 	world_fini(&w);
 }
 
+Test(hot_pool, share_falls_with_the_number_of_tails)
+{
+	struct world w;
+
+	world_init(&w, 16 * MIB);
+	cr_expect_eq(sl_hot_share(w.pool), 8 * MIB, "nobody else");
+	for (uint32_t tails = 1; tails <= 2 * UNITS; tails++) {
+		sl_hot_count_tail(w.pool, 1);
+		if (tails <= UNITS / 2)
+			cr_assert_leq(tails * sl_hot_share(w.pool), 8 * MIB, "%u", tails);
+		cr_assert_geq(sl_hot_share(w.pool), SL_HOT_CHUNK_BYTES_MIN);
+		cr_assert_eq(sl_hot_share(w.pool) & (sl_hot_share(w.pool) - 1), 0);
+	}
+	cr_expect_eq(sl_hot_share(w.pool), SL_HOT_CHUNK_BYTES_MIN);
+	for (uint32_t tails = 2 * UNITS; tails > 3; tails--)
+		sl_hot_count_tail(w.pool, -1);
+	cr_expect_eq(sl_hot_share(w.pool), 2 * MIB, "8 MiB for three");
+	/* The machine had memory for a quarter of it. */
+	hot_pool_set_populated(w.pool, 4 * MIB);
+	hot_pool_set_end(w.pool);
+	cr_expect_eq(sl_hot_share(w.pool), MIB / 2);
+	world_fini(&w);
+}
+
 /* ---- Real sockets ---- */
 
 static void connect_pair(int *from, int *to)

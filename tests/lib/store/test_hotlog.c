@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fixture.h"
+#include "hot_impl.h"
 #include "log_impl.h"
 
 #define TIER_BYTES SL_HOT_BYTES_MIN
@@ -31,6 +32,30 @@ static void append_many(int count, uint32_t value_bytes)
 {
 	for (int i = 0; i < count; i++)
 		fixture_must_append(f, 1 + i % 3, value_bytes, 1000 + i);
+}
+
+/* simfs has full paths without the leading slash. */
+#define LOCK_PATH "logs/.lock"
+
+static void sync_dir(void)
+{
+	int fd = sl_log_dir_sync_open(&f->files, f->dirfd);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(sl_log_dir_sync_fs(&f->files, fd), 0);
+	cr_assert_eq(f->files.ops->close(f->files.ctx, fd), 0);
+}
+
+/* One write-out without a sync. */
+static bool write_plain(void)
+{
+	struct sl_log_sync sync;
+
+	if (sl_log_sync_begin(f->log, &sync, false) <= 0)
+		return false;
+	cr_assert(!sync.is_durable && sync.fds_count == 0);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	return true;
 }
 
 /* One write-out, begun and ended. */
@@ -119,6 +144,118 @@ Test(hotlog, goes_on_in_memory_that_it_gave_away)
 	cr_assert_gt(usage.recycled_count, 0);
 	fixture_check(f, 100000);
 	fixture_check(f, 1 << 20);
+}
+
+/* How many chunks the pool believes to be filled; the log knows its own. */
+static uint32_t tails(void)
+{
+	cr_assert_eq(f->opts.hot->tails, f->log && f->log->tail_chunk ? 1 : 0);
+	return f->opts.hot->tails;
+}
+
+static void roll(void)
+{
+	const uint32_t before = sl_log_segments(f->log);
+
+	f->now_ms += f->opts.config.segment_ms;
+	cr_assert_geq(sl_log_tick(f->log, f->now_ms, 0), 0);
+	cr_assert_eq(sl_log_segments(f->log), before + 1);
+}
+
+Test(hotlog, chunks_are_no_larger_than_the_share_of_a_tail)
+{
+	f->opts.config.segment_bytes = 8 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	/* With 64 others that fill one: half of 16 MiB for 65. */
+	sl_hot_count_tail(f->opts.hot, 64);
+	for (int i = 0; i < 40; i++) {
+		append_many(10, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		cr_assert_leq(f->log->tail_chunk->bytes, 64u << 10);
+	}
+	cr_expect_eq(f->log->tail_chunk->bytes, 64u << 10);
+	/* A batch that needs more gets it. */
+	fixture_must_append(f, 1, 300000, 1000);
+	cr_expect_eq(f->log->tail_chunk->bytes, 512u << 10);
+	/* And alone they double. */
+	sl_hot_count_tail(f->opts.hot, -64);
+	for (int i = 0; i < 200; i++) {
+		append_many(10, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+	}
+	cr_expect_geq(f->log->tail_chunk->bytes, 2u << 20);
+	cr_expect_eq(tails(), 1);
+	fixture_check(f, 1 << 20);
+}
+
+Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
+{
+	const struct sl_hot_key key = {.partition = 9};
+	struct sl_log_sync sync;
+	void *at;
+
+	cr_assert_eq(tails(), 0);
+	/* The next chunk, the next segment. */
+	append_many(300, 1000);
+	cr_assert_gt(sl_log_segments(f->log), 1u);
+	cr_expect_eq(tails(), 1);
+	roll();
+	cr_expect_eq(tails(), 0);
+	/* Taken for records that never came, replaced by a larger one, and left by a roll. */
+	cr_assert_eq(sl_log_reserve(f->log, 1000, &at), 0);
+	sl_log_unreserve(f->log);
+	cr_assert_eq(sl_log_reserve(f->log, 150000, &at), 0);
+	cr_expect_eq(tails(), 1);
+	append_many(1, 100);
+	roll();
+	sl_log_unreserve(f->log);
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_expect_eq(tails(), 1);
+	cr_assert_eq(sl_log_truncate(f->log, sl_log_end(f->log) - 5), 0);
+	fixture_model_cut(f, 0, sl_log_end(f->log));
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	cr_expect_eq(tails(), 1);
+	/* Somebody else takes all there is: it is forgotten. */
+	while (sl_hot_get(f->opts.hot, &key, NULL, 0, SL_HOT_CHUNK_BYTES_MIN, 0))
+		;
+	cr_expect_eq(tails(), 0);
+	fixture_check(f, 5000);
+
+	fixture_fini(f);
+	fixture_init_hot(f, TIER_BYTES);
+	f->opts.config.segment_bytes = 200000;
+	fixture_must_open(f, false);
+	/* Everything goes, with a write under way in it. */
+	append_many(20, 1000);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	sl_log_sync_end(f->log, &sync, 0);
+	cr_assert_eq(sl_log_truncate(f->log, 0), 0);
+	fixture_model_cut(f, 0, 0);
+	cr_expect_eq(tails(), 0);
+	append_many(20, 1000);
+	cr_assert_eq(tails(), 1);
+	cr_assert_eq(fixture_sync(f), 0);
+	sl_log_cool(f->log);
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	/* Without a tier there is nothing to count. */
+	append_many(300, 1000);
+	cr_assert_eq(fixture_sync(f), 0);
+	roll();
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	fixture_close(f, true);
+	fixture_must_open(f, true);
+	append_many(1, 100);
+	cr_expect_eq(tails(), 1);
+	fixture_close(f, true);
+	cr_expect_eq(f->opts.hot->tails, 0u);
+	fixture_must_open(f, true);
+	append_many(300, 1000);
+	cr_expect_eq(tails(), 1);
+	fixture_kill(f);
 }
 
 /* Writes that nobody waits for: no sync with each, but one in the end. */
@@ -427,6 +564,89 @@ Test(hotlog, a_kill_loses_nothing_that_was_accepted)
 	}
 }
 
+Test(hotlog, a_sync_of_the_dir_covers_what_was_marked)
+{
+	int64_t marked;
+
+	simfs_set_data(f->fs, LOCK_PATH, "", 0);
+	append_many(20, 1000);
+	while (write_plain())
+		;
+	cr_assert_eq(sl_log_flushed(f->log), 0);
+	cr_assert_gt(sl_log_unsynced(f->log), 0);
+	sl_log_mark(f->log);
+	marked = sl_log_end(f->log);
+	append_many(5, 1000);
+	sync_dir();
+	/* Ended behind the begin of the sync, which says nothing about it. */
+	while (write_plain())
+		;
+	sl_log_mark_end(f->log, 0);
+	cr_expect_eq(sl_log_flushed(f->log), marked);
+	cr_expect_gt(sl_log_unsynced(f->log), 0);
+	/* A mark is good for one sync. */
+	sl_log_mark_end(f->log, 0);
+	cr_expect_eq(sl_log_flushed(f->log), marked);
+	sl_log_mark(f->log);
+	sync_dir();
+	sl_log_mark_end(f->log, 0);
+	cr_expect_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	cr_expect_eq(sl_log_unsynced(f->log), 0);
+	fixture_check(f, 5000);
+}
+
+Test(hotlog, a_sync_of_the_dir_covers_sealed_segments)
+{
+	simfs_set_data(f->fs, LOCK_PATH, "", 0);
+	f->opts.config.segment_bytes = 5000;
+	sl_log_set_config(f->log, &f->opts.config);
+	append_many(8, 1000);
+	while (write_plain())
+		;
+	sl_log_mark(f->log);
+	sync_dir();
+	sl_log_mark_end(f->log, 0);
+	cr_expect_gt(sl_log_segments(f->log), 3u);
+	cr_expect_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	cr_expect_eq(sl_log_unsynced(f->log), 0);
+	fixture_kill(f);
+	simfs_power_cut(f->fs, 7);
+	fixture_must_open(f, false);
+	cr_expect_eq(sl_log_end(f->log), f->batches[f->batches_count - 1].last_offset + 1);
+	fixture_check(f, 5000);
+}
+
+Test(hotlog, a_failed_sync_of_the_dir_fails_what_was_marked)
+{
+	append_many(20, 1000);
+	while (write_plain())
+		;
+	/* Nothing of it is the log's without a mark. */
+	sl_log_mark_end(f->log, -EIO);
+	cr_assert_eq(sl_log_error(f->log), 0);
+	sl_log_mark(f->log);
+	sl_log_mark_end(f->log, -EIO);
+	cr_expect_eq(sl_log_error(f->log), -EIO);
+	cr_expect_eq(sl_log_flushed(f->log), 0);
+	cr_expect_eq(f->log->recovery_point, 0);
+}
+
+Test(hotlog, a_truncation_takes_the_mark_away)
+{
+	simfs_set_data(f->fs, LOCK_PATH, "", 0);
+	append_many(20, 1000);
+	while (write_plain())
+		;
+	sl_log_mark(f->log);
+	cr_assert_eq(sl_log_truncate(f->log, 12), 0);
+	fixture_model_cut(f, 0, 12);
+	append_many(15, 1000);
+	while (write_plain())
+		;
+	sl_log_mark_end(f->log, 0);
+	cr_expect_eq(sl_log_flushed(f->log), 12);
+}
+
 /* What was flushed is there after any power cut, with write-outs torn at any place. */
 Test(hotlog, power_cuts_keep_what_was_flushed)
 {
@@ -435,6 +655,7 @@ Test(hotlog, power_cuts_keep_what_was_flushed)
 		int64_t flushed;
 		int64_t end;
 
+		simfs_set_data(f->fs, LOCK_PATH, "", 0);
 		f->opts.config.segment_bytes = 20000;
 		sl_log_set_config(f->log, &f->opts.config);
 		for (uint64_t i = 0; i < 60 + seed % 50; i++) {
@@ -447,6 +668,16 @@ Test(hotlog, power_cuts_keep_what_was_flushed)
 				sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 			if ((i * seed) % 13 == 5)
 				(void)write_one();
+			/* Now and then a write-out comes between the mark and the word of the sync.
+			 */
+			if ((i * seed) % 19 == 6)
+				sl_log_mark(f->log);
+			if ((i * seed) % 19 == 7) {
+				sync_dir();
+				if (seed % 3 == 0)
+					(void)write_one();
+				sl_log_mark_end(f->log, 0);
+			}
 			if ((i * seed) % 17 == 0)
 				cr_assert_geq(sl_log_checkpoint(f->log), 0);
 		}
