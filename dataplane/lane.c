@@ -162,7 +162,6 @@ static int create_writer(struct lane *lane, const struct lane_opts *o)
 	                               .wake_fd = lane->wake_fd,
 	                               .depth = LANE_SYNCS,
 	                               .stats = o->stats};
-
 	int rc = writer_create(&lane->ctx.writer, &wo);
 
 	return rc ? rc : dirsync_create(&lane->ctx.dirsync, *o->files, lane->wake_fd);

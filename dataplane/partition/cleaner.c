@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -17,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "partition/worker.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
@@ -50,15 +50,6 @@ struct cleaner {
 	_Atomic bool is_stopping;
 	struct cleaner_port *ports; /* Owned; by lane */
 };
-
-static void wake(int fd)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the reader is woken already. */
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		sl_log(ERR, partition, "write eventfd: %s", strerror(errno));
-}
 
 /* ---- Bandwidth and page cache ---- */
 
@@ -133,7 +124,7 @@ bool cleaner_turn(struct cleaner *c)
 	c->current = port->result == 1 ? port : NULL;
 	/* Release: pairs with cleaner_reap(). */
 	atomic_store_explicit(&port->out, clean, memory_order_release);
-	wake(port->wake_fd);
+	worker_wake(port->wake_fd);
 	return true;
 }
 
@@ -198,22 +189,10 @@ int cleaner_create(struct cleaner **out, const struct cleaner_opts *o)
 
 int cleaner_start(struct cleaner *c, const cpu_set_t *cpus)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int rc;
+	int rc = worker_start(&c->thread, run, c, cpus);
 
-	sigfillset(&all);
-	rc = pthread_attr_init(&attr);
-	if (rc != 0)
-		return -rc;
-	(void)pthread_attr_setaffinity_np(&attr, sizeof(*cpus), cpus);
-	/* No signal is for it. */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&c->thread, &attr, run, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
 	c->has_thread = rc == 0;
-	return -rc;
+	return rc;
 }
 
 void cleaner_destroy(struct cleaner *c)
@@ -222,7 +201,7 @@ void cleaner_destroy(struct cleaner *c)
 		return;
 	atomic_store_explicit(&c->is_stopping, true, memory_order_relaxed);
 	if (c->has_thread) {
-		wake(c->event_fd);
+		worker_wake(c->event_fd);
 		(void)pthread_join(c->thread, NULL);
 	}
 	sl_cleaner_destroy(c->store);
@@ -252,7 +231,7 @@ void cleaner_submit(struct cleaner_port *port, struct sl_clean *clean, uint32_t 
 	port->dirty_ppm = dirty_ppm;
 	/* Release: pairs with is_waiting(). */
 	atomic_store_explicit(&port->in, clean, memory_order_release);
-	wake(port->event_fd);
+	worker_wake(port->event_fd);
 }
 
 struct sl_clean *cleaner_reap(struct cleaner_port *port, int *result)

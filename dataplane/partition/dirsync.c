@@ -11,13 +11,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "partition/partition.h"
+#include "partition/worker.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 
@@ -57,15 +57,6 @@ struct dirsync {
 	uint64_t begun_ns;
 };
 
-static void wake(int fd)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the reader is woken already. */
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		sl_log(ERR, partition, "write eventfd: %s", strerror(errno));
-}
-
 /* ---- The thread ---- */
 
 static void *run(void *arg)
@@ -80,7 +71,7 @@ static void *run(void *arg)
 			d->result = sl_log_dir_sync_fs(&d->files, d->fd);
 			/* Release: pairs with dirsync_poll(). */
 			atomic_store_explicit(&d->state, DIRSYNC_DONE, memory_order_release);
-			wake(d->wake_fd);
+			worker_wake(d->wake_fd);
 		}
 		if (read(d->event_fd, &n, sizeof(n)) < 0 && errno != EINTR)
 			sl_log(ERR, partition, "read eventfd: %s", strerror(errno));
@@ -88,28 +79,12 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* As the writer's thread: no signal is for it, and it may run anywhere. */
 static int start(struct dirsync *d)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	cpu_set_t cpus;
-	int rc;
+	int rc = worker_start(&d->thread, run, d, NULL);
 
-	CPU_ZERO(&cpus);
-	for (int i = 0; i < CPU_SETSIZE; i++)
-		CPU_SET(i, &cpus);
-	sigfillset(&all);
-	rc = pthread_attr_init(&attr);
 	if (rc != 0)
-		return -rc;
-	(void)pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&d->thread, &attr, run, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (rc != 0)
-		return -rc;
+		return rc;
 	d->is_running = true;
 	(void)pthread_setname_np(d->thread, "sl-dirsync");
 	return 0;
@@ -145,7 +120,7 @@ void dirsync_stop(struct dirsync *d)
 		return;
 	/* Release: pairs with run(). */
 	atomic_store_explicit(&d->is_stopping, true, memory_order_release);
-	wake(d->event_fd);
+	worker_wake(d->event_fd);
 	pthread_join(d->thread, NULL);
 	d->is_running = false;
 }
@@ -272,7 +247,7 @@ static unsigned begin(struct ctx *ctx)
 	d->begun_ns = ctx->now_ns;
 	/* Release: pairs with run(). */
 	atomic_store_explicit(&d->state, DIRSYNC_RUNNING, memory_order_release);
-	wake(d->event_fd);
+	worker_wake(d->event_fd);
 	return 1;
 }
 

@@ -7,14 +7,13 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "partition/partition.h"
+#include "partition/worker.h"
 #include "partition/writer_impl.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
@@ -43,15 +42,6 @@ struct thread {
 	_Atomic uint32_t out_head;                 /* written by the thread */
 	_Atomic bool is_asleep;                    /* the thread is in, or about to enter, read() */
 };
-
-static void wake(int fd)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the reader is woken already. */
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		sl_log(ERR, partition, "write eventfd: %s", strerror(errno));
-}
 
 /* ---- The thread ---- */
 
@@ -112,7 +102,7 @@ static void *run(void *arg)
 		 * that it wants to be woken. */
 		atomic_thread_fence(memory_order_seq_cst);
 		if (!atomic_load_explicit(&t->is_lane_polling, memory_order_relaxed))
-			wake(t->wake_fd);
+			worker_wake(t->wake_fd);
 	}
 }
 
@@ -123,32 +113,15 @@ static void poke(struct thread *t)
 	/* Pairs with the fence in sleep_until_submit(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&t->is_asleep, memory_order_relaxed))
-		wake(t->event_fd);
+		worker_wake(t->event_fd);
 }
 
-/* The creator is pinned by EAL and its mask is inherited: a sync must not wait for a lane that
- * polls on the same CPU, so the kernel may place this thread anywhere.  No signal is for it. */
 static int start(struct thread *t)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	cpu_set_t cpus;
-	int rc;
+	int rc = worker_start(&t->thread, run, t, NULL);
 
-	CPU_ZERO(&cpus);
-	for (int i = 0; i < CPU_SETSIZE; i++)
-		CPU_SET(i, &cpus);
-	sigfillset(&all);
-	rc = pthread_attr_init(&attr);
 	if (rc != 0)
-		return -rc;
-	(void)pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&t->thread, &attr, run, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (rc != 0)
-		return -rc;
+		return rc;
 	t->is_running = true;
 	(void)pthread_setname_np(t->thread, "sl-writer");
 	return 0;
