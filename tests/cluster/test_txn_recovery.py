@@ -226,7 +226,8 @@ def an_open_transaction_goes_on(broker):
         txn = Transaction(broker, name, flow)
         txn.produce()
         kill(broker, victims)
-        found = broker.ctl("txns", "describe", name)
+        # Until the coordinator has read its log, users are told to try again.
+        found = wait_for(f"{name} to be described", lambda n=name: broker.ctl("txns", "describe", n))
         check(found["state"] == "Ongoing", f"{name}: {found}")
         check([len(t["partitions"]) for t in found["topics"] if t["topic"] == "t"] == [PARTITIONS], f"{name}: {found}")
         waiting = broker.metric("kafka_cluster_partition_laststableoffsetlag")
