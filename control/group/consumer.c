@@ -634,6 +634,13 @@ void consumer_due(struct group_coord *c, struct deadline *d)
 	persist_flush(c, cg);
 }
 
+/* Whoever is to give up something, and may not know it yet, still has all that it had before. */
+static bool is_epoch_of(const struct cmember *m, int32_t epoch)
+{
+	return epoch == m->epoch ||
+	       (m->state == CMEMBER_UNREVOKED && !m->classic && epoch == m->epoch_before);
+}
+
 enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
                                    struct sl_str member_id, int32_t epoch, int16_t version)
 {
@@ -655,7 +662,7 @@ enum sl_kerr consumer_check_commit(struct group_coord *c, const struct group *g,
 	}
 	if (version < VERSION_MEMBER_EPOCH)
 		return SL_KERR_UNSUPPORTED_VERSION;
-	if (epoch == m->epoch || PLANTED(stale_commit))
+	if (is_epoch_of(m, epoch) || PLANTED(stale_commit))
 		return SL_KERR_NONE;
 	coord_count(c, COUNT_consumer_stale_epochs);
 	return SL_KERR_STALE_MEMBER_EPOCH;
@@ -686,7 +693,7 @@ enum sl_kerr consumer_check_fetch(const struct group *g, struct sl_str member_id
 	m = consumer_find(g->consumer, member_id);
 	if (!m)
 		return SL_KERR_UNKNOWN_MEMBER_ID;
-	if (epoch == m->epoch)
+	if (is_epoch_of(m, epoch))
 		return SL_KERR_NONE;
 	return m->classic ? SL_KERR_ILLEGAL_GENERATION : SL_KERR_STALE_MEMBER_EPOCH;
 }

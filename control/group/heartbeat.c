@@ -180,11 +180,15 @@ static enum sl_kerr find_group(struct beat *b, const char **text)
 }
 
 /* An answer with a new epoch may have been lost; then the member comes with the former one, and
- * with nothing that it may not have. */
+ * with nothing that it may not have.  That it is to give up something it may not know. */
 static bool is_former_epoch(const struct beat *b)
 {
-	return b->m->member_epoch == b->member->epoch_before && b->has_owned &&
-	       parts_is_within(&b->owned, &b->member->assigned);
+	const struct cmember *m = b->member;
+	struct parts had;
+
+	return b->m->member_epoch == m->epoch_before && b->has_owned &&
+	       parts_union(&b->c->arena, &m->assigned, &m->revoking, &had) == 0 &&
+	       parts_is_within(&b->owned, &had);
 }
 
 static enum sl_kerr check_epoch(const struct beat *b, const char **text)
@@ -523,14 +527,17 @@ static bool is_told_again(const struct beat *b)
 	return true;
 }
 
-/* After a failure a client tells all there is to tell.  If it has not what it was told last, it may
- * not have heard of it, and then is told again, before it is told to give up any of it: what a
- * client never had it does not report as given up. */
-static bool is_answer_lost(const struct beat *b)
+/* A client reports what changed, so what it never had it does not report as given up.
+ *
+ * After a failure it tells all there is to tell.  If it has not what it was told last, it may not
+ * have heard of it, and then is told again, before it is told to give up any of it.  Likewise a
+ * second join changes nothing: it may be late, and nobody would hear what it is given. */
+static bool may_go_unheard(const struct beat *b)
 {
-	return b->m->member_epoch > 0 && is_full_request(b->m) &&
-	       b->member->state != CMEMBER_UNREVOKED && b->member->tells_left > 0 &&
-	       !parts_eq(&b->owned, &b->member->assigned);
+	if (b->m->member_epoch == 0)
+		return !b->is_new && !b->is_back;
+	return is_full_request(b->m) && b->member->state != CMEMBER_UNREVOKED &&
+	       b->member->tells_left > 0 && !parts_eq(&b->owned, &b->member->assigned);
 }
 
 static void keep_up(struct beat *b)
@@ -556,7 +563,7 @@ static void keep_up(struct beat *b)
 	rc = parts_common(&b->c->arena, &b->member->assigned, &b->member->assigned, &before);
 	if (!rc)
 		rc = update_group(b);
-	if (!rc && !is_answer_lost(b))
+	if (!rc && !may_go_unheard(b))
 		rc = reconcile_member(b->c, b->member, is_report(b) ? &b->owned : NULL);
 	has_changed = !parts_eq(&before, &b->member->assigned) || is_told_again(b);
 	persist_flush(b->c, b->cg);

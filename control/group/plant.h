@@ -11,6 +11,7 @@
 #define GROUP_PLANTS(X) \
 	X(give_held, "a partition is given while another member holds it") \
 	X(silence_releases, "a heartbeat that does not tell what it reads gives up what it should") \
+	X(silent_epoch, "who is to give up something gets no new epoch, so older reports count") \
 	X(join_releases, "a join's empty list is taken for a report") \
 	X(answer_early, "answers do not wait for the log") \
 	X(trust_refused, "what the log refused is taken for written") \

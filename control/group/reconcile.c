@@ -7,7 +7,9 @@
  *     └──── all are free ────────┴──── some are still held ──► Unreleased ──► Stable
  *
  * A partition is given only when no other member holds it, and held until its holder reported that
- * it does not read it any more, or is not a member any more: nothing is ever read by two.
+ * it does not read it any more, or is not a member any more: nothing is ever read by two.  A member
+ * that is to give up something gets a new epoch, so what it reports in that was sent after it was
+ * told.
  * Source: KIP-848, "Reconciliation of the group".
  */
 #include <errno.h>
@@ -78,7 +80,8 @@ static int next_assignment(struct group_coord *c, struct cmember *m, const struc
 	if (lost.count > 0 && (!owned ? !PLANTED(silence_releases) : parts_meet(&lost, owned))) {
 		if (consumer_hold(m, &kept, &lost))
 			return -ENOMEM;
-		move_on(c, m, CMEMBER_UNREVOKED, m->epoch);
+		move_on(c, m, CMEMBER_UNREVOKED,
+		        m->classic || PLANTED(silent_epoch) ? m->epoch : m->cg->target_epoch);
 		return 1;
 	}
 	if (split_pending(c, m, &kept, &all, &has_unreleased))

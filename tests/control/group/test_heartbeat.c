@@ -50,9 +50,10 @@ Test(group_heartbeat, second_member_waits_until_the_first_gave_up_its_share)
 	cr_assert_eq(beat_count(&b), 0);
 	cr_assert_eq(b.epoch, 2);
 	cr_assert_str_eq(state_of(&s), "Reconciling");
-	/* It is told to keep half, stays at its epoch, and nobody has the rest. */
+	/* It is told to keep half, and nobody has the rest. */
 	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(a.epoch, 1);
+	cr_assert_eq(a.epoch, 2);
+	cr_assert_str_eq(state_of(&s), "Reconciling");
 	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
 	cr_assert_eq(beat(&s, &b), 0);
 	cr_assert_eq(beat_count(&b), 0);
@@ -128,6 +129,7 @@ Test(group_heartbeat, a_group_behind_its_members_gets_an_epoch_that_nobody_has_s
 	(void)beat_send(&s, &b);
 	/* It is told to give up half, and says that it did. */
 	(void)beat_send_short(&s, &a);
+	a.epoch = 2;
 	a.owned[0] = ALL_PARTS >> SIM_TOPIC_PARTS / 2;
 	(void)beat_send(&s, &a);
 	cr_assert_eq(s.queue_count, 3);
@@ -137,7 +139,6 @@ Test(group_heartbeat, a_group_behind_its_members_gets_an_epoch_that_nobody_has_s
 	s.is_holding = false;
 	sim_reload(&s);
 	cr_assert_eq(beat_describe(&s, "g")->group_epoch, 3);
-	a.epoch = 2;
 	cr_assert_eq(beat(&s, &a), 0);
 	cr_assert_eq(a.epoch, 3);
 	cr_assert_eq(a.owned[0], ALL_PARTS, "the other one never joined");
@@ -156,6 +157,7 @@ Test(group_heartbeat, the_later_record_tells_who_has_a_partition)
 	cr_assert_eq(beat(&s, &b), 0);
 	s.is_holding = true;
 	(void)beat_send_short(&s, &a);
+	a.epoch = 2;
 	a.owned[0] = ALL_PARTS >> SIM_TOPIC_PARTS / 2;
 	(void)beat_send(&s, &a);
 	(void)beat_send(&s, &b);
@@ -242,16 +244,57 @@ Test(group_heartbeat, epochs_fence)
 	stale = a;
 	stale.epoch = a.epoch + 1;
 	cr_assert_eq(beat(&s, &stale), SL_KERR_FENCED_MEMBER_EPOCH);
-	/* The answer with the new epoch may have been lost. */
-	stale = a;
 	stale.epoch = a.epoch - 1;
-	cr_assert_eq(beat(&s, &stale), 0);
-	cr_assert_eq(stale.epoch, a.epoch);
-	cr_assert_eq(sim_counter(&s, "consumer_members_fenced"), 2);
+	cr_assert_eq(beat(&s, &stale), SL_KERR_FENCED_MEMBER_EPOCH,
+	             "it told that it knows the new epoch");
+	cr_assert_eq(sim_counter(&s, "consumer_members_fenced"), 3);
 	stale.id = "stranger";
 	cr_assert_eq(beat(&s, &stale), SL_KERR_UNKNOWN_MEMBER_ID);
 	stale.group = "other";
 	cr_assert_eq(beat(&s, &stale), SL_KERR_GROUP_ID_NOT_FOUND);
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, an_answer_with_a_new_epoch_may_have_been_lost)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	/* It does not hear that it shall give up half, and says that it reads all. */
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, 2);
+	cr_assert_eq(a.epoch, 1);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(a.epoch, 2);
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
+	cr_assert_eq(beat(&s, &a), 0);
+	/* Half is free now.  That is not heard either. */
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &b))->member_epoch, 2);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat_count(&b), SIM_TOPIC_PARTS / 2);
+	cr_assert_eq(sim_counter(&s, "consumer_members_fenced"), 0);
+	sim_fini(&s);
+}
+
+/* A late heartbeat makes the coordinator take half of it back, and nobody hears that. */
+Test(group_heartbeat, a_report_of_before_it_was_told_gives_nothing_up)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	(void)beat_send_short(&s, &a);
+	/* It was told of everything and has begun with nothing yet. */
+	a.owned[0] = 0;
+	(void)beat_answer(&s, beat_send(&s, &a));
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat_count(&b), 0, "the first one may read them by now");
 	sim_fini(&s);
 }
 
@@ -294,9 +337,27 @@ Test(group_heartbeat, a_late_join_gives_nothing_up)
 	sim_init(&s);
 	cr_assert_eq(beat(&s, &a), 0);
 	cr_assert_eq(beat(&s, &b), 0);
-	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, 1);
+	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, 2);
+	cr_assert_eq(beat(&s, &late), 0);
+	cr_assert_eq(late.epoch, 2);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat_count(&b), 0, "the first one still reads them");
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, a_late_join_is_given_nothing)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct beat_member late = a;
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
 	cr_assert_eq(beat(&s, &late), 0);
 	cr_assert_eq(late.epoch, 1);
+	cr_assert_eq(beat_count(&late), SIM_TOPIC_PARTS, "what it has, not what it shall have");
 	cr_assert_eq(beat(&s, &b), 0);
 	cr_assert_eq(beat_count(&b), 0, "the first one still reads them");
 	sim_fini(&s);
@@ -517,6 +578,28 @@ Test(group_heartbeat, the_assignor_that_most_ask_for_assigns)
 	a.epoch = -1;
 	(void)beat_send_short(&s, &a);
 	cr_assert_str_eq(sim_text(&s, beat_describe(&s, "g")->assignor_name), "uniform");
+	sim_fini(&s);
+}
+
+Test(group_heartbeat, who_is_to_give_up_something_commits_with_the_epoch_it_knows)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct sim_commit k = {.group = "g", .member = "a", .partition = 1, .offset = 42};
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	k.generation = a.epoch;
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_gt(a.epoch, k.generation);
+	cr_assert_eq(sim_committed(&s, sim_commit(&s, 9, k)), 0);
+	/* Now that it told, it knows the new one. */
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(sim_committed(&s, sim_commit(&s, 9, k)), SL_KERR_STALE_MEMBER_EPOCH);
+	k.generation = a.epoch;
+	cr_assert_eq(sim_committed(&s, sim_commit(&s, 9, k)), 0);
 	sim_fini(&s);
 }
 

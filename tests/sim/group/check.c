@@ -98,7 +98,10 @@ bool check_is_stale(const struct world *w, const struct commit_info *k)
 	if (!g->consumer)
 		return !member_find(g, sl_str_from(k->id)) || g->generation != k->epoch;
 	m = consumer_find(g->consumer, sl_str_from(k->id));
-	return !m || m->epoch != k->epoch;
+	if (!m || m->epoch == k->epoch)
+		return !m;
+	/* It still has all that it had before. */
+	return m->classic || m->state != CMEMBER_UNREVOKED || m->epoch_before != k->epoch;
 }
 
 void check_commit_answer(struct world *w, const struct sent *s, struct sl_bytes bytes)

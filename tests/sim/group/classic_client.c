@@ -65,6 +65,7 @@ static void send_join(struct world *w, int8_t index)
 
 	if (w->is_eager)
 		client_drop(c);
+	memcpy(c->reported, c->owned, sizeof(c->owned));
 	sl_buf_init_grow(&sub, BUF_BYTES);
 	put_subscription(c, &sub);
 	sl_join_group_req_init(&m);
@@ -134,7 +135,7 @@ static void apply(struct world *w, struct client *c)
 		return;
 	c->has_told = false;
 	for (int32_t t = 0; t < TOPICS; t++)
-		is_less |= (c->owned[t] & ~c->told[t]) != 0;
+		is_less |= ((c->owned[t] | c->reported[t]) & ~c->told[t]) != 0;
 	memcpy(c->owned, c->told, sizeof(c->owned));
 	memcpy(c->owned_of, c->told_of, sizeof(c->owned_of));
 	client_forget_gone(w, c);
@@ -370,7 +371,9 @@ static void synced(struct world *w, int8_t index, const struct sl_sync_group_res
 
 		if (t < 0)
 			continue;
-		c->told_of[t] = w->topics[t].incarnation;
+		/* That protocol knows names alone: it cannot tell a topic from the next one of
+		 * that name. */
+		c->told_of[t] = c->incarnations[t];
 		for (int32_t k = 0; k < a.assigned_partitions[i].partitions_count; k++)
 			c->told[t] |= 1u << a.assigned_partitions[i].partitions[k];
 	}

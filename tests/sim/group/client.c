@@ -11,6 +11,7 @@
 void client_drop(struct client *c)
 {
 	memset(c->owned, 0, sizeof(c->owned));
+	c->target = 0;
 	c->has_told = false;
 }
 
@@ -85,11 +86,12 @@ void client_leave(struct world *w, int8_t index)
 
 void client_wait(struct world *w, int8_t index, uint64_t handle)
 {
+	bool is_held = w->sent[handle].api == SL_API_JOIN_GROUP && !w->sent[handle].is_lost;
+
 	w->clients[index].waits_for = handle;
 	/* A join is held until all others have joined. */
-	w->clients[index].waits_until =
-		w->now_ms + w->times.request_ms +
-		(w->sent[handle].api == SL_API_JOIN_GROUP ? 2 * w->times.rebalance_ms : 0);
+	w->clients[index].waits_until = w->now_ms + w->times.request_ms +
+	                                (is_held ? 2 * w->times.rebalance_ms : 0);
 }
 
 /* The connection is closed; the coordinator learns it if it holds the request. */

@@ -2,6 +2,7 @@
 /* A client of the consumer protocol, as Kafka's own behaves. */
 #include <stdio.h>
 
+#include "sluice/base/hash.h"
 #include "sluice/wire/consumer_group_heartbeat_gen.h"
 
 #include "world.h"
@@ -54,14 +55,21 @@ static void send_beat(struct world *w, int8_t index)
 		}
 		m.subscribed_topic_regex = sl_str_from(c->is_regex ? "t[01]" : "");
 	}
-	if (c->is_full || c->epoch == 0 || memcmp(c->owned, c->reported, sizeof(c->owned)) != 0)
+	c->is_reporting = c->is_full || c->epoch == 0 || c->is_report_due ||
+	                  memcmp(c->owned, c->reported, sizeof(c->owned)) != 0;
+	if (c->is_reporting)
 		fill_owned(w, c, &m, topics, numbers);
+	c->is_report_due = false;
 	memcpy(c->reported, c->owned, sizeof(c->owned));
 	sl_buf_init_grow(&b, 1u << 16);
 	sl_consumer_group_heartbeat_req_encode(&m, &b, VERSION);
 	client_wait(w, index,
 	            world_send(w, index, SL_API_CONSUMER_GROUP_HEARTBEAT, VERSION, &b, -1));
 	sl_buf_fini(&b);
+	if (c->is_reporting)
+		world_trace(w, "member %s tells at epoch %d%s that it reads %x %x %x %x", c->id,
+		            c->epoch, c->is_full ? ", with all else," : "", c->owned[0],
+		            c->owned[1], c->owned[2], c->owned[3]);
 	c->is_full = false;
 }
 
@@ -71,6 +79,7 @@ static void apply(struct world *w, struct client *c)
 	if (!c->has_told || c->apply_ms > w->now_ms)
 		return;
 	c->has_told = false;
+	c->is_report_due = true;
 	memcpy(c->owned, c->told, sizeof(c->owned));
 	memcpy(c->owned_of, c->told_of, sizeof(c->owned_of));
 	client_forget_gone(w, c);
@@ -88,11 +97,30 @@ void consumer_client_run(struct world *w, int8_t index)
 	}
 }
 
+/* One for each set of partitions, never 0. */
+static uint64_t number_of(const struct sl_consumer_group_heartbeat_resp_assignment *a)
+{
+	uint64_t sum = 1;
+
+	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
+		uint64_t h = sl_hash(&a->topic_partitions[i].topic_id, sizeof(struct sl_uuid), 1);
+
+		for (int32_t k = 0; k < a->topic_partitions[i].partitions_count; k++)
+			sum += sl_hash(&a->topic_partitions[i].partitions[k], sizeof(int32_t), h);
+	}
+	return sum ? sum : 1;
+}
+
 static void take_assignment(struct world *w, struct client *c,
                             const struct sl_consumer_group_heartbeat_resp_assignment *a)
 {
+	uint64_t target = number_of(a);
 	bool is_less = false;
 
+	/* Nothing is done about what is not new, nor is it reported. */
+	if (c->target == target)
+		return;
+	c->target = target;
 	memset(c->told, 0, sizeof(c->told));
 	for (int32_t i = 0; i < a->topic_partitions_count; i++) {
 		int32_t t = world_topic(w, &a->topic_partitions[i].topic_id);
@@ -111,7 +139,9 @@ static void take_assignment(struct world *w, struct client *c,
 	c->apply_ms = w->now_ms + world_below(w, 200);
 	/* What it does before it gives partitions up takes long. */
 	if (is_less && c->is_slow && !w->is_calm)
-		c->apply_ms += world_below(w, 3 * w->times.rebalance_ms);
+		c->apply_ms += w->times.rebalance_ms == REBALANCE_MS && world_below(w, 3) == 0
+		                       ? REBALANCE_LONG_MS
+		                       : world_below(w, 3 * REBALANCE_MS);
 }
 
 static void fenced(struct world *w, struct client *c, int8_t index, int16_t error)

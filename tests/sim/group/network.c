@@ -18,6 +18,11 @@ static void add_message(struct world *w, bool is_request, uint64_t handle, int64
 	memcpy(m->bytes, bytes.p, (size_t)bytes.len);
 }
 
+static int64_t delay(struct world *w)
+{
+	return world_below(w, w->is_loaded ? w->times.request_ms / 3 : 30);
+}
+
 void network_take(struct world *w, const struct group_action *a)
 {
 	struct sent *s = &w->sent[a->handle];
@@ -27,14 +32,21 @@ void network_take(struct world *w, const struct group_action *a)
 		return;
 	}
 	s->state = REQUEST_DONE;
+	for (int32_t t = 0; t < TOPICS; t++)
+		s->incarnations[t] = w->topics[t].incarnation;
 	if (a->type == GROUP_ACT_CLOSE) {
 		world_fail(w, "a request was closed");
 		return;
 	}
 	if (s->commit >= 0)
 		check_commit_answer(w, s, a->bytes);
-	if (s->client >= 0 && !world_fault(w, 20))
-		add_message(w, false, a->handle, w->now_ms + world_below(w, 30), a->bytes);
+	if (s->client < 0)
+		return;
+	/* It is lost with its connection, which its client sees. */
+	if (world_fault(w, 20))
+		w->clients[s->client].waits_until = w->now_ms + world_below(w, w->times.request_ms);
+	else
+		add_message(w, false, a->handle, w->now_ms + delay(w), a->bytes);
 }
 
 uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version,
@@ -42,13 +54,18 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 {
 	struct sl_bytes bytes = {body->p, (int32_t)body->len};
 	uint64_t handle = w->handle_next++;
-	int64_t due_ms = w->now_ms + world_below(w, 30);
+	int64_t due_ms = w->now_ms + delay(w);
 	/* A late join of the classic protocol tells its leader what the member read long ago; that
 	 * protocol has no answer to it. */
 	bool is_ordered = api == SL_API_JOIN_GROUP;
 	/* Joins may come very late; reports of one epoch cannot be told apart, by nobody. */
 	bool is_join = client >= 0 && api == SL_API_CONSUMER_GROUP_HEARTBEAT &&
 	               w->clients[client].epoch == 0;
+	/* Of reports see above.  What a repetition is told nobody hears: its member may not learn
+	 * what it was given, and then only the rebalance time-out frees that. */
+	bool is_once = client >= 0 && api == SL_API_CONSUMER_GROUP_HEARTBEAT && !is_join &&
+	               (w->clients[client].is_reporting ||
+	                w->times.rebalance_ms == REBALANCE_LONG_MS);
 
 	if (handle + 2 >= REQUESTS_MAX) {
 		world_fail(w, "too many requests");
@@ -58,10 +75,12 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 		(struct sent){.client = client, .api = api, .version = version, .commit = commit};
 	if (!is_ordered && world_fault(w, 20))
 		due_ms += world_below(w, 2 * w->times.request_ms);
-	if (!world_fault(w, 20))
+	if (world_fault(w, 20))
+		w->sent[handle].is_lost = true;
+	else
 		add_message(w, true, handle, due_ms, bytes);
 	/* A repeated commit of the same epoch counts again; clients do not repeat them. */
-	if (commit < 0 && !is_ordered && world_fault(w, is_join ? 100 : 10)) {
+	if (commit < 0 && !is_ordered && !is_once && world_fault(w, is_join ? 100 : 10)) {
 		uint64_t twin = w->handle_next++;
 
 		w->sent[twin] =
@@ -86,6 +105,8 @@ static void deliver_request(struct world *w, const struct message *m)
 		.body = {m->bytes, m->len},
 	};
 
+	world_trace(w, "request %llu of client %d arrives", (unsigned long long)m->handle,
+	            s->client);
 	s->state = REQUEST_HELD;
 	if (s->commit >= 0)
 		s->is_stale_commit = check_is_stale(w, &w->commits[s->commit]);
@@ -110,6 +131,7 @@ static void deliver_answer(struct world *w, const struct message *m)
 		return;
 	}
 	c->waits_for = 0;
+	memcpy(c->incarnations, s->incarnations, sizeof(c->incarnations));
 	sl_arena_reset(&w->arena);
 	client_answer(w, s->client, s->api, s->version, &cur);
 }

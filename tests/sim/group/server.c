@@ -234,6 +234,9 @@ void world_init(struct world *w, uint64_t seed, bool is_traced)
 	w->has_classic = world_below(w, 2) == 0;
 	w->has_consumer = !w->has_classic || world_below(w, 6) > 0;
 	w->has_racks = world_below(w, 3) > 0;
+	w->is_loaded = world_below(w, 4) == 0;
+	if (world_below(w, 2) == 0)
+		w->times.rebalance_ms = REBALANCE_LONG_MS;
 	for (int32_t t = 0; t < TOPICS; t++) {
 		w->topics[t].partitions = (int32_t)world_below(w, PARTS + 1);
 		w->topics[t].incarnation = 1;

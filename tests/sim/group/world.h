@@ -13,18 +13,20 @@
 
 #include "sluice/base/buf.h"
 
-#define TOPICS       4
-#define PARTS        8
-#define CLIENTS      7
-#define RACKS        3
-#define GROUP        "g"
-#define SESSION_MS   10000
-#define HEARTBEAT_MS 1000
-#define REBALANCE_MS 8000
-#define REQUEST_MS   4000
-#define MESSAGES_MAX 4096
-#define REQUESTS_MAX 65536
-#define COMMITS_MAX  16384
+#define TOPICS            4
+#define PARTS             8
+#define CLIENTS           7
+#define RACKS             3
+#define GROUP             "g"
+#define SESSION_MS        10000
+#define HEARTBEAT_MS      1000
+#define REBALANCE_MS      8000
+/* What Kafka's client asks for: nobody who waits for it has what it should within a test. */
+#define REBALANCE_LONG_MS 300000
+#define REQUEST_MS        4000
+#define MESSAGES_MAX      4096
+#define REQUESTS_MAX      65536
+#define COMMITS_MAX       16384
 
 struct world_times {
 	int32_t session_ms;
@@ -55,7 +57,10 @@ struct client {
 	/* What it was told to read. */
 	uint32_t told[TOPICS];
 	uint32_t told_of[TOPICS];
-	bool has_told;
+	uint64_t target; /* of its last assignment; 0: none since it joined */
+	bool has_told;   /* and did not do so yet */
+	bool is_report_due;
+	bool is_reporting; /* with what it sends now */
 	int64_t apply_ms;
 	uint32_t reported[TOPICS];
 	bool is_full;
@@ -64,8 +69,9 @@ struct client {
 	int64_t next_ms;
 	enum phase phase;
 	bool is_leader;
-	int32_t seen[TOPICS]; /* partitions, when the leader planned */
-	struct sl_buf plan;   /* the leader's SyncGroup assignments, encoded one by one */
+	int32_t seen[TOPICS];          /* partitions, when the leader planned */
+	uint32_t incarnations[TOPICS]; /* that the answer it got last speaks of */
+	struct sl_buf plan;            /* the leader's SyncGroup assignments, encoded one by one */
 };
 
 enum request_state {
@@ -81,6 +87,8 @@ struct sent {
 	int16_t version;
 	int32_t commit; /* index in commits; -1 */
 	bool is_stale_commit;
+	bool is_lost;                  /* with its connection, which its client sees */
+	uint32_t incarnations[TOPICS]; /* that the answer speaks of */
 };
 
 struct message {
@@ -149,6 +157,7 @@ struct world {
 	bool has_classic;
 	bool has_consumer;
 	bool has_racks;
+	bool is_loaded; /* nothing is quick, also when it is calm */
 	bool is_traced;
 	bool is_loading; /* what is read is not complete yet */
 	uint64_t steps;
