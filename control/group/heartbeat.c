@@ -535,7 +535,7 @@ static bool is_told_again(const struct beat *b)
 static bool may_go_unheard(const struct beat *b)
 {
 	if (b->m->member_epoch == 0)
-		return !b->is_new && !b->is_back;
+		return !b->is_new && !b->is_back && !PLANTED(join_releases);
 	return is_full_request(b->m) && b->member->state != CMEMBER_UNREVOKED &&
 	       b->member->tells_left > 0 && !parts_eq(&b->owned, &b->member->assigned);
 }

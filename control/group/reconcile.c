@@ -99,12 +99,10 @@ int reconcile_member(struct group_coord *c, struct cmember *m, const struct part
 {
 	if (m->state == CMEMBER_STABLE && m->epoch == m->cg->target_epoch)
 		return 0;
-	/* What it reported before it was told to give up something may be older than what it was
-	 * given last, within one epoch.  Joins of the classic protocol tell their generation. */
-	if (m->state != CMEMBER_UNREVOKED && m->epoch != 0 && !m->classic)
-		owned = NULL;
 	if (m->state == CMEMBER_UNREVOKED &&
 	    (!owned ? !PLANTED(silence_releases) : parts_meet(&m->revoking, owned)))
 		return 0;
-	return next_assignment(c, m, owned);
+	/* What is to be given up from now on it may begin with yet, though it did not report that.
+	 * Joins of the classic protocol tell their generation, and who is new was told nothing. */
+	return next_assignment(c, m, m->epoch == 0 || m->classic ? owned : NULL);
 }

@@ -298,6 +298,31 @@ Test(group_heartbeat, a_report_of_before_it_was_told_gives_nothing_up)
 	sim_fini(&s);
 }
 
+Test(group_heartbeat, a_report_gives_up_only_what_its_member_was_told_to)
+{
+	struct beat_member a = {.id = "a", .topics = "t0"};
+	struct beat_member b = {.id = "b", .topics = "t0"};
+	struct beat_member c = {.id = "c", .topics = "t0"};
+	uint32_t half;
+	struct sim s;
+
+	sim_init(&s);
+	cr_assert_eq(beat(&s, &a), 0);
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat(&s, &a), 0);
+	half = a.owned[0];
+	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
+	/* It has begun with none of its half when it shall give up some of that, too. */
+	cr_assert_eq(beat(&s, &c), 0);
+	a.owned[0] = 0;
+	(void)beat_answer(&s, beat_send(&s, &a));
+	cr_assert_eq(beat(&s, &b), 0);
+	cr_assert_eq(beat(&s, &c), 0);
+	cr_assert_neq(b.owned[0], 0, "the other half is free");
+	cr_assert_eq((b.owned[0] | c.owned[0]) & half, 0);
+	sim_fini(&s);
+}
+
 /* A client reports nothing new when it is told what it has: told to keep its half, it would never
  * confirm that it gave up what it has not heard of. */
 Test(group_heartbeat, a_lost_answer_is_repeated_before_anything_of_it_is_taken_back)

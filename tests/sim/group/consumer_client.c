@@ -137,9 +137,11 @@ static void take_assignment(struct world *w, struct client *c,
 	            c->told[2], c->told[3]);
 	c->has_told = true;
 	c->apply_ms = w->now_ms + world_below(w, 200);
-	/* What it does before it gives partitions up takes long. */
-	if (is_less && c->is_slow && !w->is_calm)
-		c->apply_ms += w->times.rebalance_ms == REBALANCE_MS && world_below(w, 3) == 0
+	/* What it does before it gives partitions up takes long, and so does what it needs to begin
+	 * with others. */
+	if (c->is_slow && !w->is_calm)
+		c->apply_ms += is_less && w->times.rebalance_ms == REBALANCE_MS &&
+		                               world_below(w, 3) == 0
 		                       ? REBALANCE_LONG_MS
 		                       : world_below(w, 3 * REBALANCE_MS);
 }

@@ -8,7 +8,7 @@
 #define CHAOS_MS      90000
 #define CALM_MS       90000
 /* A planted bug is to be found within so many seeds. */
-#define PLANT_SEEDS   3000
+#define PLANT_SEEDS   10000
 /* More and more of what goes on is spoiled by a clock that stands still. */
 #define CLOCK_STEP_MS 40
 

@@ -80,7 +80,7 @@ uint64_t world_send(struct world *w, int8_t client, int16_t api, int16_t version
 	else
 		add_message(w, true, handle, due_ms, bytes);
 	/* A repeated commit of the same epoch counts again; clients do not repeat them. */
-	if (commit < 0 && !is_ordered && !is_once && world_fault(w, is_join ? 100 : 10)) {
+	if (commit < 0 && !is_ordered && !is_once && world_fault(w, is_join ? 100 : 50)) {
 		uint64_t twin = w->handle_next++;
 
 		w->sent[twin] =
