@@ -140,10 +140,10 @@ static void take_assignment(struct world *w, struct client *c,
 	/* What it does before it gives partitions up takes long, and so does what it needs to begin
 	 * with others. */
 	if (c->is_slow && !w->is_calm)
-		c->apply_ms += is_less && w->times.rebalance_ms == REBALANCE_MS &&
-		                               world_below(w, 3) == 0
-		                       ? REBALANCE_LONG_MS
-		                       : world_below(w, 3 * REBALANCE_MS);
+		c->apply_ms +=
+			is_less && w->times.rebalance_ms == REBALANCE_MS && world_below(w, 3) == 0
+				? REBALANCE_LONG_MS
+				: world_below(w, 3 * SL_MIN(w->times.rebalance_ms, REBALANCE_MS));
 }
 
 static void fenced(struct world *w, struct client *c, int8_t index, int16_t error)
