@@ -15,7 +15,6 @@
 #include "sluice/store/log.h"
 
 #define COLD_WINDOW_BYTES ((uint64_t)256 << 10)
-#define COLD_TURN_BYTES   ((size_t)512 << 10) /* from files, of one connection in one turn */
 
 /* Return: 0 or -ENOMEM. */
 int cold_create(struct cold **out) SL_MUST_CHECK;

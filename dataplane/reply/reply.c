@@ -273,14 +273,13 @@ static ssize_t send_cold(struct ctx *ctx, struct net_io *io, const struct reply 
 
 int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue, size_t budget)
 {
-	size_t cold = COLD_TURN_BYTES;
 	struct burst b;
 
 	while (!sl_list_is_empty(queue)) {
 		const struct reply *r = sl_list_entry(queue->next, struct reply, link);
 		ssize_t n;
 
-		if (budget == 0 || cold == 0)
+		if (budget == 0)
 			return -EINPROGRESS;
 		n = gather(ctx, io, queue, &b);
 		if (n == 0 && b.count > 0) {
@@ -289,8 +288,7 @@ int reply_send(struct ctx *ctx, struct net_io *io, struct sl_list *queue, size_t
 			n = send_piece(ctx, io, &b.piece, SL_MIN(whole_rounds(&b.piece), budget),
 			               r->sent < r->len);
 		} else if (n == 0) {
-			n = send_cold(ctx, io, r, &b.piece, SL_MIN(budget, cold));
-			cold -= n > 0 ? (size_t)n : 0;
+			n = send_cold(ctx, io, r, &b.piece, budget);
 		}
 		if (n < 0)
 			return (int)n;

@@ -17,8 +17,8 @@
 #define STREAM_TX_BYTES_MAX  ((size_t)8 << 20) /* unsent replies above which nothing more is run */
 #define STREAM_TURN_REQUESTS 32                /* run in one turn */
 #define STREAM_TURN_RECV     ((size_t)2 << 20) /* bytes received in one turn */
-#define STREAM_TURN_SEND     ((size_t)1 << 20) /* bytes sent in one turn: some 0.1 ms */
-#define STREAM_FRAME_MIN     10                /* key, version, correlation id, client id length */
+#define STREAM_TURN_SEND     ((size_t)256 << 10) /* bytes sent in one turn: decision 24 */
+#define STREAM_FRAME_MIN     10 /* key, version, correlation id, client id length */
 
 void conn_active(struct sessions *s, struct conn *c)
 {
