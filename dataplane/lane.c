@@ -45,7 +45,6 @@
 #define LANE_OUT_BYTES       ((size_t)64 << 20)
 #define LANE_SLEEP_MS_MAX    1000
 #define LANE_DRAIN_MS        3000
-#define LANE_SYNCS           1024 /* group commits under way */
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {

@@ -17,9 +17,11 @@
 #include "value.h"
 
 #define TEXT_MAX       256
-/* What a partition and the rest of the process need besides connections. */
-#define FILES_PER_PART 4
-#define FILES_SPARE    256
+/* What the data plane needs besides connections: for a partition, and as much again while it is
+ * written out, up to so many on a lane; for the rest of the process. */
+#define FILES_PER_PART 3
+#define FILES_PER_LANE 4096
+#define FILES_SPARE    1024
 /* Above the first a sync is felt by acks=all, above the second it is what limits the server. */
 #define SYNC_WARN_US   2000
 #define SYNC_BAD_US    20000
@@ -129,10 +131,12 @@ static void check_memlock(json_t **list, struct control *c)
 static void check_nofile(json_t **list, struct control *c)
 {
 	unsigned long long have = limit_of(c, RLIMIT_NOFILE);
-	unsigned long long want = (unsigned long long)sl_conf_int(c->conf,
-	                                                          SL_CK_lane_connections_max) *
-	                                  SL_MAX(control_lanes_count(c), 1u) +
-	                          meta_partitions_count(c->meta) * FILES_PER_PART + FILES_SPARE;
+	unsigned long long lanes = SL_MAX(control_lanes_count(c), 1u);
+	unsigned long long files = meta_partitions_count(c->meta) * FILES_PER_PART;
+	unsigned long long connections =
+		(unsigned long long)sl_conf_int(c->conf, SL_CK_lane_connections_max);
+	unsigned long long want = lanes * connections + files +
+	                          SL_MIN(files, lanes * FILES_PER_LANE) + FILES_SPARE;
 	struct check_text t = {"ok", NULL, NULL, NULL};
 	char cause[TEXT_MAX], fix[TEXT_MAX];
 

@@ -116,7 +116,11 @@ struct sl_hot_pool {
 	struct sl_list clean;       /* first to become clean first */
 	struct sl_list quarantined; /* longest without a look first */
 	uint64_t bytes[HOT_KINDS_NR];
-	uint32_t tails; /* chunks that their owners still fill */
+	uint32_t tails;         /* chunks that their owners still fill */
+	struct sl_list directs; /* struct direct that no write uses; longest unused first */
+	uint32_t directs_count;
+	uint32_t directs_max;
+	uint64_t directs_opened;
 	uint64_t recycled_count;
 	uint64_t quarantined_count;
 	uint64_t punched_count;

@@ -43,6 +43,8 @@ int hot_pool_create(struct sl_hot_pool **out, const struct hot_pool_opts *opts)
 	pool->bytes[HOT_FREE] = slice_bytes;
 	sl_list_init(&pool->clean);
 	sl_list_init(&pool->quarantined);
+	sl_list_init(&pool->directs);
+	pool->directs_max = SL_HOT_DIRECTS_MAX;
 	*out = pool;
 	return 0;
 err_unmap:
@@ -56,6 +58,7 @@ void hot_pool_destroy(struct sl_hot_pool *pool)
 {
 	if (!pool)
 		return;
+	SL_ASSERT(pool->directs_count == 0);
 	munmap(pool->chunks, pool->opts.units * sizeof(struct sl_hot_chunk));
 	hot_buddy_fini(&pool->buddy);
 	free(pool);
@@ -125,5 +128,6 @@ void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out)
 		.recycled_count = pool->recycled_count,
 		.quarantined_count = pool->quarantined_count,
 		.punched_count = pool->punched_count,
+		.opened_count = pool->directs_opened,
 	};
 }

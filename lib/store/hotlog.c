@@ -307,8 +307,10 @@ void sl_log_cool(struct sl_log *log)
 	/* Its disk failed elsewhere: nothing may vouch for what is left in the files. */
 	if (log->unwritten > 0 && !log->error)
 		(void)log_fail(log, -EIO, "drop what was not written");
-	for (uint32_t i = 0; i < log->segments_count; i++)
+	for (uint32_t i = 0; i < log->segments_count; i++) {
+		direct_close(log, log->segments[i]);
 		hotlog_drop(log, log->segments[i]);
+	}
 	SL_ASSERT(log->unwritten == 0 && log->unsynced == 0);
 	log->hot = NULL;
 	log->recycler = NULL;
@@ -356,23 +358,18 @@ static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 	return err;
 }
 
-static int open_direct(struct sl_log *log, struct segment *seg, int *fd)
+/* What the next write goes through. */
+static int write_fd(struct sl_log *log, struct segment *seg, int *fd)
 {
-	char path[STORE_PATH_MAX];
+	int err;
 
-	if (seg->direct_fd < 0 && !log->is_buffered) {
-		int rc = log->files.ops->open(log->files.ctx, log->dirfd,
-		                              segment_path(log, seg->base_offset, ".log", path),
-		                              O_RDWR | O_DIRECT, 0);
-
-		if (rc == -EINVAL)
-			log->is_buffered = true;
-		else if (rc < 0)
-			return rc;
-		else
-			seg->direct_fd = rc;
+	if (!log->is_buffered) {
+		err = direct_take(log, seg, fd);
+		if (err != -EINVAL)
+			return err;
+		log->is_buffered = true;
 	}
-	*fd = log->is_buffered ? seg->fd : seg->direct_fd;
+	*fd = seg->fd;
 	return 0;
 }
 
@@ -425,7 +422,7 @@ static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segm
 	full = block_down(c->end);
 	err = allocate(log, seg, block_up(c->end + SL_BATCH_HEADER_BYTES));
 	if (!err)
-		err = open_direct(log, seg, &sync->write_fd);
+		err = write_fd(log, seg, &sync->write_fd);
 	if (err)
 		return err;
 	bounce_bytes = fill_bounce(c);
@@ -522,6 +519,7 @@ void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool i
 	struct sl_hot_chunk *c = log->writing;
 
 	log->writing = NULL;
+	direct_put(log, seg);
 	/* A doomed segment's bytes are not counted any more. */
 	if (is_good && !seg->is_doomed) {
 		const uint64_t bytes = log->writing_end - seg->written;

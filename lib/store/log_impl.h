@@ -29,6 +29,13 @@
 #define SEGMENT_TIME_NONE    INT64_C(-1) /* no record has a timestamp */
 #define SEGMENT_TIME_UNKNOWN INT64_MIN   /* not read from the time index yet */
 
+/* A segment's descriptor for write-out.  In a write: open and in no list. */
+struct direct {
+	struct sl_list link; /* of the pool's directs */
+	const struct sl_files *files;
+	int fd; /* -1: closed */
+};
+
 /*
  * One segment.  States: active (the last one of its log: fd open, indexes in memory only), sealed
  * (indexes on disk; fd -1, or open and on the log's list), doomed (renamed to ".deleted", out of
@@ -62,10 +69,10 @@ struct segment {
 	uint64_t index_gap_bytes; /* appended since the last index entry */
 	uint32_t refs;            /* ranges and syncs; all of the owner's core */
 	uint32_t swap_change;     /* was_swapped: log->folder_changes that says so */
-	int fd;                   /* -1: closed */
-	int direct_fd;            /* O_DIRECT, for write-out; -1: closed */
-	int parked_fd;            /* read-only descriptor that references still use; -1: none */
-	bool is_writable;         /* fd was opened for writing */
+	struct direct direct;
+	int fd;           /* -1: closed */
+	int parked_fd;    /* read-only descriptor that references still use; -1: none */
+	bool is_writable; /* fd was opened for writing */
 	bool is_sealed;
 	bool is_dirty; /* has bytes that no sync covered */
 	bool is_doomed;
@@ -274,6 +281,16 @@ void hotlog_synced(struct sl_log *log, struct segment *seg);
 void hotlog_end_tail(struct sl_log *log, struct segment *seg);
 /* Gives back the chunks of @seg, but for those that something still refers to. */
 void hotlog_drop(struct sl_log *log, struct segment *seg);
+
+/* ---- direct.c ---- */
+
+/* The descriptor for a write to @seg, until direct_put().  -EMFILE; -EINVAL the file system refuses
+ * O_DIRECT; -errno. */
+int direct_take(struct sl_log *log, struct segment *seg, int *fd) SL_MUST_CHECK;
+/* The write has ended.  A no-op without a descriptor. */
+void direct_put(struct sl_log *log, struct segment *seg);
+/* A no-op when it is closed, or a write uses it. */
+void direct_close(struct sl_log *log, struct segment *seg);
 
 /* ---- recycle.c ---- */
 

@@ -120,10 +120,6 @@ static void close_idle(struct sl_log *log)
 		seg->was_used = false;
 	}
 	segment_close_unused(log, used, NULL);
-	if (log->active->direct_fd >= 0 && log->unwritten == 0 && !log->is_sync_running) {
-		log->files.ops->close(log->files.ctx, log->active->direct_fd);
-		log->active->direct_fd = -1;
-	}
 }
 
 int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark)

@@ -31,7 +31,8 @@ struct segment *segment_alloc(int64_t base_offset)
 		return NULL;
 	sl_list_init(&seg->link);
 	sl_list_init(&seg->hot);
-	seg->direct_fd = -1;
+	sl_list_init(&seg->direct.link);
+	seg->direct.fd = -1;
 	seg->base_offset = base_offset;
 	seg->end_offset = base_offset;
 	seg->first_time_ms = SEGMENT_TIME_UNKNOWN;
@@ -130,9 +131,7 @@ int segment_trim(struct sl_log *log, struct segment *seg)
 {
 	int err;
 
-	if (seg->direct_fd >= 0)
-		log->files.ops->close(log->files.ctx, seg->direct_fd);
-	seg->direct_fd = -1;
+	direct_close(log, seg);
 	if (seg->allocated <= seg->bytes || seg->is_doomed)
 		return 0;
 	SL_ASSERT(seg->fd >= 0 && seg->is_writable && (!log->hot || seg->written == seg->bytes));
@@ -190,9 +189,7 @@ static void close_fd(struct sl_log *log, struct segment *seg)
 		log->files.ops->close(log->files.ctx, seg->parked_fd);
 	if (seg->fd >= 0)
 		log->files.ops->close(log->files.ctx, seg->fd);
-	if (seg->direct_fd >= 0)
-		log->files.ops->close(log->files.ctx, seg->direct_fd);
-	seg->direct_fd = -1;
+	direct_close(log, seg);
 	seg->parked_fd = -1;
 	seg->fd = -1;
 	seg->is_writable = false;
@@ -429,6 +426,7 @@ int segment_doom(struct sl_log *log, uint32_t first, uint32_t count)
 		index_fini(&seg->times);
 		aborted_fini(&seg->aborted);
 		log->bytes -= seg->bytes;
+		direct_close(log, seg);
 		if (seg->refs == 0)
 			close_fd(log, seg);
 	}

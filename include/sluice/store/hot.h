@@ -26,6 +26,7 @@ struct sl_log_dir;
 #define SL_HOT_CHUNK_BYTES_MIN ((size_t)32 << 10)  /* power of two */
 #define SL_HOT_CHUNK_BYTES_MAX ((size_t)128 << 20) /* and at most a quarter of the slice */
 #define SL_HOT_SLICES_MAX      64u
+#define SL_HOT_DIRECTS_MAX     1024u /* files a lane keeps open for its next write-outs */
 #define SL_HOT_BYTES_MIN       ((uint64_t)16 << 20) /* of one slice */
 
 /* ---- The tier: host thread ---- */
@@ -197,6 +198,7 @@ struct sl_hot_usage {
 	uint64_t recycled_count;    /* chunks recycled */
 	uint64_t quarantined_count; /* recycled or put while a socket still held their pages */
 	uint64_t punched_count;     /* huge pages exchanged for fresh ones */
+	uint64_t opened_count;      /* files opened for a write-out */
 };
 void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out);
 
