@@ -14,6 +14,7 @@
 #define LOAD_TOPIC_MAX       249 /* Kafka's */
 /* What has failed for so long without one success in between is given up. */
 #define LOAD_GIVE_UP_NS      (UINT64_C(30) * 1000000000)
+#define LOAD_PARTITION_NS    (UINT64_C(5) * 1000000) /* that a new one may take to be there */
 /* Between a failure and the next attempt. */
 #define LOAD_BACKOFF_NS      (UINT64_C(100) * 1000000)
 /* How long a connection may owe an answer before it is closed and opened again. */

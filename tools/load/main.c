@@ -62,7 +62,9 @@ static bool try_again(int64_t rc, uint64_t give_up_ns)
 /* Asks until the brokers answer, the topic is there and every partition has a leader. */
 static int find_cluster(const struct options *o, char *wrong, size_t wrong_bytes)
 {
-	uint64_t give_up_ns = sl_mono_ns() + LOAD_GIVE_UP_NS / 3;
+	/* Thousands of partitions are not there at once. */
+	uint64_t give_up_ns = sl_mono_ns() + LOAD_GIVE_UP_NS / 3 +
+	                      (uint64_t)o->partitions * LOAD_PARTITION_NS;
 	int rc;
 
 	do {
