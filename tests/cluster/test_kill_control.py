@@ -106,7 +106,8 @@ def group_goes_on():
             pid = broker.kill("sluice-control")
             broker.wait_restarted("sluice-control", pid)
         committed = consumer.committed([TopicPartition("work", p) for p in range(2)], timeout=20)
-        check(sum(tp.offset for tp in committed) == got == 600, f"committed {committed}, got {got}")
+        # The producer may have chosen one partition each time; the other one has no offset then.
+        check(sum(max(tp.offset, 0) for tp in committed) == got == 600, f"committed {committed}, got {got}")
         consumer.close()
 
 
