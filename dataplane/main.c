@@ -102,8 +102,8 @@ static int parse_listener(struct host_opts *o, char host[256], char error[SL_CON
 static void raise_nofile(const struct sl_conf *conf, uint32_t lanes)
 {
 	uint64_t partitions = lanes * (uint64_t)sl_conf_int(conf, SL_CK_lane_partitions_max);
-	rlim_t want = (rlim_t)lanes * (rlim_t)sl_conf_int(conf, SL_CK_lane_connections_max) +
-	              lane_files(lanes, partitions) + 1024;
+	uint64_t connections = (uint64_t)sl_conf_int(conf, SL_CK_lane_connections_max);
+	rlim_t want = lane_files(lanes, connections, partitions);
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur >= want)

@@ -182,9 +182,8 @@ static void check_numa(const struct host *h, json_t *checks)
 
 static void check_nofile(const struct host *h, json_t *checks)
 {
-	uint64_t want =
-		(uint64_t)h->opts.lanes_count * h->config.connections_max +
-		lane_files(h->opts.lanes_count, apply_table(h->apply)->states[HOSTED_OPEN]) + 1024;
+	uint64_t want = lane_files(h->opts.lanes_count, h->config.connections_max,
+	                           apply_table(h->apply)->states[HOSTED_OPEN]);
 	char text[160], fix[96];
 	struct rlimit rl;
 

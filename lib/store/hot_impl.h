@@ -120,7 +120,7 @@ struct sl_hot_pool {
 	struct sl_list directs; /* struct direct that no write uses; longest unused first */
 	uint32_t directs_count;
 	uint32_t directs_max;
-	uint64_t directs_opened;
+	uint64_t directs_opened; /* since the pool is there */
 	uint64_t recycled_count;
 	uint64_t quarantined_count;
 	uint64_t punched_count;

@@ -128,6 +128,5 @@ void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out)
 		.recycled_count = pool->recycled_count,
 		.quarantined_count = pool->quarantined_count,
 		.punched_count = pool->punched_count,
-		.opened_count = pool->directs_opened,
 	};
 }

@@ -198,7 +198,6 @@ struct sl_hot_usage {
 	uint64_t recycled_count;    /* chunks recycled */
 	uint64_t quarantined_count; /* recycled or put while a socket still held their pages */
 	uint64_t punched_count;     /* huge pages exchanged for fresh ones */
-	uint64_t opened_count;      /* files opened for a write-out */
 };
 void sl_hot_usage(const struct sl_hot_pool *pool, struct sl_hot_usage *out);
 

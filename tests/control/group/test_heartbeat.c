@@ -13,6 +13,14 @@ static const char *state_of(struct sim *s)
 	return sim_text(s, beat_describe(s, "g")->group_state);
 }
 
+/* The first member has everything when the second one joins. */
+static void join_both(struct sim *s, struct beat_member *first, struct beat_member *second)
+{
+	sim_init(s);
+	cr_assert_eq(beat(s, first), 0);
+	cr_assert_eq(beat(s, second), 0);
+}
+
 Test(group_heartbeat, first_member_gets_everything)
 {
 	struct beat_member a = {.id = "a", .topics = "t0"};
@@ -152,9 +160,7 @@ Test(group_heartbeat, the_later_record_tells_who_has_a_partition)
 	const struct sl_consumer_group_describe_resp_group *g;
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	s.is_holding = true;
 	(void)beat_send_short(&s, &a);
 	a.epoch = 2;
@@ -261,9 +267,7 @@ Test(group_heartbeat, an_answer_with_a_new_epoch_may_have_been_lost)
 	struct beat_member b = {.id = "b", .topics = "t0"};
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	/* It does not hear that it shall give up half, and says that it reads all. */
 	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, 2);
 	cr_assert_eq(a.epoch, 1);
@@ -286,9 +290,7 @@ Test(group_heartbeat, a_report_of_before_it_was_told_gives_nothing_up)
 	struct beat_member b = {.id = "b", .topics = "t0"};
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	(void)beat_send_short(&s, &a);
 	/* It was told of everything and has begun with nothing yet. */
 	a.owned[0] = 0;
@@ -306,9 +308,7 @@ Test(group_heartbeat, a_report_gives_up_only_what_its_member_was_told_to)
 	uint32_t half;
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	cr_assert_eq(beat(&s, &a), 0);
 	half = a.owned[0];
 	cr_assert_eq(beat_count(&a), SIM_TOPIC_PARTS / 2);
@@ -359,9 +359,7 @@ Test(group_heartbeat, a_late_join_gives_nothing_up)
 	struct beat_member late = a;
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->member_epoch, 2);
 	cr_assert_eq(beat(&s, &late), 0);
 	cr_assert_eq(late.epoch, 2);
@@ -377,9 +375,7 @@ Test(group_heartbeat, a_late_join_is_given_nothing)
 	struct beat_member late = a;
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	cr_assert_eq(beat(&s, &late), 0);
 	cr_assert_eq(late.epoch, 1);
 	cr_assert_eq(beat_count(&late), SIM_TOPIC_PARTS, "what it has, not what it shall have");
@@ -396,9 +392,7 @@ Test(group_heartbeat, a_late_report_of_the_same_epoch_gives_nothing_up)
 	struct beat_member late;
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	/* Sent now, when it has nothing yet, and on its way for a long time. */
 	late = b;
 	cr_assert_eq(beat(&s, &a), 0);
@@ -419,9 +413,7 @@ Test(group_heartbeat, silence_ends_a_session_and_slowness_a_rebalance)
 	struct beat_member b = {.id = "b", .topics = "t0"};
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	cr_assert_eq(beat_answer(&s, beat_send_short(&s, &a))->error_code, 0);
 	/* It beats, and gives nothing up. */
 	for (int i = 0; i < 6; i++) {
@@ -512,9 +504,7 @@ Test(group_heartbeat, who_left_for_a_while_owes_nothing_to_a_rebalance)
 	struct beat_member b = {.id = "b", .topics = "t0"};
 	struct sim s;
 
-	sim_init(&s);
-	cr_assert_eq(beat(&s, &a), 0);
-	cr_assert_eq(beat(&s, &b), 0);
+	join_both(&s, &a, &b);
 	/* It is told to give up half, and goes. */
 	cr_assert_eq(beat(&s, &a), 0);
 	a.epoch = -2;

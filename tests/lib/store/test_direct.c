@@ -28,10 +28,7 @@ TestSuite(direct, .init = setup, .fini = teardown);
 
 static uint64_t opened(void)
 {
-	struct sl_hot_usage usage;
-
-	sl_hot_usage(f->opts.hot, &usage);
-	return usage.opened_count;
+	return f->opts.hot->directs_opened;
 }
 
 static struct sl_log *open_log(int32_t partition)
