@@ -33,6 +33,7 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
+#include "sluice/ipc/files.h"
 #include "sluice/store/hot.h"
 #include "sluice/wire/compress.h"
 
@@ -45,6 +46,8 @@
 #define LANE_OUT_BYTES       ((size_t)64 << 20)
 #define LANE_SLEEP_MS_MAX    1000
 #define LANE_DRAIN_MS        3000
+
+_Static_assert(SL_LANE_KEPT_FILES == SL_HOT_DIRECTS_MAX, "what a slice keeps open is counted");
 
 /* epoll_event.data.u64 of what is not a connection; connections have CONN_EPOLL_TAG. */
 enum lane_fd {
@@ -159,7 +162,7 @@ static int create_writer(struct lane *lane, const struct lane_opts *o)
 {
 	const struct writer_opts wo = {.files = *o->files,
 	                               .wake_fd = lane->wake_fd,
-	                               .depth = LANE_SYNCS,
+	                               .depth = SL_LANE_SYNCS,
 	                               .stats = o->stats};
 	int rc = writer_create(&lane->ctx.writer, &wo);
 

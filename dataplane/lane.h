@@ -7,14 +7,6 @@
 #define DATAPLANE_LANE_H
 
 #include "ctx.h"
-#include "sluice/store/hot.h"
-
-#define LANE_SYNCS       1024 /* group commits under way */
-/* Descriptors: of a partition its segments, the active one and two that are read; while it is
- * written out or synced three more, and those that the lane keeps for the next write-outs. */
-#define LANE_PART_FILES  3
-#define LANE_WRITE_FILES (LANE_SYNCS * 3 + SL_HOT_DIRECTS_MAX)
-#define LANE_SPARE_FILES 1024 /* of the process: listeners, rings, log dirs */
 
 struct cleaner_port;
 struct lane;
@@ -22,15 +14,6 @@ struct sl_files;
 struct sl_hot_pool;
 struct sl_log_config;
 struct writer;
-
-/* Descriptors of the process: each of @lanes serves @connections, together they have @partitions.
- */
-static inline uint64_t lane_files(uint32_t lanes, uint64_t connections, uint64_t partitions)
-{
-	return lanes * connections + partitions * LANE_PART_FILES +
-	       SL_MIN(partitions * LANE_PART_FILES, (uint64_t)lanes * LANE_WRITE_FILES) +
-	       LANE_SPARE_FILES;
-}
 
 struct lane_opts {
 	uint32_t index;

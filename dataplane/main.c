@@ -12,8 +12,8 @@
 
 #include "eal.h"
 #include "host/host.h"
-#include "lane.h"
 #include "sluice/base/log.h"
+#include "sluice/ipc/files.h"
 
 struct args {
 	const char *config;
@@ -103,7 +103,7 @@ static void raise_nofile(const struct sl_conf *conf, uint32_t lanes)
 {
 	uint64_t partitions = lanes * (uint64_t)sl_conf_int(conf, SL_CK_lane_partitions_max);
 	uint64_t connections = (uint64_t)sl_conf_int(conf, SL_CK_lane_connections_max);
-	rlim_t want = lane_files(lanes, connections, partitions);
+	rlim_t want = sl_lane_files(lanes, connections, partitions);
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur >= want)

@@ -11,20 +11,16 @@
 #include <unistd.h>
 
 #include "sluice/base/file.h"
+#include "sluice/ipc/files.h"
 
 #include "control.h"
 #include "probe.h"
 #include "value.h"
 
-#define TEXT_MAX       256
-/* What the data plane needs besides connections: for a partition, and as much again while it is
- * written out, up to so many on a lane; for the rest of the process. */
-#define FILES_PER_PART 3
-#define FILES_PER_LANE 4096
-#define FILES_SPARE    1024
+#define TEXT_MAX     256
 /* Above the first a sync is felt by acks=all, above the second it is what limits the server. */
-#define SYNC_WARN_US   2000
-#define SYNC_BAD_US    20000
+#define SYNC_WARN_US 2000
+#define SYNC_BAD_US  20000
 
 void checks_add(json_t **list, const char *name, const struct check_text *text)
 {
@@ -131,12 +127,10 @@ static void check_memlock(json_t **list, struct control *c)
 static void check_nofile(json_t **list, struct control *c)
 {
 	unsigned long long have = limit_of(c, RLIMIT_NOFILE);
-	unsigned long long lanes = SL_MAX(control_lanes_count(c), 1u);
-	unsigned long long files = meta_partitions_count(c->meta) * FILES_PER_PART;
-	unsigned long long connections =
-		(unsigned long long)sl_conf_int(c->conf, SL_CK_lane_connections_max);
-	unsigned long long want = lanes * connections + files +
-	                          SL_MIN(files, lanes * FILES_PER_LANE) + FILES_SPARE;
+	unsigned long long want =
+		sl_lane_files(SL_MAX(control_lanes_count(c), 1u),
+	                      (uint64_t)sl_conf_int(c->conf, SL_CK_lane_connections_max),
+	                      meta_partitions_count(c->meta));
 	struct check_text t = {"ok", NULL, NULL, NULL};
 	char cause[TEXT_MAX], fix[TEXT_MAX];
 

@@ -10,6 +10,7 @@
 
 #include "host_impl.h"
 #include "partition/writer.h"
+#include "sluice/ipc/files.h"
 #include "sluice/kern/loader.h"
 
 #define MEMLOCK_BYTES_MIN (UINT64_C(64) << 20)
@@ -182,8 +183,8 @@ static void check_numa(const struct host *h, json_t *checks)
 
 static void check_nofile(const struct host *h, json_t *checks)
 {
-	uint64_t want = lane_files(h->opts.lanes_count, h->config.connections_max,
-	                           apply_table(h->apply)->states[HOSTED_OPEN]);
+	uint64_t want = sl_lane_files(h->opts.lanes_count, h->config.connections_max,
+	                              apply_table(h->apply)->states[HOSTED_OPEN]);
 	char text[160], fix[96];
 	struct rlimit rl;
 
