@@ -14,76 +14,168 @@
 #include "fileio.h"
 #include "log_impl.h"
 
-#define CHECKPOINT_BYTES_MAX 512
-#define METADATA_BYTES_MAX   512
+/* One place in the file; disks write a sector whole. */
+#define CHECKPOINT_SLOT_BYTES 512
+#define CHECKPOINT_SLOTS      2
+#define METADATA_BYTES_MAX    512
 
-#define CHECKPOINT_FORMAT                                                     \
-	"version: 1\nlog_start_offset: %" PRId64 "\nrecovery_point: %" PRId64 \
-	"\nrecovery_pos: %" PRId64 "\nclean_end: %" PRId64 "\nclean_bytes: %" PRId64 "\n"
+#define CHECKPOINT_HEAD       "version: 2\nsequence: %" PRIu32 "\ntime_entries: %" PRIu32 "\n"
+#define CHECKPOINT_HEAD_SCAN  "version: 2\nsequence: %" SCNu32 "\ntime_entries: %" SCNu32 "\n%n"
+#define CHECKPOINT_FORMAT                                                                    \
+	"log_start_offset: %" PRId64 "\nrecovery_point: %" PRId64 "\nrecovery_pos: %" PRId64 \
+	"\nclean_end: %" PRId64 "\nclean_bytes: %" PRId64 "\n"
+#define CHECKPOINT_SCAN                                                                      \
+	"log_start_offset: %" SCNd64 "\nrecovery_point: %" SCNd64 "\nrecovery_pos: %" SCNd64 \
+	"\nclean_end: %" SCNd64 "\nclean_bytes: %" SCNd64
 
-static int checkpoint_encode(const struct checkpoint *c, char *text)
+/*
+ * The file has one of two forms.  A clean close writes version 1, the text and nothing else, under
+ * another name and renames it.  A log in use has version 2: two slots with sequence numbers that
+ * are written in turns, in place, so that a checkpoint makes no file; the newer good one counts.
+ */
+static int checkpoint_encode(const struct checkpoint *c, uint32_t sequence, char *text)
 {
-	int n = snprintf(text, CHECKPOINT_BYTES_MAX, CHECKPOINT_FORMAT, c->log_start,
-	                 c->recovery_point, c->recovery_pos, c->clean_end, c->clean_bytes);
-	uint32_t crc = sl_crc32c(0, text, (size_t)n);
+	int n = sequence == 0 ? snprintf(text, CHECKPOINT_SLOT_BYTES, "version: 1\n")
+	                      : snprintf(text, CHECKPOINT_SLOT_BYTES, CHECKPOINT_HEAD, sequence,
+	                                 c->time_entries);
 
-	n += snprintf(text + n, (size_t)(CHECKPOINT_BYTES_MAX - n), "crc32c: %08x\n", crc);
-	SL_ASSERT(n < CHECKPOINT_BYTES_MAX);
-	return n;
+	n += snprintf(text + n, (size_t)(CHECKPOINT_SLOT_BYTES - n), CHECKPOINT_FORMAT,
+	              c->log_start, c->recovery_point, c->recovery_pos, c->clean_end,
+	              c->clean_bytes);
+	n += snprintf(text + n, (size_t)(CHECKPOINT_SLOT_BYTES - n), "crc32c: %08x\n",
+	              sl_crc32c(0, text, (size_t)n));
+	SL_ASSERT(n < CHECKPOINT_SLOT_BYTES);
+	if (sequence == 0)
+		return n;
+	memset(text + n, '\n', (size_t)(CHECKPOINT_SLOT_BYTES - n));
+	return CHECKPOINT_SLOT_BYTES;
 }
 
-int checkpoint_load(const struct sl_log *log, struct checkpoint *out)
+/* The text at @text, which is followed by a NUL somewhere.  False: it is none. */
+static bool checkpoint_decode(const char *text, size_t len, struct checkpoint *out,
+                              uint32_t *sequence)
 {
-	char again[CHECKPOINT_BYTES_MAX];
+	char again[CHECKPOINT_SLOT_BYTES];
+	struct checkpoint c = {0};
+	int used = 0;
+
+	*sequence = 0;
+	if (strncmp(text, "version: 1\n", 11) == 0)
+		used = 11;
+	else if (sscanf(text, CHECKPOINT_HEAD_SCAN, sequence, &c.time_entries, &used) != 2)
+		return false;
+	/* The text is good if and only if encoding what it says gives the same bytes. */
+	if (used == 0 ||
+	    sscanf(text + used, CHECKPOINT_SCAN, &c.log_start, &c.recovery_point, &c.recovery_pos,
+	           &c.clean_end, &c.clean_bytes) != 5 ||
+	    checkpoint_encode(&c, *sequence, again) != (int)len || memcmp(again, text, len) != 0 ||
+	    c.log_start < 0 || c.recovery_pos < 0 || c.clean_end < -1 || c.clean_bytes < 0)
+		return false;
+	*out = c;
+	return true;
+}
+
+int checkpoint_load(struct sl_log *log, struct checkpoint *out)
+{
 	char path[STORE_PATH_MAX];
-	struct checkpoint c;
+	uint32_t sequence = 0;
 	char *text = NULL;
 	size_t len = 0;
 	bool is_good;
 	int err;
 
+	log->checkpoint_sequence = 0;
 	err = fileio_load(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
-	                  CHECKPOINT_BYTES_MAX, &text, &len);
+	                  CHECKPOINT_SLOTS * CHECKPOINT_SLOT_BYTES, &text, &len);
 	if (err == -EFBIG)
 		return -EBADMSG;
 	if (err)
 		return err;
-	/* The text is good if and only if encoding what it says gives the same bytes. */
-	is_good =
-		sscanf(text,
-	               "version: 1\nlog_start_offset: %" SCNd64 "\nrecovery_point: %" SCNd64
-	               "\nrecovery_pos: %" SCNd64 "\nclean_end: %" SCNd64 "\nclean_bytes: %" SCNd64,
-	               &c.log_start, &c.recovery_point, &c.recovery_pos, &c.clean_end,
-	               &c.clean_bytes) == 5 &&
-		checkpoint_encode(&c, again) == (int)len && memcmp(again, text, len) == 0 &&
-		c.log_start >= 0 && c.recovery_pos >= 0 && c.clean_end >= -1 && c.clean_bytes >= 0;
+	is_good = len < CHECKPOINT_SLOT_BYTES && checkpoint_decode(text, len, out, &sequence);
+	for (size_t at = 0; at + CHECKPOINT_SLOT_BYTES <= len; at += CHECKPOINT_SLOT_BYTES) {
+		struct checkpoint c;
+
+		if (!checkpoint_decode(text + at, CHECKPOINT_SLOT_BYTES, &c, &sequence) ||
+		    sequence <= log->checkpoint_sequence)
+			continue;
+		*out = c;
+		log->checkpoint_sequence = sequence;
+		is_good = true;
+	}
 	free(text);
-	if (!is_good)
-		return -EBADMSG;
-	*out = c;
+	return is_good ? 0 : -EBADMSG;
+}
+
+/* Return: 0; -ENOENT there is no file with slots; -errno. */
+static int store_slot(struct sl_log *log, const struct checkpoint *c)
+{
+	const uint32_t sequence = log->checkpoint_sequence + 1;
+	char text[CHECKPOINT_SLOT_BYTES];
+	char path[STORE_PATH_MAX];
+	int err_close, err, fd;
+
+	/* The last one is far away; the file begins anew then. */
+	if (log->checkpoint_sequence == 0 || sequence == UINT32_MAX)
+		return -ENOENT;
+	fd = log->files.ops->open(log->files.ctx, log->dirfd,
+	                          log_path(log, LOG_CHECKPOINT_FILE, path), O_WRONLY, 0);
+	if (fd < 0)
+		return fd;
+	err = fileio_write_all(&log->files, fd, text, (size_t)checkpoint_encode(c, sequence, text),
+	                       (uint64_t)(sequence % CHECKPOINT_SLOTS) * CHECKPOINT_SLOT_BYTES);
+	err_close = log->files.ops->close(log->files.ctx, fd);
+	err = err ? err : err_close;
+	if (!err)
+		log->checkpoint_sequence = sequence;
+	return err;
+}
+
+/* A new file: with slots, of which one is empty, or the plain text of a clean close. */
+static int store_file(struct sl_log *log, const struct checkpoint *c, bool is_clean)
+{
+	char text[CHECKPOINT_SLOTS * CHECKPOINT_SLOT_BYTES];
+	char path[STORE_PATH_MAX];
+	size_t len = sizeof(text);
+	int err;
+
+	memset(text, '\n', sizeof(text));
+	if (is_clean)
+		len = (size_t)checkpoint_encode(c, 0, text);
+	else
+		(void)checkpoint_encode(c, 1, text + CHECKPOINT_SLOT_BYTES);
+	err = fileio_replace(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
+	                     text, len, false);
+	if (err)
+		return err;
+	log->checkpoint_sequence = is_clean ? 0 : 1;
+	log->folder_changes++;
 	return 0;
 }
 
 int checkpoint_store(struct sl_log *log, bool is_clean)
 {
-	char text[CHECKPOINT_BYTES_MAX];
-	char path[STORE_PATH_MAX];
-	struct checkpoint c = {
+	const struct checkpoint c = {
 		.log_start = log->start,
 		.recovery_point = log->recovery_point,
 		.recovery_pos = (int64_t)log->recovery_pos,
 		.clean_end = is_clean ? log->end : -1,
 		.clean_bytes = is_clean ? (int64_t)log->active->bytes : 0,
+		.time_entries = log->active->times.stored,
 	};
-	int n = checkpoint_encode(&c, text);
-	int err = fileio_replace(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
-	                         text, (size_t)n, false);
+	int err = is_clean ? -ENOENT : store_slot(log, &c);
 
+	if (err == -ENOENT)
+		err = store_file(log, &c, is_clean);
 	if (err)
 		return log_fail(log, err, "write checkpoint");
 	log->is_checkpoint_clean = is_clean;
-	log->folder_changes++;
 	return 0;
+}
+
+int checkpoint_lower(struct sl_log *log)
+{
+	log->checkpoint_sequence = 0;
+	return checkpoint_store(log, false);
 }
 
 /* What a recovery needs beside the point: both indexes and the producers.  They may say more than
@@ -91,6 +183,7 @@ int checkpoint_store(struct sl_log *log, bool is_clean)
 static int store_derived(struct sl_log *log)
 {
 	struct segment *seg = log->active;
+	bool is_anew = !seg->offsets.is_stored || !seg->times.is_stored;
 	char path[STORE_PATH_MAX];
 	int err = index_offset_store(&seg->offsets, &log->files, log->dirfd,
 	                             segment_path(log, seg->base_offset, ".index", path));
@@ -100,6 +193,10 @@ static int store_derived(struct sl_log *log)
 		                       segment_path(log, seg->base_offset, ".timeindex", path));
 	if (err)
 		return log_fail(log, err, "write indexes");
+	/* What an index had before may be of records that were lost or cut off, and come back with
+	 * a power cut.  A rename is in the file system's order behind its end, a slot is not. */
+	if (is_anew)
+		log->checkpoint_sequence = 0;
 	if (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] == log->end)
 		return 0;
 	return snapshot_store(log);

@@ -85,9 +85,9 @@ out_close:
 }
 
 static int store_and_close(const struct sl_files *files, int fd, const void *p, size_t len,
-                           bool is_synced)
+                           uint64_t pos, bool is_synced)
 {
-	int err = fileio_write_all(files, fd, p, len, 0);
+	int err = fileio_write_all(files, fd, p, len, pos);
 	int err_close;
 
 	if (!err && is_synced)
@@ -103,7 +103,17 @@ int fileio_store(const struct sl_files *files, int dirfd, const char *path, cons
 
 	if (fd < 0)
 		return fd;
-	return store_and_close(files, fd, p, len, false);
+	return store_and_close(files, fd, p, len, 0, false);
+}
+
+int fileio_append(const struct sl_files *files, int dirfd, const char *path, const void *p,
+                  size_t len, uint64_t pos)
+{
+	int fd = files->ops->open(files->ctx, dirfd, path, O_WRONLY, 0);
+
+	if (fd < 0)
+		return fd;
+	return store_and_close(files, fd, p, len, pos, false);
 }
 
 int fileio_replace(const struct sl_files *files, int dirfd, const char *path, const void *p,
@@ -118,7 +128,7 @@ int fileio_replace(const struct sl_files *files, int dirfd, const char *path, co
 	fd = files->ops->open(files->ctx, dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC, 0640);
 	if (fd < 0)
 		return fd;
-	err = store_and_close(files, fd, p, len, is_synced);
+	err = store_and_close(files, fd, p, len, 0, is_synced);
 	if (!err)
 		err = files->ops->rename(files->ctx, dirfd, tmp, path);
 	if (err)

@@ -183,17 +183,39 @@ bool index_time_last(const struct index *index, int64_t *time_ms, uint32_t *rela
 	return true;
 }
 
+/* What the file has behind the cut must not come to lie behind new entries. */
+static void cut(struct index *index, uint32_t count)
+{
+	index->count = count;
+	if (index->stored > count)
+		index->is_stored = false;
+	index->stored = SL_MIN(index->stored, count);
+}
+
 void index_offset_cut(struct index *index, uint64_t pos)
 {
-	while (index->count > 0 && pos_at(index, index->count - 1) >= pos)
-		index->count--;
+	uint32_t count = index->count;
+
+	while (count > 0 && pos_at(index, count - 1) >= pos)
+		count--;
+	cut(index, count);
+}
+
+void index_offset_cut_from(struct index *index, uint32_t relative)
+{
+	cut(index, count_below(index, relative, offset_key_at));
 }
 
 void index_time_cut(struct index *index, uint32_t relative)
 {
-	while (index->count > 0 && time_offset_at(index, index->count - 1) >= relative)
-		index->count--;
+	uint32_t count = index->count;
+
+	while (count > 0 && time_offset_at(index, count - 1) >= relative)
+		count--;
+	cut(index, count);
 }
+
+/* ---- Files ---- */
 
 static int load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                 uint32_t entry_bytes)
@@ -208,64 +230,123 @@ static int load(struct index *index, const struct sl_files *files, int dirfd, co
 		return -EBADMSG;
 	if (err)
 		return err;
-	if (len % entry_bytes != 0) {
-		free(p);
-		return -EBADMSG;
-	}
 	index->p = (uint8_t *)p;
 	index->count = (uint32_t)(len / entry_bytes);
 	index->cap = index->count;
+	index->stored = index->count;
+	index->is_stored = len % entry_bytes == 0;
 	return 0;
+}
+
+/* How many leading entries rise, below @segment_bytes and @relative_end. */
+static uint32_t count_good_offsets(const struct index *index, uint64_t segment_bytes,
+                                   uint64_t relative_end)
+{
+	uint32_t i = 0;
+
+	while (i < index->count && pos_at(index, i) < segment_bytes &&
+	       offset_at(index, i) < relative_end &&
+	       (i == 0 || (pos_at(index, i) > pos_at(index, i - 1) &&
+	                   offset_at(index, i) > offset_at(index, i - 1))))
+		i++;
+	return i;
+}
+
+static uint32_t count_good_times(const struct index *index, uint64_t relative_end)
+{
+	uint32_t i = 0;
+
+	while (i < index->count && time_offset_at(index, i) < relative_end &&
+	       (i == 0 || (time_at(index, i) > time_at(index, i - 1) &&
+	                   time_offset_at(index, i) > time_offset_at(index, i - 1))))
+		i++;
+	return i;
+}
+
+/* Of a file that should be good to its end. */
+static int take_all(struct index *index, uint32_t good)
+{
+	if (good == index->count && index->is_stored)
+		return 0;
+	index_fini(index);
+	return -EBADMSG;
 }
 
 int index_offset_load(struct index *index, const struct sl_files *files, int dirfd,
                       const char *path, uint64_t segment_bytes, uint64_t relative_end)
 {
-	bool is_good;
 	int err = load(index, files, dirfd, path, INDEX_OFFSET_ENTRY_BYTES);
 
-	if (err)
-		return err;
-	is_good = true;
-	for (uint32_t i = 0; i < index->count && is_good; i++)
-		is_good = pos_at(index, i) < segment_bytes && offset_at(index, i) < relative_end &&
-		          (i == 0 || (pos_at(index, i) > pos_at(index, i - 1) &&
-		                      offset_at(index, i) > offset_at(index, i - 1)));
-	if (is_good)
-		return 0;
-	index_fini(index);
-	return -EBADMSG;
+	return err ? err : take_all(index, count_good_offsets(index, segment_bytes, relative_end));
 }
 
 int index_time_load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                     uint64_t relative_end)
 {
-	bool is_good;
+	int err = load(index, files, dirfd, path, INDEX_TIME_ENTRY_BYTES);
+
+	return err ? err : take_all(index, count_good_times(index, relative_end));
+}
+
+/* Of a file whose end may mean nothing: the last good entry may be half of one then. */
+static void take_begin(struct index *index, uint32_t good)
+{
+	if (good > 0 && (good < index->count || !index->is_stored))
+		good--;
+	cut(index, good);
+}
+
+int index_offset_load_begin(struct index *index, const struct sl_files *files, int dirfd,
+                            const char *path)
+{
+	int err = load(index, files, dirfd, path, INDEX_OFFSET_ENTRY_BYTES);
+
+	if (err)
+		return err;
+	/* No entry leads to the first batch: where one seems to, its end is lost. */
+	take_begin(index, index->count > 0 && pos_at(index, 0) == 0
+	                          ? 0
+	                          : count_good_offsets(index, INT32_MAX, INT32_MAX));
+	return 0;
+}
+
+int index_time_load_begin(struct index *index, const struct sl_files *files, int dirfd,
+                          const char *path)
+{
 	int err = load(index, files, dirfd, path, INDEX_TIME_ENTRY_BYTES);
 
 	if (err)
 		return err;
-	is_good = true;
-	for (uint32_t i = 0; i < index->count && is_good; i++)
-		is_good = time_offset_at(index, i) < relative_end &&
-		          (i == 0 || (time_at(index, i) > time_at(index, i - 1) &&
-		                      time_offset_at(index, i) > time_offset_at(index, i - 1)));
-	if (is_good)
-		return 0;
-	index_fini(index);
-	return -EBADMSG;
+	/* Nearly always for the same reason; the first record's own time is found again. */
+	take_begin(index, index->count > 0 && time_offset_at(index, 0) == 0
+	                          ? 0
+	                          : count_good_times(index, INT32_MAX));
+	return 0;
 }
 
-int index_offset_store(const struct index *index, const struct sl_files *files, int dirfd,
+static int store(struct index *index, const struct sl_files *files, int dirfd, const char *path,
+                 uint32_t entry_bytes)
+{
+	const size_t len = (size_t)index->count * entry_bytes;
+	const size_t has = index->is_stored ? (size_t)index->stored * entry_bytes : 0;
+	int err = index->is_stored ? 0 : -ENOENT;
+
+	if (has < len && !err)
+		err = fileio_append(files, dirfd, path, index->p + has, len - has, has);
+	if (err == -ENOENT)
+		err = fileio_store(files, dirfd, path, index->p, len);
+	index->is_stored = !err;
+	index->stored = err ? 0 : index->count;
+	return err;
+}
+
+int index_offset_store(struct index *index, const struct sl_files *files, int dirfd,
                        const char *path)
 {
-	return fileio_store(files, dirfd, path, index->p,
-	                    (size_t)index->count * INDEX_OFFSET_ENTRY_BYTES);
+	return store(index, files, dirfd, path, INDEX_OFFSET_ENTRY_BYTES);
 }
 
-int index_time_store(const struct index *index, const struct sl_files *files, int dirfd,
-                     const char *path)
+int index_time_store(struct index *index, const struct sl_files *files, int dirfd, const char *path)
 {
-	return fileio_store(files, dirfd, path, index->p,
-	                    (size_t)index->count * INDEX_TIME_ENTRY_BYTES);
+	return store(index, files, dirfd, path, INDEX_TIME_ENTRY_BYTES);
 }

@@ -16,11 +16,13 @@
 #define INDEX_OFFSET_ENTRY_BYTES 8u
 #define INDEX_TIME_ENTRY_BYTES   12u
 
-/* Legal states: zeroed = empty; count <= cap. */
+/* Legal states: zeroed = empty; count <= cap; stored <= count. */
 struct index {
 	uint8_t *p; /* Owned. */
 	uint32_t count;
 	uint32_t cap;
+	uint32_t stored; /* is_stored: so many leading entries are all that the file has */
+	bool is_stored;  /* else nothing is known of the file */
 };
 
 void index_fini(struct index *index);
@@ -46,12 +48,21 @@ int index_offset_load(struct index *index, const struct sl_files *files, int dir
                       uint64_t relative_end) SL_MUST_CHECK;
 int index_time_load(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                     uint64_t relative_end) SL_MUST_CHECK;
+/* The same for a segment that still grows, whose file a crash may have left with an end that means
+ * nothing: takes the leading entries that rise.  Without is_stored the file had others behind them.
+ */
+int index_offset_load_begin(struct index *index, const struct sl_files *files, int dirfd,
+                            const char *path) SL_MUST_CHECK;
+int index_time_load_begin(struct index *index, const struct sl_files *files, int dirfd,
+                          const char *path) SL_MUST_CHECK;
 /* Drops the entries from log position @pos on, or from relative offset @relative on. */
 void index_offset_cut(struct index *index, uint64_t pos);
+void index_offset_cut_from(struct index *index, uint32_t relative);
 void index_time_cut(struct index *index, uint32_t relative);
-int index_offset_store(const struct index *index, const struct sl_files *files, int dirfd,
+/* Brings the file up to date: appends what it does not have, or writes it anew. */
+int index_offset_store(struct index *index, const struct sl_files *files, int dirfd,
                        const char *path) SL_MUST_CHECK;
-int index_time_store(const struct index *index, const struct sl_files *files, int dirfd,
+int index_time_store(struct index *index, const struct sl_files *files, int dirfd,
                      const char *path) SL_MUST_CHECK;
 
 #endif

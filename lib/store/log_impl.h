@@ -157,6 +157,7 @@ struct sl_log {
 	struct sl_clean *cleaning; /* under way; NULL: none.  Its own, until sl_log_clean_end(). */
 	int64_t clean_offset;      /* everything below was cleaned; CLEAN_OFFSET_UNKNOWN */
 	uint32_t truncations;      /* how often a tail was cut off */
+	uint32_t checkpoint_sequence; /* of the newer slot; 0: the next one is a new file */
 	int64_t snapshots[STORE_SNAPSHOTS_KEPT + 1]; /* offsets of snapshot files, rising */
 	uint32_t snapshots_count;
 	int32_t partition;
@@ -328,12 +329,16 @@ struct checkpoint {
 	int64_t log_start;
 	int64_t recovery_point;
 	int64_t recovery_pos;
-	int64_t clean_end;   /* log end of a clean close; -1: the log was in use */
-	int64_t clean_bytes; /* size of the active segment then */
+	int64_t clean_end;     /* log end of a clean close; -1: the log was in use */
+	int64_t clean_bytes;   /* size of the active segment then */
+	uint32_t time_entries; /* that the active segment's time index has at least, of a log in use
+	                        */
 };
 /* -ENOENT absent; -EBADMSG damaged; -errno. */
-int checkpoint_load(const struct sl_log *log, struct checkpoint *out) SL_MUST_CHECK;
+int checkpoint_load(struct sl_log *log, struct checkpoint *out) SL_MUST_CHECK;
 int checkpoint_store(struct sl_log *log, bool is_clean) SL_MUST_CHECK;
+/* The same of a log in use whose recovery point has fallen: no slot is left that says more. */
+int checkpoint_lower(struct sl_log *log) SL_MUST_CHECK;
 /* partition.metadata of @folder.  -ENOENT absent; -EBADMSG damaged; -errno. */
 int checkpoint_load_topic_id(const struct sl_files *files, int dirfd, const char *folder,
                              struct sl_uuid *out) SL_MUST_CHECK;

@@ -485,21 +485,28 @@ static void begin_segment(struct sl_log *log, struct segment *seg)
 	seg->is_dirty = true;
 }
 
-static int load_indexes(struct sl_log *log, struct segment *seg, int64_t end, uint64_t pos_end)
+static int load_indexes(struct recover *r, struct segment *seg, int64_t end, uint64_t pos_end)
 {
+	struct sl_log *log = r->log;
 	uint64_t relative_end = (uint64_t)(end - seg->base_offset);
 	char path[STORE_PATH_MAX];
+	uint32_t relative = 0;
+	int64_t time_ms = 0;
 	int err;
 
-	err = index_offset_load(&seg->offsets, &log->files, log->dirfd,
-	                        segment_path(log, seg->base_offset, ".index", path), INT64_MAX,
-	                        INT32_MAX);
+	err = index_offset_load_begin(&seg->offsets, &log->files, log->dirfd,
+	                              segment_path(log, seg->base_offset, ".index", path));
 	if (!err)
-		err = index_time_load(&seg->times, &log->files, log->dirfd,
-		                      segment_path(log, seg->base_offset, ".timeindex", path),
-		                      INT32_MAX);
+		err = index_time_load_begin(&seg->times, &log->files, log->dirfd,
+		                            segment_path(log, seg->base_offset, ".timeindex",
+		                                         path));
 	if (err)
 		return err;
+	/* The walk behind the offsets finds the times that are lost. */
+	if (!seg->times.is_stored || seg->times.count < r->checkpoint.time_entries) {
+		index_time_last(&seg->times, &time_ms, &relative);
+		index_offset_cut_from(&seg->offsets, relative + 1);
+	}
 	/* They were stored while more was in memory than on disk. */
 	index_offset_cut(&seg->offsets, pos_end);
 	index_time_cut(&seg->times, (uint32_t)SL_MIN(relative_end, (uint64_t)UINT32_MAX));
@@ -523,7 +530,7 @@ static int load_trusted(struct recover *r, struct segment *seg, int64_t end, uin
 	begin_segment(log, seg);
 	if (pos_end == 0)
 		return end == seg->base_offset;
-	err = load_indexes(log, seg, end, pos_end);
+	err = load_indexes(r, seg, end, pos_end);
 	if (err)
 		return err == -EBADMSG || err == -ENOENT ? 0 : err;
 	index_offset_last(&seg->offsets, &relative, &pos);
@@ -758,7 +765,7 @@ static int leave_dirty(struct recover *r)
 		log->unsynced = log->active->written - log->active->durable;
 	}
 	/* A point behind the end would vouch for what is written there next. */
-	return r->checkpoint.recovery_point > log->end ? checkpoint_store(log, false) : 0;
+	return r->checkpoint.recovery_point > log->end ? checkpoint_lower(log) : 0;
 }
 
 /* What was found by scanning is only known to be in the page cache: after this it is on the disk.

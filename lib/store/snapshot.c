@@ -80,6 +80,46 @@ int snapshot_drop(struct sl_log *log, int64_t offset)
 	return 0;
 }
 
+/*
+ * Over the oldest file, which gets the new one's name then: a checkpoint every few seconds of
+ * thousands of logs would keep the file system busy with making and removing files.  Until the
+ * rename the name and the contents say different offsets, so that neither is believed; the newest
+ * file is not touched.  Return: -ENOENT there is none to spare.
+ */
+static int snapshot_recycle(struct sl_log *log, const struct sl_buf *buf, const char *path)
+{
+	char from[STORE_PATH_MAX];
+	int err_close, err, fd;
+
+	if (log->snapshots_count < STORE_SNAPSHOTS_KEPT ||
+	    log->snapshots[log->snapshots_count - 1] == log->end)
+		return -ENOENT;
+	fd = log->files.ops->open(log->files.ctx, log->dirfd,
+	                          segment_path(log, log->snapshots[0], ".snapshot", from), O_WRONLY,
+	                          0);
+	if (fd < 0)
+		return fd;
+	remove_at(log, 0);
+	err = fileio_write_all(&log->files, fd, buf->p, buf->len, 0);
+	if (!err)
+		err = log->files.ops->truncate(log->files.ctx, fd, buf->len);
+	err_close = log->files.ops->close(log->files.ctx, fd);
+	err = err ? err : err_close;
+	return err ? err : log->files.ops->rename(log->files.ctx, log->dirfd, from, path);
+}
+
+static int snapshot_write(struct sl_log *log, const struct sl_buf *buf)
+{
+	char path[STORE_PATH_MAX];
+	int err;
+
+	segment_path(log, log->end, ".snapshot", path);
+	err = snapshot_recycle(log, buf, path);
+	return err == -ENOENT
+	               ? fileio_replace(&log->files, log->dirfd, path, buf->p, buf->len, false)
+	               : err;
+}
+
 int snapshot_store(struct sl_log *log)
 {
 	const struct producers_snapshot snapshot = {
@@ -87,7 +127,6 @@ int snapshot_store(struct sl_log *log)
 		.segment_base = log->active->base_offset,
 		.aborted = &log->active->aborted,
 	};
-	char path[STORE_PATH_MAX];
 	struct sl_buf buf;
 	int err;
 
@@ -96,10 +135,7 @@ int snapshot_store(struct sl_log *log)
 	          log->snapshots[log->snapshots_count - 1] <= log->end);
 	sl_buf_init_grow(&buf, SNAPSHOT_BYTES_MAX);
 	producers_encode(&log->producers, &snapshot, &buf);
-	err = sl_buf_ok(&buf) ? fileio_replace(&log->files, log->dirfd,
-	                                       segment_path(log, log->end, ".snapshot", path),
-	                                       buf.p, buf.len, false)
-	                      : -ENOMEM;
+	err = sl_buf_ok(&buf) ? snapshot_write(log, &buf) : -ENOMEM;
 	sl_buf_fini(&buf);
 	if (err)
 		return log_fail(log, err, "write producer snapshot");

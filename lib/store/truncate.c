@@ -18,7 +18,7 @@ static int lower_recovery_point(struct sl_log *log, int64_t base_offset)
 
 	log->recovery_point = SL_MIN(log->recovery_point, base_offset);
 	log->recovery_pos = 0;
-	err = checkpoint_store(log, false);
+	err = checkpoint_lower(log);
 	if (!err)
 		err = fileio_sync_path(&log->files, log->dirfd,
 		                       log_path(log, LOG_CHECKPOINT_FILE, path), O_RDONLY);
