@@ -9,7 +9,11 @@ A round measures each profile's limit and then the profile; what is reported is 
 rounds of the figure and of the ratio.  Writes <commit>.json, <commit>.md and plots to --results."""
 
 import argparse
+import collections.abc
+import contextlib
+import dataclasses
 import fnmatch
+import functools
 import pathlib
 import resource
 import subprocess
@@ -27,15 +31,20 @@ from profiles import PROFILES  # noqa: E402
 ROUNDS, SECONDS = 5, 2.0
 DESCRIPTORS = 131072
 WARMUP_SHARE = 0.25
+HOT_SHARE = 4  # of the machine's memory, that log.hot.bytes takes by default
 
 
+@dataclasses.dataclass(frozen=True)
 class Context:
     """What a scenario needs to know of its round."""
 
-    def __init__(self, broker, seconds):
-        self.broker = broker
-        self.seconds = seconds
-        self.warmup = seconds * WARMUP_SHARE
+    broker: scenarios.BenchBroker
+    roomy: collections.abc.Callable  # a broker whose tier has the default size
+    seconds: float
+
+    @property
+    def warmup(self):
+        return self.seconds * WARMUP_SHARE
 
 
 def chosen(options):
@@ -67,6 +76,21 @@ def raise_descriptors():
         except (ValueError, OSError):
             continue
     return hard
+
+
+def roomy_broker(stack, broker):
+    """A function that starts a second broker when it is first called, if the default tier is larger."""
+
+    @functools.cache
+    def roomy():
+        hot_bytes = machine.total_memory() // HOT_SHARE
+        if hot_bytes <= broker.hot_bytes:
+            return broker
+        other = stack.enter_context(scenarios.BenchBroker(hot_bytes))
+        other.warm()
+        return other
+
+    return roomy
 
 
 def one_round(context, profiles, rows, failures):
@@ -113,12 +137,14 @@ def main():
     rows, failures, alone = {p.name: [] for p in profiles}, [], []
     print(f"{len(profiles)} profiles, {rounds} rounds of {seconds:g} s", flush=True)
     scenarios.BenchBroker.hot_bytes = options.hot_bytes
-    with scenarios.BenchBroker() as broker:
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(scenarios.BenchBroker())
+        roomy = roomy_broker(stack, broker)
         if any(p.group != "idle" for p in profiles):
             broker.warm()
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
-            one_round(Context(broker, seconds), profiles, rows, failures)
+            one_round(Context(broker, roomy, seconds), profiles, rows, failures)
             if not options.only and not options.quick:
                 used = {name for p in profiles for name in p.limits}
                 alone += [limits.measure(name, seconds, seconds * WARMUP_SHARE) for name in limits.LIMITS

@@ -103,6 +103,10 @@ class Sample:
         return self.cores
 
 
+def total_memory():
+    return int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) * 1024
+
+
 def memory_bytes(pids):
     """Memory of processes beyond the hot tier: proportional set size without the hot tier's file, and
     huge pages of hugetlbfs."""
@@ -126,10 +130,9 @@ def describe():
 
     cpu = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.processor())
-    memory_kb = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1])
     return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown",
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "machine": platform.node(), "kernel": platform.release(), "cpu": cpu,
-            "cpus": os.cpu_count(), "lane_cpu": lane_cpu(), "memory_mib": memory_kb // 1024,
+            "cpus": os.cpu_count(), "lane_cpu": lane_cpu(), "memory_mib": total_memory() // MIB,
             "file_system": file_system(disk_folder())}

@@ -66,7 +66,7 @@ def partitions(count, **more):
                "--in-flight", 5, "--partitions", count)
     return Profile(f"{count:,} partition{'s' if count > 1 else ''}", "partitions", options,
                    ("receive+crc 8 x 16 KiB",) if count == 10 else ("10 partitions",), warmup_s=min(count / 500, 10),
-                   descriptors=count + LANE_FILES, **more)
+                   descriptors=count + LANE_FILES, scenario="many_partitions", **more)
 
 
 def connections(count, **more):

@@ -3,6 +3,7 @@
 profile is about starting, stopping or being idle."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -40,8 +41,9 @@ class BenchBroker(Broker):
 
     hot_bytes = 2048 * MIB
 
-    def __init__(self):
+    def __init__(self, hot_bytes=None):
         self.folder = tempfile.mkdtemp(prefix="broker-", dir=machine.disk_folder())
+        self.hot_bytes = hot_bytes or self.hot_bytes
         super().__init__(lanes=1, settings=broker_settings(self.hot_bytes), data=self.folder)
         self.topics = 0
 
@@ -143,6 +145,12 @@ def plain(context, profile):
     with context.broker.topic() as topic:
         return measure_load(context.broker, profile.load, topic, context.seconds,
                             max(context.warmup, profile.warmup_s))
+
+
+def many_partitions(context, profile):
+    """On a broker whose tier has the size it has by default, for what is written to each partition at once is
+    its share of the tier."""
+    return plain(dataclasses.replace(context, broker=context.roomy()), profile)
 
 
 def tail_fetch(context, profile):
