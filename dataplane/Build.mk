@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 src-y := main.c eal.c lane.c
-src-y += net/pool.c net/sock.c net/peer.c net/guard.c reply/reply.c reply/cold.c
+src-y += net/pool.c net/sock.c net/pace.c net/peer.c net/guard.c reply/reply.c reply/cold.c
 src-y += session/session.c session/stream.c session/land.c
 src-y += request/request.c request/control.c request/api_versions.c
 src-y += partition/partition.c partition/writer.c partition/writer_thread.c partition/writer_uring.c

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/pace.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 #include "sluice/ipc/shm.h"
@@ -28,6 +29,7 @@ struct steer {
 	struct steer_opts opts;
 	struct sockaddr_storage addr; /* of the listener; the port is filled in per socket */
 	socklen_t addr_len;
+	char pacing[PACE_NAME_MAX]; /* of pace_system() */
 	int bootstrap_fds[SL_SHM_LANES_MAX];
 	int lane_fds[SL_SHM_LANES_MAX];
 	struct sl_steer *program;   /* Owned; NULL: off */
@@ -91,6 +93,8 @@ static int listen_on(const struct steer *s, int *out, uint16_t port, bool is_sha
 	int fd = bind_socket(s, port, is_shared);
 	int rc = fd < 0 ? fd : 0;
 
+	if (rc == 0)
+		pace_listener(fd, s->pacing);
 	if (rc == 0 && listen(fd, LISTEN_BACKLOG) != 0)
 		rc = -errno;
 	if (rc == 0) {
@@ -120,6 +124,9 @@ static int listen_all(struct steer *s, char error[SL_CONF_ERROR_MAX])
 	bool is_shared = s->opts.lanes_count > 1;
 	int rc = is_shared ? check_unused(s, error) : 0;
 
+	pace_system(s->pacing);
+	if (s->pacing[0] != '\0')
+		sl_log(INFO, host, "congestion control %s, but not within this host", s->pacing);
 	for (uint32_t i = 0; rc == 0 && i < s->opts.lanes_count; i++) {
 		rc = listen_on(s, &s->bootstrap_fds[i], s->opts.bootstrap_port, is_shared, error);
 		if (rc == 0)

@@ -3,6 +3,7 @@
 #ifndef DATAPLANE_SESSION_CONN_H
 #define DATAPLANE_SESSION_CONN_H
 
+#include "net/pace.h"
 #include "request/landing.h"
 #include "session/session.h"
 
@@ -61,7 +62,8 @@ struct sessions {
 	struct ctx *ctx;
 	int epoll_fd;
 	bool is_draining;
-	struct conn *conns; /* Owned */
+	char pacing[PACE_NAME_MAX]; /* of pace_system() */
+	struct conn *conns;         /* Owned */
 	uint32_t conns_max;
 	struct request *requests; /* Owned */
 	uint32_t requests_max;

@@ -66,6 +66,7 @@ int sessions_create(struct sessions **out, struct ctx *ctx, int epoll_fd)
 		free(s);
 		return -ENOMEM;
 	}
+	pace_system(s->pacing);
 	sl_list_init(&s->ready);
 	sl_list_init(&s->idle);
 	sl_list_init(&s->frames);
@@ -157,6 +158,7 @@ void sessions_accept(struct sessions *s, int fd, const struct sockaddr *sa, uint
 	/* Small replies must not wait for the client's delayed ACK; larger sends are gathered
 	 * already. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	pace_accepted(fd, sa, s->pacing);
 	ev.data.u64 = CONN_EPOLL_TAG | c->index;
 	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
 		refuse(s, fd, SL_STAT_connections_refused_memory);
