@@ -800,7 +800,7 @@ static int make_durable(struct recover *r)
 		err = fileio_sync_path(&log->files, log->dirfd,
 		                       log_path(log, LOG_METADATA_FILE, path), O_RDONLY);
 	if (!err)
-		err = checkpoint_store(log, false);
+		err = checkpoint_lower(log);
 	if (!err)
 		err = fileio_sync_path(&log->files, log->dirfd, log->folder,
 		                       O_RDONLY | O_DIRECTORY);

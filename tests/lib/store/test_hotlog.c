@@ -871,6 +871,30 @@ Test(hotlog, a_cut_index_is_told_of_in_a_new_file)
 	fixture_check(f, 5000);
 }
 
+/* A start without the tier takes less for durable than the last life did: no slot may say more. */
+Test(hotlog, a_start_without_the_tier_begins_the_checkpoint_anew)
+{
+	static const char path[] = FIXTURE_FOLDER "/sluice-checkpoint";
+	struct sl_hot_pool *pool = f->opts.hot;
+	size_t len;
+
+	f->opts.config.segment_bytes = 1 << 30;
+	sl_log_set_config(f->log, &f->opts.config);
+	for (int i = 0; i < 4; i++) {
+		append_many(20, 1000);
+		cr_assert_eq(fixture_sync(f), 0);
+		cr_assert_eq(sl_log_checkpoint(f->log), 1);
+	}
+	fixture_kill(f);
+	f->opts.hot = NULL;
+	fixture_must_open(f, false);
+	cr_assert_eq(f->log->recovery_point, 0);
+	cr_assert_eq(simfs_data(f->fs, path, &len)[0], '\n');
+	cr_assert_eq(len, 1024);
+	fixture_check(f, 5000);
+	f->opts.hot = pool;
+}
+
 /* As the versions before this one left it, whose checkpoints were new files. */
 Test(hotlog, a_checkpoint_of_version_1_is_taken_over)
 {
