@@ -5,7 +5,7 @@
  *
  * A sync that only writes, which is what the hot tier's are but for new segments, goes to the
  * kernel through io_uring.  Everything else, and everything where io_uring is refused, is run by
- * one of a few threads with sl_log_sync_run(), through whatever file operations there are.  Whether
+ * a thread with sl_log_sync_run(), through whatever file operations there are.  Whether
  * there is an io_uring is decided once, at creation.
  *
  * Context: everything but creation, writer_hold_fd() and the three names is the owning lane's
@@ -20,7 +20,6 @@
 #include "sluice/store/file_ops.h"
 
 #define WRITER_DEPTH_MAX 4096
-#define WRITER_THREADS   4  /* syncs that sleep on the disk at once */
 #define WRITER_HOLDS_MAX 64 /* one for each log dir */
 
 struct partition;
