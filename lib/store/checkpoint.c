@@ -112,19 +112,14 @@ static int store_slot(struct sl_log *log, const struct checkpoint *c)
 	const uint32_t sequence = log->checkpoint_sequence + 1;
 	char text[CHECKPOINT_SLOT_BYTES];
 	char path[STORE_PATH_MAX];
-	int err_close, err, fd;
+	int err;
 
 	/* The last one is far away; the file begins anew then. */
 	if (log->checkpoint_sequence == 0 || sequence == UINT32_MAX)
 		return -ENOENT;
-	fd = log->files.ops->open(log->files.ctx, log->dirfd,
-	                          log_path(log, LOG_CHECKPOINT_FILE, path), O_WRONLY, 0);
-	if (fd < 0)
-		return fd;
-	err = fileio_write_all(&log->files, fd, text, (size_t)checkpoint_encode(c, sequence, text),
-	                       (uint64_t)(sequence % CHECKPOINT_SLOTS) * CHECKPOINT_SLOT_BYTES);
-	err_close = log->files.ops->close(log->files.ctx, fd);
-	err = err ? err : err_close;
+	err = fileio_write_at(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
+	                      text, (size_t)checkpoint_encode(c, sequence, text),
+	                      (uint64_t)(sequence % CHECKPOINT_SLOTS) * CHECKPOINT_SLOT_BYTES);
 	if (!err)
 		log->checkpoint_sequence = sequence;
 	return err;

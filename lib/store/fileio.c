@@ -106,8 +106,8 @@ int fileio_store(const struct sl_files *files, int dirfd, const char *path, cons
 	return store_and_close(files, fd, p, len, 0, false);
 }
 
-int fileio_append(const struct sl_files *files, int dirfd, const char *path, const void *p,
-                  size_t len, uint64_t pos)
+int fileio_write_at(const struct sl_files *files, int dirfd, const char *path, const void *p,
+                    size_t len, uint64_t pos)
 {
 	int fd = files->ops->open(files->ctx, dirfd, path, O_WRONLY, 0);
 

@@ -20,8 +20,8 @@ int fileio_load(const struct sl_files *files, int dirfd, const char *path, size_
 int fileio_store(const struct sl_files *files, int dirfd, const char *path, const void *p,
                  size_t len) SL_MUST_CHECK;
 /* Writes to a file that there is, from @pos on.  -ENOENT there is none. */
-int fileio_append(const struct sl_files *files, int dirfd, const char *path, const void *p,
-                  size_t len, uint64_t pos) SL_MUST_CHECK;
+int fileio_write_at(const struct sl_files *files, int dirfd, const char *path, const void *p,
+                    size_t len, uint64_t pos) SL_MUST_CHECK;
 /* Writes "@path.tmp" and renames it over @path, so that a killed process leaves the old or the new
  * text.  Syncs the file first when @is_synced. */
 int fileio_replace(const struct sl_files *files, int dirfd, const char *path, const void *p,

@@ -332,7 +332,7 @@ static int store(struct index *index, const struct sl_files *files, int dirfd, c
 	int err = index->is_stored ? 0 : -ENOENT;
 
 	if (has < len && !err)
-		err = fileio_append(files, dirfd, path, index->p + has, len - has, has);
+		err = fileio_write_at(files, dirfd, path, index->p + has, len - has, has);
 	if (err == -ENOENT)
 		err = fileio_store(files, dirfd, path, index->p, len);
 	index->is_stored = !err;

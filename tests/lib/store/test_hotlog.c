@@ -842,13 +842,9 @@ Test(hotlog, a_torn_checkpoint_leaves_the_one_before)
 	}
 }
 
-/* An index that was cut is written anew, and could come back with a power cut: no slot that was
- * written since may be there then. */
-Test(hotlog, a_cut_index_is_told_of_in_a_new_file)
+/* One segment, whose checkpoint has been written in either slot. */
+static void fill_both_slots(void)
 {
-	static const char path[] = FIXTURE_FOLDER "/sluice-checkpoint";
-	size_t len;
-
 	f->opts.config.segment_bytes = 1 << 30;
 	sl_log_set_config(f->log, &f->opts.config);
 	for (int i = 0; i < 4; i++) {
@@ -856,6 +852,16 @@ Test(hotlog, a_cut_index_is_told_of_in_a_new_file)
 		cr_assert_eq(fixture_sync(f), 0);
 		cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	}
+}
+
+/* An index that was cut is written anew, and could come back with a power cut: no slot that was
+ * written since may be there then. */
+Test(hotlog, a_cut_index_is_told_of_in_a_new_file)
+{
+	static const char path[] = FIXTURE_FOLDER "/sluice-checkpoint";
+	size_t len;
+
+	fill_both_slots();
 	cr_assert_neq(simfs_data(f->fs, path, &len)[0], '\n');
 	cr_assert_neq(simfs_data(f->fs, path, &len)[512], '\n');
 	cr_assert_eq(sl_log_truncate(f->log, 30), 0);
@@ -878,13 +884,7 @@ Test(hotlog, a_start_without_the_tier_begins_the_checkpoint_anew)
 	struct sl_hot_pool *pool = f->opts.hot;
 	size_t len;
 
-	f->opts.config.segment_bytes = 1 << 30;
-	sl_log_set_config(f->log, &f->opts.config);
-	for (int i = 0; i < 4; i++) {
-		append_many(20, 1000);
-		cr_assert_eq(fixture_sync(f), 0);
-		cr_assert_eq(sl_log_checkpoint(f->log), 1);
-	}
+	fill_both_slots();
 	fixture_kill(f);
 	f->opts.hot = NULL;
 	fixture_must_open(f, false);
