@@ -4,9 +4,9 @@
  * descriptors to be synced) beside the lane, and hands the results back.
  *
  * A sync that only writes, which is what the hot tier's are but for new segments, goes to the
- * kernel through io_uring.  Everything else, and everything where io_uring is refused, is run by
- * a thread with sl_log_sync_run(), through whatever file operations there are.  Whether
- * there is an io_uring is decided once, at creation.
+ * kernel through io_uring.  Everything else, and everything where io_uring is refused, is run by a
+ * thread with sl_log_sync_run(), through whatever file operations there are.  Whether there is an
+ * io_uring is decided once, at creation.
  *
  * Context: everything but creation, writer_hold_fd() and the three names is the owning lane's
  * alone; those come before the lane runs.  Nothing is allocated after writer_create(), and only
