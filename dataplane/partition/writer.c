@@ -7,15 +7,20 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "partition/partition.h"
 #include "partition/writer_impl.h"
 #include "sluice/base/assert.h"
 
 struct writer {
-	struct writer_back *backs[2]; /* Owned; the thread, and the ring if any */
+	struct writer_back *thread;      /* Owned */
+	struct writer_back *thread_ring; /* Owned, of the thread; NULL with @ring */
+	struct writer_back *ring;        /* Owned; NULL: refused */
+	struct writer_back *backs[2];    /* those that take syncs from here: the ring, the thread */
 	unsigned backs_count;
-	struct writer_back *ring; /* NULL: refused */
+	int thread_fd; /* Owned; the thread sleeps on it */
 	struct sl_lane_stats *stats;
 	uint32_t depth;     /* a power of two */
 	uint32_t under_way; /* submitted, not reaped */
@@ -27,30 +32,36 @@ struct writer {
 	const char *fix;
 };
 
-static void add(struct writer *w, const struct writer_opts *o, struct writer_back *b)
+/* One for the lane and one for the thread, or none. */
+static void create_rings(struct writer *w, const struct writer_opts *o)
 {
-	b->stats = o->stats;
-	b->depth = w->depth;
-	w->backs[w->backs_count++] = b;
+	if (writer_uring_create(&w->ring, o->wake_fd, o->stats, w->depth, &w->reason, &w->fix) != 0)
+		return;
+	if (writer_uring_create(&w->thread_ring, w->thread_fd, NULL, w->depth, &w->reason,
+	                        &w->fix) != 0) {
+		w->ring->ops->destroy(w->ring);
+		w->ring = NULL;
+		return;
+	}
+	w->reason = w->fix = "";
+	w->backs[w->backs_count++] = w->ring;
 }
 
 static int create_backs(struct writer *w, const struct writer_opts *o)
 {
-	struct writer_back *b;
-	int rc = writer_thread_create(&b, o, w->depth);
+	int rc;
 
-	if (rc != 0)
-		return rc;
-	add(w, o, b);
+	w->thread_fd = eventfd(0, EFD_CLOEXEC);
+	if (w->thread_fd < 0)
+		return -errno;
 	w->reason = "the file operations are not the kernel's";
 	w->fix = "";
-	if (o->files.ops != &sl_file_ops_plain ||
-	    writer_uring_create(&b, o, w->depth, &w->reason, &w->fix) != 0)
-		return 0;
-	w->reason = "";
-	w->ring = b;
-	add(w, o, b);
-	return 0;
+	if (o->files.ops == &sl_file_ops_plain)
+		create_rings(w, o);
+	rc = writer_thread_create(&w->thread, o, w->depth, w->thread_fd, w->thread_ring);
+	if (rc == 0)
+		w->backs[w->backs_count++] = w->thread;
+	return rc;
 }
 
 int writer_create(struct writer **out, const struct writer_opts *o)
@@ -83,6 +94,10 @@ void writer_destroy(struct writer *w)
 	writer_stop(w);
 	for (unsigned i = 0; i < w->backs_count; i++)
 		w->backs[i]->ops->destroy(w->backs[i]);
+	if (w->thread_ring)
+		w->thread_ring->ops->destroy(w->thread_ring);
+	if (w->thread_fd >= 0)
+		close(w->thread_fd);
 	free(w);
 }
 
@@ -103,16 +118,23 @@ const char *writer_fix(const struct writer *w)
 
 int writer_hold_fd(struct writer *w, int fd)
 {
-	return w->ring ? writer_uring_hold_fd(w->ring, fd) : 0;
+	int rc = 0;
+
+	if (w->ring)
+		rc = writer_uring_hold_fd(w->ring, fd);
+	if (w->ring && rc == 0)
+		rc = writer_uring_hold_fd(w->thread_ring, fd);
+	return rc;
 }
 
-/* A write alone needs no thread: the lane starts it and the disk ends it.  A sync sleeps in the
- * kernel, and what io_uring would let sleep there are threads tied to the lane's own CPU. */
+/* A write that somebody waits for goes the short way: the lane starts it and the disk ends it.
+ * Everything else may sleep in the kernel, and what a ring lets sleep there are threads tied to
+ * the CPU of the ring's user: the lane's own, or with the thread any. */
 static struct writer_back *choose(const struct writer *w, const struct partition *p)
 {
 	bool is_write = p->sync.iov_count > 0 && p->sync.fds_count == 0;
 
-	return is_write && w->ring ? w->ring : w->backs[0];
+	return is_write && p->sync.is_durable && w->ring ? w->ring : w->thread;
 }
 
 bool writer_submit(struct writer *w, struct partition *p)
@@ -144,13 +166,16 @@ struct partition *writer_reap(struct writer *w, int *result)
 {
 	for (unsigned i = 0; w->under_way > 0 && i < w->backs_count; i++) {
 		struct writer_back *b = w->backs[w->next_reap];
-		struct partition *p = b->ops->reap(b, result);
+		struct writer_done done;
+		struct partition *p = b->ops->reap(b, &done);
 
 		if (p) {
-			SL_ASSERT(b->under_way > 0 && *result <= 0);
+			SL_ASSERT(b->under_way > 0 && done.result <= 0);
 			b->under_way--;
 			w->under_way--;
 			w->durable -= p->sync.is_durable;
+			sl_stat_add(w->stats, SL_STAT_write_retries, done.retries);
+			*result = done.result;
 			return p;
 		}
 		w->next_reap = (w->next_reap + 1) % w->backs_count;

@@ -3,10 +3,10 @@
  * The writer of one lane: runs what sl_log_sync_begin() asks for (a write-out of the hot tier, and
  * descriptors to be synced) beside the lane, and hands the results back.
  *
- * A sync that only writes, which is what the hot tier's are but for new segments, goes to the
- * kernel through io_uring.  Everything else, and everything where io_uring is refused, is run by a
- * thread with sl_log_sync_run(), through whatever file operations there are.  Whether there is an
- * io_uring is decided once, at creation.
+ * A durable write, which is what a producer waits for but for new segments, goes to the kernel
+ * through an io_uring of the lane's.  Everything else is handed to a thread with an io_uring of its
+ * own.  Where io_uring is refused that thread runs everything with sl_log_sync_run(), through
+ * whatever file operations there are.  Which it is, is decided once, at creation.
  *
  * Context: everything but creation, writer_hold_fd() and the three names is the owning lane's
  * alone; those come before the lane runs.  Nothing is allocated after writer_create(), and only
@@ -36,12 +36,12 @@ struct writer_opts {
 };
 
 /**
- * writer_create() - start the thread, and take an io_uring if it can be had
+ * writer_create() - start the thread, and take two io_urings if they can be had
  *
- * It can when the files are the kernel's own and the kernel grants a ring.
+ * They can when the files are the kernel's own and the kernel grants both.
  *
  * Context: any thread.
- * Return: 0; -EINVAL depth; -ENOMEM; -errno of starting the thread.
+ * Return: 0; -EINVAL depth; -ENOMEM; -errno of eventfd(2) or of starting the thread.
  */
 int writer_create(struct writer **out, const struct writer_opts *o) SL_MUST_CHECK;
 /* After writer_stop() and the last writer_reap(), or without anything under way. */
@@ -59,8 +59,8 @@ const char *writer_fix(const struct writer *w);
  *
  * A process that is killed closes its descriptors at once, while writes that the kernel runs for it
  * are still on their way to the disk.  Its successor would get the lock and be overtaken by them.
- * The ring's own reference goes when the ring has nothing under way any more.  The thread needs no
- * such care: a process ends only when its threads have left their system calls.
+ * A ring's own reference goes when the ring has nothing under way any more.  A thread without a
+ * ring needs no such care: a process ends only when its threads have left their system calls.
  *
  * Context: before the lane runs.
  * Return: 0, also without io_uring; -ENOSPC WRITER_HOLDS_MAX are held; -errno of

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writer's io_uring back end, for syncs that only write: one request with RWF_DSYNC each, all
- * under way at once.  The kernel starts O_DIRECT writes from the lane's system call, without
- * sleeping, and needs no thread to end them.
+ * A ring of the writer's: the lane's own, or that of its thread.  All syncs are under way at once,
+ * each as one request at a time: the write, with RWF_DSYNC where it is durable, then one descriptor
+ * after the other.  O_DIRECT writes start within the system call where they need not wait, and no
+ * thread ends them; what sleeps is run by the kernel's workers.
  *
- * The ring is made by the host thread and enabled by the lane's first sync, which makes the lane
- * its only user.  It has an entry for every op that can be under way, so it never overflows.
+ * The ring is made by the host thread and enabled by the first sync, whose thread is its only user
+ * from then on.  It has an entry for every op that can be under way, so it never overflows.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -30,14 +31,15 @@ struct uring_op {
 	uint32_t iov_count;
 	uint32_t next;
 	uint64_t write_pos;
-	uint32_t retries;
-	int result;
+	uint32_t fd_next; /* of sync.fds, the next to be synced */
+	struct writer_done done;
 };
 
 #define URING_NONE UINT32_MAX
 
 struct uring {
 	struct writer_back back;
+	struct sl_lane_stats *stats; /* Borrowed; NULL: not a lane's */
 	struct io_uring ring;
 	bool is_enabled;
 	int holds[WRITER_HOLDS_MAX];
@@ -51,7 +53,7 @@ struct uring {
 
 /* ---- Requests ---- */
 
-/* The lane is the ring's only user from here on. */
+/* Who calls it is the ring's only user from here on. */
 static void enable(struct uring *u)
 {
 	/* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
@@ -83,8 +85,18 @@ static void queue_write(struct uring *u, struct uring_op *op)
 		io_uring_prep_writev(sqe, fd, op->iov, op->iov_count, op->write_pos);
 	sqe->rw_flags = op->partition->sync.is_durable ? RWF_DSYNC : 0;
 	/* The kernel could not do it without waiting: let one of its workers wait. */
-	if (op->retries > 0)
+	if (op->done.retries > 0)
 		sqe->flags |= IOSQE_ASYNC;
+	sqe->user_data = (uint64_t)(op - u->ops);
+}
+
+/* The next of its descriptors. */
+static void queue_sync(struct uring *u, struct uring_op *op)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	int fd = op->partition->sync.fds[op->fd_next++];
+
+	io_uring_prep_fsync(sqe, fd, sl_file_is_folder(fd) ? 0 : IORING_FSYNC_DATASYNC);
 	sqe->user_data = (uint64_t)(op - u->ops);
 }
 
@@ -97,14 +109,22 @@ static void uring_submit(struct writer_back *b, struct partition *p)
 	SL_ASSERT(u->free_first < b->depth);
 	if (!u->is_enabled)
 		enable(u);
-	SL_ASSERT(sync->iov_count > 0 && sync->iov_count <= URING_IOVS_MAX);
-	SL_ASSERT(sync->fds_count == 0);
+	SL_ASSERT(sync->iov_count + sync->fds_count > 0 && sync->iov_count <= URING_IOVS_MAX);
 	u->free_first = op->next;
 	*op = (struct uring_op){.partition = p, .write_pos = sync->write_pos};
 	for (uint32_t i = 0; i < sync->iov_count; i++)
 		op->iov[op->iov_count++] = sync->iov[i];
-	queue_write(u, op);
+	if (op->iov_count > 0)
+		queue_write(u, op);
+	else
+		queue_sync(u, op);
 	u->ops_under_way++;
+}
+
+static void count_call(struct uring *u)
+{
+	if (u->stats)
+		sl_stat_add(u->stats, SL_STAT_uring_calls, 1);
 }
 
 static void uring_flush(struct writer_back *b)
@@ -114,7 +134,7 @@ static void uring_flush(struct writer_back *b)
 	for (unsigned i = 0; io_uring_sq_ready(&u->ring) > 0 && i < URING_SUBMITS_MAX; i++) {
 		int rc = io_uring_submit(&u->ring);
 
-		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
+		count_call(u);
 		if (rc >= 0)
 			continue;
 		/* What was not taken stays in the ring for the next flush; uring_sleep() sees to
@@ -156,10 +176,9 @@ static int end_write(struct uring *u, struct uring_op *op, int res, bool *is_don
 		return res;
 	if (res > 0 && !advance(op, (size_t)res))
 		return 0;
-	if (op->retries == URING_RETRIES_MAX)
+	if (op->done.retries == URING_RETRIES_MAX)
 		return res < 0 ? res : -EIO;
-	op->retries++;
-	sl_stat_add(u->back.stats, SL_STAT_write_retries, 1);
+	op->done.retries++;
 	queue_write(u, op);
 	*is_done = false;
 	return 0;
@@ -182,11 +201,19 @@ static void finish(struct uring *u, struct uring_op *op)
 static void complete(struct uring *u, const struct io_uring_cqe *cqe)
 {
 	struct uring_op *op = &u->ops[cqe->user_data];
-	bool is_done;
+	bool is_done = true;
 
 	SL_ASSERT(cqe->user_data < u->back.depth && u->ops_under_way > 0);
-	op->result = end_write(u, op, cqe->res, &is_done);
-	if (is_done)
+	/* A failed sync is final: the kernel may have dropped the dirty pages. */
+	if (op->iov_count > 0)
+		op->done.result = end_write(u, op, cqe->res, &is_done);
+	else
+		op->done.result = SL_MIN(cqe->res, 0);
+	if (!is_done)
+		return;
+	if (op->done.result == 0 && op->fd_next < op->partition->sync.fds_count)
+		queue_sync(u, op);
+	else
 		finish(u, op);
 }
 
@@ -207,7 +234,7 @@ static void collect(struct uring *u)
 		return;
 	if (has_held_back(u)) {
 		(void)io_uring_get_events(&u->ring);
-		sl_stat_add(u->back.stats, SL_STAT_uring_calls, 1);
+		count_call(u);
 	}
 	io_uring_for_each_cqe(&u->ring, head, cqe)
 	{
@@ -217,7 +244,7 @@ static void collect(struct uring *u)
 	io_uring_cq_advance(&u->ring, n);
 }
 
-static struct partition *uring_reap(struct writer_back *b, int *result)
+static struct partition *uring_reap(struct writer_back *b, struct writer_done *done)
 {
 	struct uring *u = (struct uring *)b;
 	struct uring_op *op;
@@ -232,7 +259,7 @@ static struct partition *uring_reap(struct writer_back *b, int *result)
 	u->done_first = op->next;
 	op->next = u->free_first;
 	u->free_first = index;
-	*result = op->result;
+	*done = op->done;
 	return op->partition;
 }
 
@@ -341,7 +368,7 @@ static int init_ring(struct io_uring *ring, uint32_t depth)
 /* Return: 0; -ENOSYS the kernel is too old. */
 static int probe(struct io_uring *ring)
 {
-	const int needed[] = {IORING_OP_WRITE, IORING_OP_WRITEV};
+	const int needed[] = {IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_FSYNC};
 	struct io_uring_probe *p = io_uring_get_probe_ring(ring);
 	int rc = p ? 0 : -ENOSYS;
 
@@ -392,8 +419,8 @@ static void explain(int rc, const char **reason, const char **fix)
 	}
 }
 
-int writer_uring_create(struct writer_back **out, const struct writer_opts *o, uint32_t depth,
-                        const char **reason, const char **fix)
+int writer_uring_create(struct writer_back **out, int wake_fd, struct sl_lane_stats *stats,
+                        uint32_t depth, const char **reason, const char **fix)
 {
 	struct uring *u = calloc(1, sizeof(*u));
 	int rc = -ENOMEM;
@@ -408,10 +435,12 @@ int writer_uring_create(struct writer_back **out, const struct writer_opts *o, u
 		goto err_free;
 	rc = probe(&u->ring);
 	if (rc == 0)
-		rc = io_uring_register_eventfd(&u->ring, o->wake_fd);
+		rc = io_uring_register_eventfd(&u->ring, wake_fd);
 	if (rc != 0)
 		goto err_exit;
 	u->back.ops = &uring_ops;
+	u->back.depth = depth;
+	u->stats = stats;
 	for (unsigned i = 0; i < WRITER_HOLDS_MAX; i++)
 		u->holds[i] = -1;
 	for (uint32_t i = 0; i < depth; i++)

@@ -47,16 +47,19 @@ static ssize_t plain_pread(void *ctx SL_UNUSED, int fd, void *p, size_t len, uin
 	return n < 0 ? -errno : n;
 }
 
-static int plain_sync(void *ctx SL_UNUSED, int fd)
+bool sl_file_is_folder(int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
+	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int plain_sync(void *ctx SL_UNUSED, int fd)
+{
+	int rc = sl_file_is_folder(fd) ? fsync(fd) : fdatasync(fd);
+
 	/* EINTR is not retried: after a failed sync the kernel may have dropped the dirty pages. */
-	if (S_ISDIR(st.st_mode))
-		return fsync(fd) < 0 ? -errno : 0;
-	return fdatasync(fd) < 0 ? -errno : 0;
+	return rc < 0 ? -errno : 0;
 }
 
 /* Only where syncfs(2) is known to be as good as a sync of every file: FUSE does not even tell its

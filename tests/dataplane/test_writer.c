@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writer's two back ends on real files.  Every test of the contract runs on both; the thread
- * gets file operations that can fail, io_uring gets files that do.
+ * The writer's ways of running a sync, on real files.  Every test of the contract runs on each; the
+ * thread without a ring gets file operations that can fail, the rings get files that do.
  */
 #include "partition/writer.h"
 
@@ -36,8 +36,15 @@
 #define SPINS_MAX   (1 << 26)
 #define RACE_ROUNDS 2000
 
+enum way {
+	WAY_THREAD,      /* io_uring is not to be had */
+	WAY_LANE_RING,   /* what is only written, and durable */
+	WAY_THREAD_RING, /* everything else */
+};
+
 struct rig {
 	struct writer *w;
+	enum way way;
 	struct sl_lane_stats stats;
 	struct sl_file_ops ops;
 	_Atomic int pwrite_limit; /* bytes of one pwrite; -1 all */
@@ -80,12 +87,14 @@ static int fault_sync(void *ctx, int fd)
 
 /* ---- The rig ---- */
 
-static struct rig *rig_create(bool is_uring, uint32_t depth)
+static struct rig *rig_create(enum way way, uint32_t depth)
 {
+	bool is_uring = way != WAY_THREAD;
 	struct rig *r = aligned_alloc(SL_CACHE_LINE, SL_ALIGN_UP(sizeof(*r), SL_CACHE_LINE));
 	struct writer_opts o;
 
 	memset(r, 0, sizeof(*r));
+	r->way = way;
 	r->gate_fd = -1;
 	r->pwrite_limit = -1;
 	r->ops = sl_file_ops_plain;
@@ -135,7 +144,7 @@ static struct partition *sync_only(struct rig *r, unsigned i, int fd)
 	return p;
 }
 
-/* Two pieces of the tier, of @blocks each, to @pos of @fd. */
+/* Two pieces of the tier, of @blocks each, to @pos of @fd; as durable as the rig's way asks for. */
 static struct partition *write_two(struct rig *r, unsigned i, int fd, size_t blocks, uint64_t pos)
 {
 	struct partition *p = &r->parts[i];
@@ -143,7 +152,7 @@ static struct partition *write_two(struct rig *r, unsigned i, int fd, size_t blo
 	p->sync = (struct sl_log_sync){
 		.iov = {{r->tier, blocks * BLOCK}, {r->tier + TIER_BYTES / 2, blocks * BLOCK}},
 		.iov_count = 2,
-		.is_durable = true,
+		.is_durable = r->way != WAY_THREAD_RING,
 		.write_fd = fd,
 		.write_pos = pos,
 		.write_bytes = 2 * blocks * BLOCK,
@@ -189,20 +198,22 @@ static void expect_file(const struct rig *r, size_t pos, size_t tier_pos, size_t
 	free(p);
 }
 
-/* ---- The contract, on both back ends ---- */
+/* ---- The contract, on every way ---- */
 
-#define BOTH(name)                                             \
-	ParameterizedTestParameters(writer, name)              \
-	{                                                      \
-		static bool is_uring[] = {false, true};        \
-                                                               \
-		return cr_make_param_array(bool, is_uring, 2); \
-	}                                                      \
-	ParameterizedTest(bool *is_uring, writer, name)
+#define ON_WAYS(name, ...)                                                       \
+	ParameterizedTestParameters(writer, name)                                \
+	{                                                                        \
+		static enum way ways[] = {__VA_ARGS__};                          \
+                                                                                 \
+		return cr_make_param_array(enum way, ways, SL_ARRAY_SIZE(ways)); \
+	}                                                                        \
+	ParameterizedTest(enum way *way, writer, name)
+#define EACH_WAY(name)  ON_WAYS(name, WAY_THREAD, WAY_LANE_RING, WAY_THREAD_RING)
+#define EACH_RING(name) ON_WAYS(name, WAY_LANE_RING, WAY_THREAD_RING)
 
-BOTH(writes_the_pieces_one_behind_the_other)
+EACH_WAY(writes_the_pieces_one_behind_the_other)
 {
-	struct rig *r = rig_create(*is_uring, 4);
+	struct rig *r = rig_create(*way, 4);
 	struct partition *p = write_two(r, 0, r->fd, 3, 2 * BLOCK);
 	int result = 1;
 
@@ -218,25 +229,25 @@ BOTH(writes_the_pieces_one_behind_the_other)
 	rig_destroy(r);
 }
 
-BOTH(writes_a_single_piece)
+EACH_WAY(writes_a_single_piece)
 {
-	struct rig *r = rig_create(*is_uring, 4);
+	struct rig *r = rig_create(*way, 4);
 	struct partition *p = write_two(r, 0, r->fd, 5, BLOCK);
 	int result = 1;
 
 	p->sync.iov_count = 1;
-	p->sync.is_durable = true;
 	p->sync.write_bytes = 5 * BLOCK;
 	submit(r, p);
 	cr_expect(await(r, &result) == p && result == 0);
 	expect_file(r, BLOCK, 0, 5 * BLOCK);
-	cr_expect((stat_of(r, SL_STAT_uring_calls) > 0) == *is_uring, "its calls are counted");
+	cr_expect((stat_of(r, SL_STAT_uring_calls) > 0) == (*way == WAY_LANE_RING),
+	          "the lane's calls are counted, and no others");
 	rig_destroy(r);
 }
 
-BOTH(every_sync_gets_its_own_result)
+EACH_WAY(every_sync_gets_its_own_result)
 {
-	struct rig *r = rig_create(*is_uring, 8);
+	struct rig *r = rig_create(*way, 8);
 	int results[PARTS_MAX];
 	int seen[PARTS_MAX] = {0};
 	int result;
@@ -257,9 +268,9 @@ BOTH(every_sync_gets_its_own_result)
 	rig_destroy(r);
 }
 
-BOTH(one_bad_descriptor_fails_the_whole_and_nothing_after_it)
+EACH_WAY(one_bad_descriptor_fails_the_whole_and_nothing_after_it)
 {
-	struct rig *r = rig_create(*is_uring, 4);
+	struct rig *r = rig_create(*way, 4);
 	struct partition *p = sync_only(r, 0, r->fd);
 	int result = 1;
 
@@ -274,9 +285,9 @@ BOTH(one_bad_descriptor_fails_the_whole_and_nothing_after_it)
 	rig_destroy(r);
 }
 
-BOTH(full_queue_takes_more_after_a_reap)
+EACH_WAY(full_queue_takes_more_after_a_reap)
 {
-	struct rig *r = rig_create(*is_uring, 2);
+	struct rig *r = rig_create(*way, 2);
 	int result = 1;
 
 	cr_expect(!writer_is_full(r->w));
@@ -293,9 +304,9 @@ BOTH(full_queue_takes_more_after_a_reap)
 	rig_destroy(r);
 }
 
-BOTH(stop_waits_and_leaves_the_results)
+EACH_WAY(stop_waits_and_leaves_the_results)
 {
-	struct rig *r = rig_create(*is_uring, 8);
+	struct rig *r = rig_create(*way, 8);
 	int result = 1;
 
 	for (unsigned i = 0; i < PARTS_MAX; i++)
@@ -309,9 +320,9 @@ BOTH(stop_waits_and_leaves_the_results)
 	rig_destroy(r);
 }
 
-BOTH(stop_without_any_work_returns)
+EACH_WAY(stop_without_any_work_returns)
 {
-	struct rig *r = rig_create(*is_uring, 1);
+	struct rig *r = rig_create(*way, 1);
 	int result;
 
 	writer_flush(r->w);
@@ -323,16 +334,16 @@ BOTH(stop_without_any_work_returns)
 }
 
 /* A wake-up that is lost in one of the rounds is a poll() that ends without an event. */
-BOTH(no_wake_up_is_lost)
+EACH_WAY(no_wake_up_is_lost)
 {
-	struct rig *r = rig_create(*is_uring, 2);
+	struct rig *r = rig_create(*way, 2);
 	unsigned sleeps = 0;
 	int result = 1;
 
 	for (unsigned round = 0; round < RACE_ROUNDS; round++) {
 		bool is_reaped = false;
 
-		submit(r, sync_only(r, 0, r->fd));
+		submit(r, round % 2 ? sync_only(r, 0, r->fd) : write_two(r, 0, r->fd, 1, 0));
 		writer_flush(r->w);
 		/* Polls for a while of its own in each round, so that the end of the sync meets
 		 * every point of going to sleep. */
@@ -352,15 +363,15 @@ BOTH(no_wake_up_is_lost)
 	rig_destroy(r);
 }
 
-BOTH(a_polling_lane_is_not_woken)
+EACH_WAY(a_polling_lane_is_not_woken)
 {
-	struct rig *r = rig_create(*is_uring, 2);
+	struct rig *r = rig_create(*way, 2);
 	struct partition *p = NULL;
 	uint64_t n;
 	int result = 1;
 
 	writer_wake(r->w);
-	submit(r, sync_only(r, 0, r->fd));
+	submit(r, write_two(r, 0, r->fd, 1, 0));
 	cr_expect(!writer_sleep(r->w), "not before it is flushed");
 	writer_wake(r->w);
 	writer_flush(r->w);
@@ -373,11 +384,35 @@ BOTH(a_polling_lane_is_not_woken)
 	rig_destroy(r);
 }
 
+/* A pipe cannot be synced: that would be another error. */
+EACH_WAY(what_could_not_be_written_is_not_synced)
+{
+	struct rig *r = rig_create(*way, 4);
+	struct partition *p = write_two(r, 0, -1, 1, 0);
+	int result = 1;
+	int fds[2];
+
+	cr_assert(pipe2(fds, O_CLOEXEC) == 0);
+	r->pwrite_error = -EBADF;
+	p->sync.fds[0] = fds[1];
+	p->sync.fds_count = 1;
+	submit(r, p);
+	cr_expect(await(r, &result) == p && result == -EBADF, "%d", result);
+	cr_expect(writer_reap(r->w, &result) == NULL, "it ended once");
+	r->pwrite_error = 0;
+	p = sync_only(r, 0, fds[1]);
+	submit(r, p);
+	cr_expect(await(r, &result) == p && result == -EINVAL, "%d", result);
+	close(fds[0]);
+	close(fds[1]);
+	rig_destroy(r);
+}
+
 /* ---- The thread ---- */
 
 Test(writer, thread_says_why_it_is_not_io_uring)
 {
-	struct rig *r = rig_create(false, 2);
+	struct rig *r = rig_create(WAY_THREAD, 2);
 
 	cr_expect_str_eq(writer_name(r->w), "thread");
 	cr_expect_str_eq(writer_reason(r->w), "the file operations are not the kernel's");
@@ -388,7 +423,7 @@ Test(writer, thread_says_why_it_is_not_io_uring)
 
 Test(writer, thread_continues_short_writes)
 {
-	struct rig *r = rig_create(false, 2);
+	struct rig *r = rig_create(WAY_THREAD, 2);
 	int result = 1;
 
 	r->pwrite_limit = (int)BLOCK;
@@ -404,7 +439,7 @@ Test(writer, thread_continues_short_writes)
 
 Test(writer, thread_does_not_sync_what_it_could_not_write)
 {
-	struct rig *r = rig_create(false, 2);
+	struct rig *r = rig_create(WAY_THREAD, 2);
 	int result = 1;
 
 	r->pwrite_error = -ENOSPC;
@@ -421,7 +456,7 @@ Test(writer, thread_does_not_sync_what_it_could_not_write)
 
 Test(writer, thread_is_not_waited_for_by_the_lane)
 {
-	struct rig *r = rig_create(false, 2);
+	struct rig *r = rig_create(WAY_THREAD, 2);
 	const uint64_t many = 2;
 	int result = 1;
 
@@ -442,7 +477,7 @@ Test(writer, thread_is_not_waited_for_by_the_lane)
 /* What fails at once has ended with the flush, while nobody wanted to be woken. */
 Test(writer, uring_lets_no_lane_sleep_on_a_result)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(WAY_LANE_RING, 2);
 	int result = 1;
 
 	writer_wake(r->w);
@@ -459,9 +494,9 @@ Test(writer, uring_lets_no_lane_sleep_on_a_result)
 }
 
 /* A pipe takes what it has room for, and the rest when somebody reads. */
-Test(writer, uring_continues_short_writes)
+EACH_RING(uring_continues_short_writes)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(*way, 2);
 	struct partition *ended = NULL;
 	struct partition *p;
 	uint8_t *got = malloc(TIER_BYTES);
@@ -505,9 +540,9 @@ static void limit_files(rlim_t bytes)
 	cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
-Test(writer, uring_reports_what_stops_a_continued_write)
+EACH_RING(uring_reports_what_stops_a_continued_write)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(*way, 2);
 	struct partition *p = write_two(r, 0, r->fd, 2, 0);
 	int result = 1;
 
@@ -522,7 +557,7 @@ Test(writer, uring_reports_what_stops_a_continued_write)
 
 Test(writer, uring_continues_where_the_file_ends)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(WAY_LANE_RING, 2);
 	struct partition *p = write_two(r, 0, r->fd, 2, 0);
 	int result = 1;
 
@@ -531,18 +566,18 @@ Test(writer, uring_continues_where_the_file_ends)
 	writer_flush(r->w);
 	await_wake(r);
 	cr_assert(writer_reap(r->w, &result) == NULL);
-	cr_expect(stat_of(r, SL_STAT_write_retries) == 1);
 	cr_expect(!writer_sleep(r->w), "the rest has not been flushed");
 	limit_files(RLIM_INFINITY);
 	cr_expect(await(r, &result) == p && result == 0);
+	cr_expect(stat_of(r, SL_STAT_write_retries) == 1);
 	expect_file(r, 0, 0, 2 * BLOCK);
 	expect_file(r, 2 * BLOCK, TIER_BYTES / 2, 2 * BLOCK);
 	rig_destroy(r);
 }
 
-Test(writer, uring_takes_a_write_without_progress_for_an_error)
+EACH_RING(uring_takes_a_write_without_progress_for_an_error)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(*way, 2);
 	struct partition *p = write_two(r, 0, r->fd, 0, 0);
 	int result = 1;
 
@@ -551,9 +586,9 @@ Test(writer, uring_takes_a_write_without_progress_for_an_error)
 	rig_destroy(r);
 }
 
-Test(writer, uring_at_its_greatest_depth_has_room_for_every_write)
+EACH_RING(uring_at_its_greatest_depth_has_room_for_every_write)
 {
-	struct rig *r = rig_create(true, WRITER_DEPTH_MAX);
+	struct rig *r = rig_create(*way, WRITER_DEPTH_MAX);
 	struct partition *parts = calloc(WRITER_DEPTH_MAX, sizeof(*parts));
 	int result = 1;
 
@@ -571,7 +606,7 @@ Test(writer, uring_at_its_greatest_depth_has_room_for_every_write)
 
 Test(writer, uring_keeps_a_held_lock_until_it_has_stopped)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(WAY_LANE_RING, 2);
 	int held = open(r->path, O_RDWR | O_CLOEXEC);
 	int other = open(r->path, O_RDWR | O_CLOEXEC);
 	int result = 1;
@@ -589,9 +624,40 @@ Test(writer, uring_keeps_a_held_lock_until_it_has_stopped)
 	rig_destroy(r);
 }
 
+/* Of the process's rings, those whose first registered file is @path. */
+static unsigned rings_that_hold(const char *path)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		char name[64], line[256];
+		FILE *f;
+
+		snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+		f = fopen(name, "re");
+		while (f && fgets(line, sizeof(line), f))
+			n += strncmp(line, "    0: ", 7) == 0 && strstr(line, path) != NULL;
+		if (f)
+			(void)fclose(f);
+	}
+	return n;
+}
+
+/* Either may have writes under way when the process is killed. */
+Test(writer, both_rings_keep_a_held_descriptor)
+{
+	struct rig *r = rig_create(WAY_LANE_RING, 2);
+
+	cr_assert(writer_hold_fd(r->w, r->fd) == 0);
+	cr_expect(rings_that_hold(r->path) == 2);
+	writer_stop(r->w);
+	cr_expect(rings_that_hold(r->path) == 0);
+	rig_destroy(r);
+}
+
 Test(writer, uring_holds_a_bounded_number_of_descriptors)
 {
-	struct rig *r = rig_create(true, 2);
+	struct rig *r = rig_create(WAY_LANE_RING, 2);
 
 	for (unsigned i = 0; i < WRITER_HOLDS_MAX; i++)
 		cr_assert(writer_hold_fd(r->w, r->fd) == 0);

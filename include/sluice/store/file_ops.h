@@ -51,4 +51,7 @@ struct sl_files {
 /* The kernel's files. */
 extern const struct sl_file_ops sl_file_ops_plain;
 
+/* fdatasync(2) is not enough for one.  False also where @fd is none. */
+bool sl_file_is_folder(int fd);
+
 #endif
