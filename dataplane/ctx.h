@@ -81,6 +81,14 @@ struct ctx_dirs {
 	int wake_fd;                      /* the host's; -1 none */
 };
 
+/* Rounds in which partition_tick() looks at every partition of the lane once. */
+struct ctx_looks {
+	int64_t begin_ms;    /* of this round */
+	uint32_t round;      /* wraps around */
+	uint32_t done;       /* looks of this round */
+	uint32_t partitions; /* in ctx->partitions */
+};
+
 /* Compaction; see partition/cleaning.c. */
 struct ctx_cleaning {
 	struct cleaner_port *port; /* Borrowed; NULL: log.cleaner.enable=false */
@@ -134,10 +142,11 @@ struct ctx {
 	uint64_t relief[CTX_LACK_NR];        /* rises when some came back; see ctx_relief() */
 	size_t receive_bytes_max;  /* of pool.used: what is received stops there, answers do not */
 	struct sl_list partitions; /* struct partition.lane_link */
-	struct sl_list points;     /* struct partition.point_link */
-	uint64_t gather_ns;        /* monotonic: until then a sync waits for more waiters */
-	int64_t point_ms;          /* not before: next checkpoint of any partition */
-	int64_t press_ms;          /* not before: next time that a full tier marks all dirty */
+	struct ctx_looks looks;
+	struct sl_list points; /* struct partition.point_link */
+	uint64_t gather_ns;    /* monotonic: until then a sync waits for more waiters */
+	int64_t point_ms;      /* not before: next checkpoint of any partition */
+	int64_t press_ms;      /* not before: next time that a full tier marks all dirty */
 	struct ctx_cleaning cleaning;
 	struct ctx_dirs dirs;
 	struct sl_list dirty; /* struct partition.dirty_link: waiters, but no sync under way */

@@ -28,9 +28,11 @@
 #define PARTITION_LOOKS_MAX    64   /* partitions looked at in one tick */
 #define PARTITION_TICKS_MAX    4    /* of them, with retention work (disk) */
 #define PARTITION_LOOK_MS      1000 /* flush.ms and segment ages are kept this exactly */
+#define PARTITION_LOOK_STEP_MS 20   /* looks are spread over that time in such steps */
 #define PARTITION_RETRY_MS     10   /* a sync that found no descriptor or no room */
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
-#define PARTITION_WRITE_MS     1000 /* what nobody asks for is written after this long */
+#define PARTITION_WRITE_MS     1000 /* what nobody asks for is synced after this long */
+#define PARTITION_WRITE_ROUNDS 2    /* or written in each such round of looks */
 #define PARTITION_POINT_MS     5000 /* from a sync to the checkpoint that tells of it */
 #define PARTITION_POINT_GAP_MS 5    /* between two checkpoints of a lane */
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
@@ -149,8 +151,8 @@ static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 /* What nobody asked for does not stay in memory only; the sync is the log dir's. */
 static bool is_write_late(const struct ctx *ctx, const struct partition *p)
 {
-	return dirsync_has(ctx, p) && p->unwritten_ms != 0 &&
-	       ctx->now_ms - p->unwritten_ms >= PARTITION_WRITE_MS;
+	return (ctx->looks.round + p->turn) % PARTITION_WRITE_ROUNDS == 0 &&
+	       sl_log_unwritten(p->log) > 0 && dirsync_has(ctx, p);
 }
 
 /* A write is not enough.  A full tier wants syncs, too: only what is durable can be recycled. */
@@ -357,12 +359,10 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	p->is_txn_late = false;
 	p->contested_ms = 0;
 	p->appended_ms = 0;
-	p->unwritten_ms = 0;
 	p->unsynced_bytes = 0;
 	p->high_watermark = sl_log_end(p->log);
 	p->last_stable = sl_log_stable(p->log, p->high_watermark);
 	p->tick_ms = ctx->now_ms + SL_MIN(ctx->config->tick_ms, PARTITION_TICK_MS_MIN);
-	p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
 	sl_list_init(&p->dirty_link);
 	sl_list_init(&p->point_link);
 	sl_list_init(&p->dirsync_link);
@@ -372,6 +372,9 @@ void partition_attach(struct ctx *ctx, struct partition *p)
 	sl_list_init(&p->sync_waiters);
 	sl_list_init(&p->verify_waiters);
 	sl_list_push_back(&ctx->partitions, &p->lane_link);
+	if (ctx->looks.partitions == 0)
+		ctx->looks = (struct ctx_looks){.begin_ms = ctx->now_ms};
+	p->turn = ctx->looks.partitions++;
 	ctx_gauge_add(ctx, SL_STAT_partitions, 1);
 	look_at_producers(ctx, p);
 	open_slot(p);
@@ -403,6 +406,7 @@ void partition_detach(struct ctx *ctx, struct partition *p)
 	cleaning_leave(ctx, p);
 	p->is_closing = true;
 	sl_list_del(&p->lane_link);
+	ctx->looks.partitions--;
 	sl_list_del(&p->dirty_link);
 	sl_list_del(&p->point_link);
 	sl_list_del(&p->dirsync_link);
@@ -484,8 +488,6 @@ static void appended(struct ctx *ctx, struct partition *p, const uint8_t *batch,
 	p->high_watermark = sl_log_end(p->log);
 	if (p->appended_ms == 0)
 		p->appended_ms = ctx->now_ms;
-	if (p->unwritten_ms == 0)
-		p->unwritten_ms = ctx->now_ms;
 	ctx_count(ctx, SL_STAT_batches_in, 1);
 	ctx_count(ctx, SL_STAT_messages_in, sl_load_be32(batch + SL_BATCH_POS_RECORDS_COUNT));
 	ctx_count(ctx, SL_STAT_bytes_in, bytes);
@@ -635,7 +637,6 @@ static void start_sync(struct ctx *ctx, struct partition *p)
 		p->gathered = 0;
 	}
 	if (p->sync.iov_count > 0) {
-		p->unwritten_ms = 0;
 		ctx_count(ctx, SL_STAT_writes, 1);
 		ctx_count(ctx, SL_STAT_write_bytes, p->sync.write_bytes);
 	}
@@ -715,8 +716,6 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		/* Appended meanwhile, or more segments than one sync takes. */
 		if (sl_log_flushed(p->log) < sl_log_end(p->log) && p->appended_ms == 0)
 			p->appended_ms = ctx->now_ms;
-		if (sl_log_unwritten(p->log) > 0 && p->unwritten_ms == 0)
-			p->unwritten_ms = ctx->now_ms;
 		if (result == 0)
 			dirsync_written(ctx, p);
 		publish(p);
@@ -826,7 +825,7 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 		return;
 	/* It may roll, and the log's end is elsewhere then. */
 	if (!displace(ctx, p)) {
-		p->tick_ms = p->look_ms;
+		p->tick_ms = ctx->now_ms; /* at the next look */
 		return;
 	}
 	rc = sl_log_tick(p->log, ctx->wall_ms, p->high_watermark);
@@ -854,8 +853,48 @@ static unsigned checkpoint(struct ctx *ctx)
 	return 1;
 }
 
+/* Looks of this round that are due by now.  Evenly, because what they begin, writes above all, must
+ * not come all at once. */
+static uint32_t looks_due(const struct ctx *ctx)
+{
+	const int64_t ms = ctx->now_ms - ctx->looks.begin_ms;
+	const uint64_t count = ctx->looks.partitions;
+
+	if (ms >= PARTITION_LOOK_MS)
+		return (uint32_t)count;
+	return (uint32_t)(count * (uint64_t)(ms - ms % PARTITION_LOOK_STEP_MS) / PARTITION_LOOK_MS);
+}
+
+/* When the next one is due. */
+static int64_t next_look_ms(const struct ctx *ctx)
+{
+	const struct ctx_looks *l = &ctx->looks;
+	int64_t ms;
+
+	if (l->partitions == 0)
+		return INT64_MAX;
+	ms = (int64_t)(((l->done + UINT64_C(1)) * PARTITION_LOOK_MS + l->partitions - 1) /
+	               l->partitions);
+	ms += (PARTITION_LOOK_STEP_MS - ms % PARTITION_LOOK_STEP_MS) % PARTITION_LOOK_STEP_MS;
+	return l->begin_ms + SL_MIN(ms, PARTITION_LOOK_MS);
+}
+
+static void end_round(struct ctx *ctx)
+{
+	struct ctx_looks *l = &ctx->looks;
+
+	if (l->done < l->partitions || ctx->now_ms - l->begin_ms < PARTITION_LOOK_MS)
+		return;
+	l->begin_ms += PARTITION_LOOK_MS;
+	if (ctx->now_ms - l->begin_ms >= PARTITION_LOOK_MS)
+		l->begin_ms = ctx->now_ms;
+	l->done = 0;
+	l->round++;
+}
+
 unsigned partition_tick(struct ctx *ctx)
 {
+	const uint32_t due = looks_due(ctx);
 	unsigned looks = 0;
 	unsigned ticks = checkpoint(ctx);
 	unsigned flushes = 0;
@@ -863,9 +902,9 @@ unsigned partition_tick(struct ctx *ctx)
 	while (looks < PARTITION_LOOKS_MAX && ticks < PARTITION_TICKS_MAX) {
 		struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
 
-		if (!p || p->look_ms > ctx->now_ms)
+		if (ctx->looks.done >= due)
 			break;
-		p->look_ms = ctx->now_ms + PARTITION_LOOK_MS;
+		ctx->looks.done++;
 		sl_list_del(&p->lane_link);
 		sl_list_push_back(&ctx->partitions, &p->lane_link);
 		look_at_producers(ctx, p);
@@ -878,6 +917,7 @@ unsigned partition_tick(struct ctx *ctx)
 			flushes += begin_sync(ctx, p);
 		looks++;
 	}
+	end_round(ctx);
 	if (flushes > 0)
 		writer_flush(ctx->writer);
 	/* A look alone is no work: it must not keep the lane from sleeping. */
@@ -886,11 +926,10 @@ unsigned partition_tick(struct ctx *ctx)
 
 int64_t partition_next_ms(const struct ctx *ctx)
 {
-	const struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
-	int64_t next = SL_MIN(p ? p->look_ms : INT64_MAX, cleaning_next_ms(ctx));
+	const struct partition *p = sl_list_first(&ctx->points, struct partition, point_link);
+	int64_t next = SL_MIN(next_look_ms(ctx), cleaning_next_ms(ctx));
 
 	next = SL_MIN(next, dirsync_next_ms(ctx));
-	p = sl_list_first(&ctx->points, struct partition, point_link);
 	if (p)
 		next = SL_MIN(next, SL_MAX(p->point_ms, ctx->point_ms));
 	/* What partition_poll() left there waits for room or descriptors. */

@@ -59,17 +59,16 @@ struct partition {
 	struct flush_policy flush; /* of the topic's configuration */
 	uint64_t unsynced_bytes;   /* appended since the last sync began */
 	int64_t appended_ms;       /* monotonic: when the oldest unsynced append came; 0 none */
-	int64_t unwritten_ms; /* the same of the oldest append that no write-out took; 0 none */
-	int64_t tick_ms;      /* next sl_log_tick() */
-	int64_t point_ms;     /* while in ctx->points, in whose order: checkpoint not before */
-	int64_t look_ms;      /* next look of partition_tick(); ctx->partitions is in its order */
-	int clean_error;      /* -errno that took it out of compaction; 0 none */
-	uint32_t dirty_ppm;   /* of its log, at the last look */
-	uint32_t producers;   /* of its log, as the lane's gauge has them */
-	bool is_txn_late;     /* the same */
-	bool is_cleaning;     /* the cleaner has its log */
-	bool is_closing;      /* detached: fail new work */
-	bool is_offline;      /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
+	int64_t tick_ms;           /* next sl_log_tick() */
+	int64_t point_ms;          /* while in ctx->points, in whose order: checkpoint not before */
+	int clean_error;           /* -errno that took it out of compaction; 0 none */
+	uint32_t dirty_ppm;        /* of its log, at the last look */
+	uint32_t turn;             /* of which rounds of looks write what nobody asks for */
+	uint32_t producers;        /* of its log, as the lane's gauge has them */
+	bool is_txn_late;          /* the same */
+	bool is_cleaning;          /* the cleaner has its log */
+	bool is_closing;           /* detached: fail new work */
+	bool is_offline;           /* its log or log dir failed: KAFKA_STORAGE_ERROR for appends */
 	bool sync_running;
 	bool is_place_wanted;            /* an append could not displace the reservation */
 	struct reservation *reservation; /* at the log's end; NULL none */
