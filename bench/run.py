@@ -101,6 +101,8 @@ def one_round(context, profiles, rows, failures):
         print(f"  {profile.name} ...", end="", flush=True)
         try:
             beside = beside_of(profile, context, seen)
+            if any(one.get("limit") in limits.HEAVY for one in beside):
+                machine.settle()
             row = getattr(scenarios, profile.scenario or "plain")(context, profile)
         except (machine.Failed, subprocess.TimeoutExpired) as error:
             print(f" failed: {error}", flush=True)

@@ -20,6 +20,8 @@ SAMPLE_MARGIN = 0.1
 MIB = 1024 * 1024
 IN_MEMORY = ("tmpfs", "ramfs")
 # How /proc names a nameless file on a tmpfs of its own, or the memfd where that is refused.
+BALLOON, BALLOON_REPORTING = "0x0005", 5  # virtio's id of the device, and the bit of its feature
+HAND_BACK_S = 7  # Linux tells of what was freed in up to three passes, two seconds apart
 HOT_TIER = re.compile(r"/#\d+ \(deleted\)$|/memfd:sluice-hot\b")
 
 
@@ -80,6 +82,24 @@ def busy_seconds():
     words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _, _, irq, softirq, steal = map(int, words[:8])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def stolen_seconds():
+    """CPU time, of all cpus together, that the hypervisor gave to others or kept back."""
+    return int(pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def hands_back_memory(devices=pathlib.Path("/sys/bus/virtio/devices")):
+    """Whether the kernel tells the hypervisor of memory that is free, for it to take."""
+    return any((d / "device").read_text().strip() == BALLOON and (d / "features").read_text()[BALLOON_REPORTING] == "1"
+               for d in devices.glob("*"))
+
+
+def settle():
+    """Waits until the hypervisor has taken gigabytes that were freed just now.  It does so on the CPU time of this
+    machine: where that is limited, a machine that is busy meanwhile stands still for 10 to 30 ms several times."""
+    if hands_back_memory():
+        time.sleep(HAND_BACK_S)
 
 
 class Sample:

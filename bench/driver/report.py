@@ -7,6 +7,7 @@ import statistics
 
 UNITS = {"mb_s": "MB/s", "requests_s": "req/s", "records_s": "rec/s", "mib": "MiB", "ms": "ms", "percent": "%"}
 BUSY_CORES = 0.3
+STOLEN_PERCENT = 0.5  # more of a run decides what its p99 is
 
 
 def value_of(profile, row):
@@ -42,13 +43,19 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def verdict(profile, ratio, value, others_cores):
-    """met or missed; "(busy)" where others kept so many cores busy that it may be their doing."""
+def remark(others_cores, stolen_percent):
+    """What may explain a bad figure: others kept cores busy, or the hypervisor kept CPU time back."""
+    return ("(busy)" if (others_cores or 0) > BUSY_CORES else
+            "(stolen)" if (stolen_percent or 0) > STOLEN_PERCENT else "")
+
+
+def verdict(profile, ratio, value):
+    """met or missed."""
     if profile.target is None:
         return ""
     reached = ratio if profile.limits else value
     good = reached <= profile.target if profile.smaller_is_better else reached >= profile.target
-    return ("met" if good else "missed") + (" (busy)" if (others_cores or 0) > BUSY_CORES else "")
+    return "met" if good else "missed"
 
 
 def server_cost(row):
@@ -78,17 +85,19 @@ def build_row(profile, pairs):
     value = median([value_of(profile, row) for row in measured])
     ratio = median(ratios)
     others = median([row.get("others_cores") for row in measured])
+    stolen = median([row.get("stolen_percent") for row in measured])
+    said = f"{verdict(profile, ratio, value)} {remark(others, stolen)}".strip()
     latency = [row["latency_us"] for row in measured if "latency_us" in row]
     return {"profile": profile.name, "group": profile.group, "field": profile.field, "unit": unit(profile),
             "value": value, "latency_us": {q: median([one[q] for one in latency]) for q in latency[0]}
             if latency else None,
             "server_cores": median([row.get("server_cores") for row in measured]),
-            "others_cores": others,
+            "others_cores": others, "stolen_percent": stolen,
             "cpu_s_per_gb": median([gb for gb, _ in costs]),
             "cpu_s_per_million_records": median([m for _, m in costs]),
             "limit": limits[0][1] if limits else None, "limit_value": median([v for v, _ in limits]),
             "ratio": ratio, "ratios": ratios, "ratio_p50": median(halves), "ratio_per_core": median(core_ratios), "target": profile.target,
-            "smaller_is_better": profile.smaller_is_better, "verdict": verdict(profile, ratio, value, others),
+            "smaller_is_better": profile.smaller_is_better, "verdict": said,
             "rounds": [{"measured": row, "limits": beside} for row, beside in pairs]}
 
 

@@ -123,14 +123,16 @@ def finish_load(process, timeout, may_err=False):
 def measure_load(broker, arguments, topic, seconds, warmup):
     """Runs sluice-load for a set time and says what the servers' processes used meanwhile."""
     timed = [*arguments, "--duration", seconds, "--warmup", warmup]
-    busy, began = machine.busy_seconds(), time.monotonic()
+    busy, stolen, began = machine.busy_seconds(), machine.stolen_seconds(), time.monotonic()
     own = machine.cpu_seconds(broker.server_pids())
     process = start_load(broker.bootstrap, timed, topic)
     sample = Sample(broker.server_pids(), warmup, seconds)
     row = finish_load(process, warmup + seconds + LOAD_GRACE_S)
     row["server_cores"] = sample.take()
     own = machine.cpu_seconds(broker.server_pids()) - own + row["cpu_user_s"] + row["cpu_system_s"]
-    row["others_cores"] = max(0.0, (machine.busy_seconds() - busy - own) / (time.monotonic() - began))
+    took = time.monotonic() - began
+    row["others_cores"] = max(0.0, (machine.busy_seconds() - busy - own) / took)
+    row["stolen_percent"] = 100 * (machine.stolen_seconds() - stolen) / (os.cpu_count() * took)
     return row
 
 

@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT / "tests" / "interop" / "support"))
 sys.path.insert(0, str(ROOT / "bench" / "driver"))
 from sluice import BUILD, check, free_ports, main, skip, wait_for  # noqa: E402
 import limits  # noqa: E402
+import machine  # noqa: E402
 import report  # noqa: E402
-from machine import disk_folder  # noqa: E402
 from profiles import PROFILES, Profile  # noqa: E402
 
 BENCH = BUILD / "bin" / "sluice-bench"
@@ -103,6 +103,35 @@ def medians_are_taken_of_ratios_not_of_sums():
     check(row["ratio_p50"] == 0.5 and row["ratio"] == 3.01 and row["verdict"] == "missed", row)
 
 
+def what_others_took_is_said():
+    profile = Profile("x", "produce", limits=("a",), target=0.8)
+    for others, stolen, said in ((0.31, 0, "met (busy)"), (0.3, 0.5, "met"), (0, 0.51, "met (stolen)"), (1, 1, "met (busy)")):
+        pairs = rows_of((900, 1000))
+        pairs[0][0].update(others_cores=others, stolen_percent=stolen)
+        row = report.build_row(profile, pairs)
+        check(row["verdict"] == said and row["stolen_percent"] == stolen, row)
+    row = report.build_row(Profile("x", "e2e", limits=("a",), field="p99"), pairs)
+    check(row["verdict"] == "(busy)", row)
+
+
+def a_balloon_that_reports_free_pages_is_seen():
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        devices = pathlib.Path(folder)
+        check(not machine.hands_back_memory(devices), "without any device")
+        for name, kind, features in (("virtio0", "0x0002", "000001"), ("virtio1", "0x0005", "011000")):
+            (devices / name).mkdir()
+            (devices / name / "device").write_text(kind + "\n")
+            (devices / name / "features").write_text(features + "0" * 58 + "\n")
+        check(not machine.hands_back_memory(devices), "a balloon that does not, and a disk with the same bit")
+        (devices / "virtio1" / "features").write_text("011001" + "0" * 58 + "\n")
+        check(machine.hands_back_memory(devices), "a balloon that does")
+
+
+def what_lays_out_gigabytes_is_a_limit():
+    modes = {arguments[0] for arguments in limits.LIMITS.values()}
+    check(set(limits.HEAVY) <= modes, f"{limits.HEAVY} of {modes}")
+
+
 def several_limits_are_joined():
     two = [{"name": "a", "mb_s": 10.0}, {"name": "b", "mb_s": 7.0}]
     check(report.limit_of(Profile("x", "produce"), two) == (7.0, "b"), "the lower one counts")
@@ -112,7 +141,7 @@ def several_limits_are_joined():
 def the_driver_measures_and_reports():
     if not (BUILD / "bin" / "sluice-load").exists():
         skip("sluice-load is not built")
-    data = disk_folder()
+    data = machine.disk_folder()
     before = set(data.glob("broker-*"))
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         done = subprocess.run([ROOT / "bench" / "run.py", "--only", PROFILE, "--rounds", "2", "--seconds", "0.3", "--hot-bytes", str(128 << 20),
@@ -135,4 +164,5 @@ def the_driver_measures_and_reports():
 
 main(every_limit_prints_its_figures, hot_functions_are_timed, wrong_options_are_refused, a_nats_server_is_written_to_and_read,
      profiles_name_limits_that_exist, medians_are_taken_of_ratios_not_of_sums, several_limits_are_joined,
+     what_others_took_is_said, a_balloon_that_reports_free_pages_is_seen, what_lays_out_gigabytes_is_a_limit,
      the_driver_measures_and_reports)
