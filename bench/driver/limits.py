@@ -45,8 +45,8 @@ LIMITS = {
     "round trip 5,000/s": ["round-trip", "--rate", 5000, "--request-bytes", 200, "--answer-bytes", 60],
     "round trip 20,000/s": ["round-trip", "--rate", 20000, "--request-bytes", 200, "--answer-bytes", 60],
 }
-# Modes that lay out gigabytes, in memory and in the page cache, and free them at their end.
-HEAVY = ("durable", "direct-write")
+# Modes that lay out half a gigabyte or more, in memory or in the page cache, and free it at their end.
+HEAVY = ("durable", "direct-write", "receive")
 
 
 def sluice_bench(arguments, timeout):

@@ -20,9 +20,9 @@ SAMPLE_MARGIN = 0.1
 MIB = 1024 * 1024
 IN_MEMORY = ("tmpfs", "ramfs")
 # How /proc names a nameless file on a tmpfs of its own, or the memfd where that is refused.
+HOT_TIER = re.compile(r"/#\d+ \(deleted\)$|/memfd:sluice-hot\b")
 BALLOON, BALLOON_REPORTING = "0x0005", 5  # virtio's id of the device, and the bit of its feature
 HAND_BACK_S = 7  # Linux tells of what was freed in up to three passes, two seconds apart
-HOT_TIER = re.compile(r"/#\d+ \(deleted\)$|/memfd:sluice-hot\b")
 
 
 def lane_cpu():
