@@ -77,16 +77,21 @@ def cpu_seconds(pids):
     return total / 1e9
 
 
+def cpu_times():
+    """user, nice, system, idle, iowait, irq, softirq and steal of all cpus together, in seconds: see proc_stat(5)."""
+    words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    return [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
+
+
 def busy_seconds():
     """CPU time that anything at all used on this machine, and what the hypervisor took."""
-    words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    user, nice, system, _, _, irq, softirq, steal = map(int, words[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    user, nice, system, _, _, irq, softirq, steal = cpu_times()
+    return user + nice + system + irq + softirq + steal
 
 
 def stolen_seconds():
     """CPU time, of all cpus together, that the hypervisor gave to others or kept back."""
-    return int(pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+    return cpu_times()[7]
 
 
 def hands_back_memory(devices=pathlib.Path("/sys/bus/virtio/devices")):
