@@ -28,10 +28,10 @@ static struct fx *with_dirsync(struct topic **t)
 	return fx;
 }
 
-/* Two rounds of looks: what is unwritten before is written in one or the other. */
-static void two_rounds(struct fx *fx)
+/* Rounds of looks: what is unwritten before is written in one of any two. */
+static void look(struct fx *fx, int rounds)
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < rounds; i++) {
 		fx->ctx.now_ms += 1000;
 		while (partition_tick(&fx->ctx) > 0 || !sl_list_is_empty(&fx->ctx.dirty))
 			fx_settle(fx);
@@ -43,7 +43,20 @@ static void write_unasked(struct fx *fx, struct topic *t)
 {
 	for (int i = 0; i < UNASKED; i++)
 		fx_append(fx, fx_partition(t, i), 10);
-	two_rounds(fx);
+	look(fx, 2);
+}
+
+/* The same with a sync of the dir behind it that does not end before let_syncs_end(). */
+static void hold_sync(struct fx *fx, struct topic *t)
+{
+	fx->gate_fs_fd = eventfd(0, EFD_SEMAPHORE);
+	write_unasked(fx, t);
+	(void)partition_poll(&fx->ctx);
+}
+
+static void let_syncs_end(struct fx *fx, uint64_t count)
+{
+	cr_assert(write(fx->gate_fs_fd, &count, sizeof(count)) == sizeof(count));
 }
 
 /* Until the partitions' @end is durable, or syncs of the dir are given up.  Its first sync may have
@@ -150,11 +163,7 @@ static void wait_dir_end(struct fx *fx, uint64_t before)
 
 static void expect_own_syncs(struct fx *fx, struct topic *t, int64_t end)
 {
-	for (int rounds = 0; rounds < 3; rounds++) {
-		fx->ctx.now_ms += 1000;
-		while (partition_tick(&fx->ctx) > 0)
-			fx_settle(fx);
-	}
+	look(fx, 3);
 	for (int i = 0; i < UNASKED; i++)
 		cr_expect(sl_log_flushed(fx_partition(t, i)->log) == end);
 	cr_expect(fx_stat(fx, SL_STAT_syncs) >= UNASKED);
@@ -196,15 +205,12 @@ Test(dirsync, a_failed_sync_of_the_dir_is_final)
 
 Test(dirsync, a_sync_of_a_failed_dir_vouches_for_nothing)
 {
-	const uint64_t one = 1;
 	struct topic *t;
 	struct fx *fx = with_dirsync(&t);
 
-	fx->gate_fs_fd = eventfd(0, EFD_SEMAPHORE);
-	write_unasked(fx, t);
-	(void)partition_poll(&fx->ctx);
+	hold_sync(fx, t);
 	partition_dir_failed(&fx->ctx, 0, -EIO);
-	cr_assert(write(fx->gate_fs_fd, &one, sizeof(one)) == sizeof(one));
+	let_syncs_end(fx, 1);
 	wait_dir_end(fx, 0);
 	expect_offline(fx, t, 0);
 	fx_destroy(fx);
@@ -212,18 +218,15 @@ Test(dirsync, a_sync_of_a_failed_dir_vouches_for_nothing)
 
 Test(dirsync, a_failure_at_the_stop_is_not_missed)
 {
-	const uint64_t one = 1;
 	struct topic *t;
 	struct fx *fx = with_dirsync(&t);
 
-	fx->gate_fs_fd = eventfd(0, EFD_SEMAPHORE);
 	atomic_store(&fx->sync_fs_error, -EIO);
-	write_unasked(fx, t);
-	(void)partition_poll(&fx->ctx);
+	hold_sync(fx, t);
 	/* One that the stop found waiting would not begin any more. */
 	while (atomic_load(&fx->syncs_fs) == 0)
 		sched_yield();
-	cr_assert(write(fx->gate_fs_fd, &one, sizeof(one)) == sizeof(one));
+	let_syncs_end(fx, 1);
 	partition_stop(&fx->ctx);
 	cr_expect(sl_log_error(fx_partition(t, 0)->log) == -EIO);
 	fx_destroy(fx);
@@ -232,20 +235,17 @@ Test(dirsync, a_failure_at_the_stop_is_not_missed)
 /* One that failed for want of memory, not of the disk: nothing of it will ever be durable. */
 Test(dirsync, a_failed_log_wants_no_more_syncs_of_its_dir)
 {
-	const uint64_t many = 100;
 	struct topic *t;
 	struct fx *fx = with_dirsync(&t);
 	uint64_t before;
 
-	fx->gate_fs_fd = eventfd(0, EFD_SEMAPHORE);
-	write_unasked(fx, t);
-	(void)partition_poll(&fx->ctx);
+	hold_sync(fx, t);
 	atomic_store(&fx->pwrite_error, -ENOMEM);
 	fx_append(fx, fx_partition(t, 0), 10);
-	two_rounds(fx);
+	look(fx, 2);
 	atomic_store(&fx->pwrite_error, 0);
 	cr_assert(fx_partition(t, 0)->is_offline && !fx_partition(t, 1)->is_offline);
-	cr_assert(write(fx->gate_fs_fd, &many, sizeof(many)) == sizeof(many));
+	let_syncs_end(fx, 100);
 	wait_dir_end(fx, 0);
 	for (int i = 1; i < UNASKED; i++)
 		while (sl_log_flushed(fx_partition(t, i)->log) < 1) {
@@ -283,13 +283,10 @@ Test(dirsync, a_file_system_without_a_sync_of_all_has_one_of_each)
 
 Test(dirsync, a_slow_sync_of_the_dir_is_not_waited_for)
 {
-	const uint64_t many = 100;
 	struct topic *t;
 	struct fx *fx = with_dirsync(&t);
 
-	fx->gate_fs_fd = eventfd(0, EFD_SEMAPHORE);
-	write_unasked(fx, t);
-	(void)partition_poll(&fx->ctx);
+	hold_sync(fx, t);
 	fx->ctx.now_ms += 2000;
 	while (partition_tick(&fx->ctx) > 0)
 		fx_settle(fx);
@@ -297,7 +294,7 @@ Test(dirsync, a_slow_sync_of_the_dir_is_not_waited_for)
 	fx->ctx.now_ms += 2000;
 	expect_own_syncs(fx, t, 1);
 	cr_expect(fx_stat(fx, SL_STAT_dir_syncs) == 0);
-	cr_assert(write(fx->gate_fs_fd, &many, sizeof(many)) == sizeof(many));
+	let_syncs_end(fx, 100);
 	wait_dir_end(fx, 0);
 	cr_expect(dirsync_has(&fx->ctx, fx_partition(t, 0)));
 	write_unasked(fx, t);
