@@ -16,8 +16,9 @@
 #include "sluice/base/log.h"
 #include "sluice/ipc/msg.h"
 
-#define OPENINGS_MAX    64 /* logs that are being opened at a time */
-#define OPENING_THREADS 8  /* most of them wait for the disk; each may need 1 MiB */
+#define OPENINGS_MAX 64 /* logs that are being opened at a time */
+#define CLOSINGS_MAX 256
+#define CREW_THREADS 8 /* most of them wait for the disk; when opening each may need 1 MiB */
 
 /* A log that is being opened, by any thread of the crew. */
 struct hosted_opening {
@@ -31,7 +32,13 @@ struct hosted_opening {
 	int rc;
 };
 
-_Static_assert(OPENING_THREADS <= SL_CREW_THREADS_MAX, "a crew has so many");
+/* A log that is being closed, by any thread of the crew. */
+struct hosted_closing {
+	struct hosted *h;
+	int rc;
+};
+
+_Static_assert(CREW_THREADS <= SL_CREW_THREADS_MAX, "a crew has so many");
 _Static_assert(sizeof(struct hosted_key) == 20, "no padding in a hash key");
 _Static_assert(sizeof(((struct partition *)0)->name) == LOGDIRS_NAME_MAX,
                "a partition's name is its folder's");
@@ -417,7 +424,7 @@ static uint32_t open_many(struct hosted_table *t, uint64_t deadline_ns)
 			break;
 		t->openings[count++].deadline_ns = deadline_ns;
 	}
-	sl_crew_run(count, OPENING_THREADS, try_opening, t->openings);
+	sl_crew_run(count, CREW_THREADS, try_opening, t->openings);
 	/* Slots go back in the order opposite to that in which they were taken. */
 	for (uint32_t i = count; i > 0; i--)
 		if (!t->openings[i - 1].is_tried)
@@ -450,16 +457,19 @@ void hosted_opened_clear(struct hosted_table *t)
 
 /* ---- Closing ---- */
 
-/* Closes or deletes the log; the folder is free afterwards. */
-static int close_log(struct hosted_table *t, struct hosted *h)
+/* Closes or deletes the log and touches nothing else of the table. */
+static int close_log(struct hosted *h)
 {
-	int rc;
-
 	SL_ASSERT(h->p.log && h->folder);
+	return h->is_delete ? sl_log_delete(h->p.log) : sl_log_close(h->p.log, true);
+}
+
+/* @rc: of close_log().  The folder is free afterwards. */
+static void end_closing(struct hosted_table *t, struct hosted *h, int rc)
+{
 	if (h->is_delete) {
 		uint32_t dir = h->folder->dir;
 
-		rc = sl_log_delete(h->p.log);
 		if (rc != 0) {
 			sl_log(ERR, host, "delete partition part=%s: %s", h->p.name, strerror(-rc));
 		} else {
@@ -468,7 +478,6 @@ static int close_log(struct hosted_table *t, struct hosted *h)
 			logdirs_want_sweep(t->dirs, dir);
 		}
 	} else {
-		rc = sl_log_close(h->p.log, true);
 		h->folder->is_clean = rc == 0;
 		if (rc != 0)
 			sl_log(ERR, host, "close partition part=%s: %s; the next open scans it",
@@ -478,7 +487,6 @@ static int close_log(struct hosted_table *t, struct hosted *h)
 		(void)logdirs_set_offline(t->dirs, h->p.log_dir, rc);
 	h->p.log = NULL;
 	release_folder(t, h);
-	return rc;
 }
 
 static void free_hosted(struct hosted_table *t, struct hosted *h)
@@ -532,7 +540,7 @@ bool hosted_closed(struct hosted_table *t, struct hosted *h)
 	SL_ASSERT(h->state == HOSTED_RETIRED);
 	memcpy(name, h->p.name, sizeof(name));
 	drop_slot(t, h);
-	(void)close_log(t, h);
+	end_closing(t, h, close_log(h));
 	free_hosted(t, h);
 	return pass_on(t, name);
 }
@@ -545,6 +553,36 @@ static void end_sync(struct hosted *h)
 	/* Its result is lost, so nothing may vouch for this log: the next open scans it. */
 	sl_log_sync_end(h->p.log, &h->p.sync, -EINTR);
 	h->p.sync_running = false;
+}
+
+static void try_closing(void *arg, uint32_t index, uint32_t worker SL_UNUSED)
+{
+	struct hosted_closing *c = (struct hosted_closing *)arg + index;
+
+	c->rc = close_log(c->h);
+}
+
+/* Some of the RETIRED ones, of which no lane has any.  Return: 0 or the first error. */
+static int close_many(struct hosted_table *t)
+{
+	struct hosted_closing closings[CLOSINGS_MAX];
+	struct hosted *h;
+	uint32_t count = 0;
+	int result = 0;
+
+	while (count < CLOSINGS_MAX && (h = sl_list_first(&t->retired, struct hosted, link))) {
+		sl_list_del(&h->link);
+		end_sync(h);
+		drop_slot(t, h);
+		closings[count++].h = h;
+	}
+	sl_crew_run(count, CREW_THREADS, try_closing, closings);
+	for (uint32_t i = 0; i < count; i++) {
+		end_closing(t, closings[i].h, closings[i].rc);
+		free_hosted(t, closings[i].h);
+		result = result ? result : closings[i].rc;
+	}
+	return result;
 }
 
 int hosted_fini(struct hosted_table *t)
@@ -563,14 +601,9 @@ int hosted_fini(struct hosted_table *t)
 			free_hosted(t, h);
 	}
 	while (!sl_list_is_empty(&t->retired)) {
-		int rc;
+		int rc = close_many(t);
 
-		h = sl_list_first(&t->retired, struct hosted, link);
-		end_sync(h);
-		drop_slot(t, h);
-		rc = close_log(t, h);
 		result = result ? result : rc;
-		free_hosted(t, h);
 	}
 	sl_map_fini(&t->by_key);
 	sl_map_fini(&t->by_folder);

@@ -325,6 +325,18 @@ void dirsync_hurry(struct ctx *ctx)
 		d->due_ms[i] = SL_MIN(d->due_ms[i], ctx->now_ms + DIRSYNC_HURRY_MS);
 }
 
+bool dirsync_drain(struct ctx *ctx)
+{
+	struct dirsync *d = ctx->dirsync;
+	int64_t due_ms;
+
+	if (!d || !d->is_running)
+		return false;
+	for (uint32_t i = 0; i < d->dirs_count; i++)
+		d->due_ms[i] = ctx->now_ms;
+	return !sl_list_is_empty(&d->covered) || next_dir(d, &due_ms) < CTX_DIRS_MAX;
+}
+
 int64_t dirsync_next_ms(const struct ctx *ctx)
 {
 	const struct dirsync *d = ctx->dirsync;

@@ -39,6 +39,9 @@ void dirsync_written(struct ctx *ctx, struct partition *p);
 unsigned dirsync_poll(struct ctx *ctx);
 /* The tier is full of what waits for a sync: as soon as possible. */
 void dirsync_hurry(struct ctx *ctx);
+/* Nothing more is written: what was is synced at once.  Return: whether there is anything to wait
+ * for. */
+bool dirsync_drain(struct ctx *ctx);
 /* When dirsync_poll() has something to begin, monotonic ms. */
 int64_t dirsync_next_ms(const struct ctx *ctx);
 

@@ -745,7 +745,8 @@ void partition_dir_synced(struct ctx *ctx, struct partition *p)
 static bool is_gathering(const struct ctx *ctx, const struct partition *p)
 {
 	return ctx->now_ns < p->gather_until_ns && p->gathered > 0 &&
-	       p->gathered < p->gather_count && !is_write_due(p) && !p->is_offline;
+	       p->gathered < p->gather_count && !sl_list_is_empty(&p->sync_waiters) &&
+	       !is_write_due(p) && !p->is_offline;
 }
 
 unsigned partition_poll(struct ctx *ctx)
@@ -774,7 +775,9 @@ unsigned partition_poll(struct ctx *ctx)
 	return reaped + begun + dirsync_poll(ctx);
 }
 
-/* Begins what is left to write.  Return: whether there is anything left to wait for. */
+/* Begins what is left to write, then what is left to sync: logs that have to sync themselves when
+ * they are closed take their time, one after the other.  Return: whether there is anything left to
+ * wait for. */
 static bool drain(struct ctx *ctx)
 {
 	bool is_busy = !sl_list_is_empty(&ctx->dirty);
@@ -787,7 +790,7 @@ static bool drain(struct ctx *ctx)
 			mark_dirty(ctx, p);
 		is_busy |= p->sync_running || !sl_list_is_empty(&p->dirty_link);
 	}
-	return is_busy;
+	return is_busy || dirsync_drain(ctx);
 }
 
 void partition_stop(struct ctx *ctx)

@@ -192,9 +192,7 @@ static int store_derived(struct sl_log *log)
 	 * a power cut.  A rename is in the file system's order behind its end, a slot is not. */
 	if (is_anew)
 		log->checkpoint_sequence = 0;
-	if (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] == log->end)
-		return 0;
-	return snapshot_store(log);
+	return snapshot_is_there(log) ? 0 : snapshot_store(log);
 }
 
 int sl_log_checkpoint(struct sl_log *log)

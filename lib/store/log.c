@@ -216,7 +216,7 @@ static int close_clean(struct sl_log *log)
 {
 	int err = sync_all(log);
 
-	if (!err && (log->bytes > 0 || log->producers.count > 0))
+	if (!err && (log->bytes > 0 || log->producers.count > 0) && !snapshot_is_there(log))
 		err = snapshot_store(log);
 	if (!err && log->active->bytes > 0)
 		err = segment_seal(log, log->active);

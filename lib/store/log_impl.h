@@ -346,6 +346,8 @@ int checkpoint_store_topic_id(const struct sl_log *log) SL_MUST_CHECK;
 
 /* ---- snapshot.c ---- */
 
+/* Whether one says what the state was at the log's end. */
+bool snapshot_is_there(const struct sl_log *log);
 /* Writes the producers' state at the log's end and forgets the oldest file above the number kept.
  */
 int snapshot_store(struct sl_log *log) SL_MUST_CHECK;

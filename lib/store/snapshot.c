@@ -24,6 +24,11 @@ static int snapshot_unlink(struct sl_log *log, int64_t offset)
 	return err == -ENOENT ? 0 : err;
 }
 
+bool snapshot_is_there(const struct sl_log *log)
+{
+	return log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] == log->end;
+}
+
 static void remove_at(struct sl_log *log, uint32_t i)
 {
 	memmove(log->snapshots + i, log->snapshots + i + 1,
@@ -91,8 +96,7 @@ static int snapshot_recycle(struct sl_log *log, const struct sl_buf *buf, const 
 	char from[STORE_PATH_MAX];
 	int err_close, err, fd;
 
-	if (log->snapshots_count < STORE_SNAPSHOTS_KEPT ||
-	    log->snapshots[log->snapshots_count - 1] == log->end)
+	if (log->snapshots_count < STORE_SNAPSHOTS_KEPT || snapshot_is_there(log))
 		return -ENOENT;
 	fd = log->files.ops->open(log->files.ctx, log->dirfd,
 	                          segment_path(log, log->snapshots[0], ".snapshot", from), O_WRONLY,
@@ -140,7 +144,7 @@ int snapshot_store(struct sl_log *log)
 	if (err)
 		return log_fail(log, err, "write producer snapshot");
 	log->folder_changes++;
-	if (log->snapshots_count == 0 || log->snapshots[log->snapshots_count - 1] != log->end)
+	if (!snapshot_is_there(log))
 		snapshot_found(log, log->end);
 	while (log->snapshots_count > STORE_SNAPSHOTS_KEPT)
 		forget(log, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening many logs at a time: on several threads, with the results of one. */
+/* Opening and closing many logs at a time: on several threads, with the results of one. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -195,5 +195,65 @@ Test(hosted, a_lane_that_is_full_is_full_for_logs_on_disk_too)
 	cr_assert(refused == 1 && told);
 	cr_expect(told->partition.error == -EDQUOT && told->partition.topic_id.b[0] == 1 &&
 	          told->partition.partition == MANY - 1);
+	rig_destroy(r);
+}
+
+/* The first two closes wait for each other. */
+static int rename_together(void *ctx, int dirfd, const char *from, const char *to)
+{
+	if (strncmp(to, "many-", 5) == 0 && strstr(to, "/sluice-checkpoint") &&
+	    atomic_fetch_add(&arrivals, 1) < 2)
+		(void)pthread_barrier_wait(&two_meet);
+	return sl_file_ops_plain.rename(ctx, dirfd, from, to);
+}
+
+static unsigned clean_folders(const struct rig *r)
+{
+	unsigned count = 0;
+	char name[32];
+
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "many-%d", i);
+		count += logdirs_find(r->dirs, name)->is_clean;
+	}
+	return count;
+}
+
+Test(hosted, logs_are_closed_on_several_threads, .timeout = 60)
+{
+	struct rig *r = rig_create(NULL);
+
+	cr_assert(pthread_barrier_init(&two_meet, NULL, 2) == 0);
+	rig_publish(r, 1, true, &many);
+	cr_assert(rig_settle(r) == 0);
+	r->ops.rename = rename_together;
+	cr_assert(rig_restart(r) == 0);
+	cr_expect(arrivals == MANY, "each log once: %u", arrivals);
+	cr_expect(clean_folders(r) == MANY);
+	rig_destroy(r);
+	pthread_barrier_destroy(&two_meet);
+}
+
+static int rename_broken(void *ctx, int dirfd, const char *from, const char *to)
+{
+	if (strncmp(to, "many-20/", 8) == 0)
+		return -ENOMEM;
+	return sl_file_ops_plain.rename(ctx, dirfd, from, to);
+}
+
+Test(hosted, a_log_that_cannot_be_closed_is_told_of_and_leaves_its_dir_unclean)
+{
+	struct rig *r = rig_create("two dirs");
+	uint32_t bad;
+
+	rig_publish(r, 1, true, &many);
+	cr_assert(rig_settle(r) == 0);
+	bad = logdirs_find(r->dirs, "many-20")->dir;
+	r->ops.rename = rename_broken;
+	cr_expect(rig_restart(r) == -ENOMEM);
+	cr_expect(!logdirs_find(r->dirs, "many-20")->is_clean);
+	/* A start believes a marker or none, of the whole dir. */
+	cr_expect(clean_folders(r) == logdirs_folders(r->dirs, 1 - bad));
+	r->ops.rename = sl_file_ops_plain.rename;
 	rig_destroy(r);
 }

@@ -520,6 +520,21 @@ Test(partition, stop_takes_the_results_of_what_is_under_way)
 	fx_destroy(fx);
 }
 
+/* Whose clients have gone: nobody comes back for the sync to wait for. */
+Test(partition, stop_gathers_nobody, .timeout = 20)
+{
+	struct fx *fx = fx_create();
+	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);
+	struct wait waits[3];
+
+	sync_for(fx, p, waits, 3, 400);
+	cr_assert(commit(fx, p, &waits[0]) == 0);
+	partition_unwait(&waits[0].w);
+	partition_stop(&fx->ctx);
+	cr_expect(sl_list_is_empty(&fx->ctx.dirty) && !p->sync_running);
+	fx_destroy(fx);
+}
+
 Test(partition, full_writer_leaves_partitions_dirty)
 {
 	struct fx *fx = fx_create();

@@ -291,6 +291,28 @@ Test(producers_log, keeps_few_snapshot_files)
 	cr_assert_eq(count, STORE_SNAPSHOTS_KEPT);
 }
 
+/* Closing thousands of logs that nobody wrote to should be quick. */
+Test(producers_log, a_close_keeps_the_snapshot_of_the_same_end)
+{
+	struct sl_log_append io;
+
+	cr_assert_eq(produce(9, 0, 2, &io), 0);
+	fixture_close(f, true);
+	fixture_must_open(f, true);
+	/* The first is the checkpoint's. */
+	simfs_fail(f->fs, SIMFS_RENAME, 2, -EIO, 0, false);
+	fixture_close(f, true);
+	cr_expect(!simfs_has_failed(f->fs));
+	simfs_heal(f->fs);
+	fixture_must_open(f, true);
+	cr_expect_eq(produce(9, 0, 2, &io), -EEXIST);
+	cr_assert_eq(produce(9, 2, 2, &io), 0);
+	simfs_fail(f->fs, SIMFS_RENAME, 2, -EIO, 0, false);
+	cr_expect_eq(sl_log_close(f->log, true), -EIO, "one with a new end has two");
+	f->log = NULL;
+	simfs_heal(f->fs);
+}
+
 Test(producers_log, truncation_goes_back_to_the_state_of_that_offset)
 {
 	struct sl_log_append io;
