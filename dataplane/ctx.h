@@ -19,6 +19,7 @@
 
 struct cleaner_port;
 struct cold;
+struct checkpoints;
 struct dirsync;
 struct guard;
 struct image;
@@ -128,10 +129,11 @@ struct ctx {
 	struct sl_list control_answers; /* control.c's: for which the ring had no room */
 	struct verify_table *verifies;  /* Owned; questions to the transaction coordinator */
 	struct writer *writer;
-	struct dirsync *dirsync; /* Owned; NULL: every partition is synced on its own */
-	struct sl_hot_pool *hot; /* this lane's part of the hot tier; NULL: none */
-	struct guard *guard;     /* Owned; NULL: nothing is sent by reference but files */
-	struct cold *cold;       /* Owned; what was read ahead for catch-up readers */
+	struct dirsync *dirsync;         /* Owned; NULL: every partition is synced on its own */
+	struct checkpoints *checkpoints; /* Owned; NULL: the lane writes them itself */
+	struct sl_hot_pool *hot;         /* this lane's part of the hot tier; NULL: none */
+	struct guard *guard;             /* Owned; NULL: nothing is sent by reference but files */
+	struct cold *cold;               /* Owned; what was read ahead for catch-up readers */
 
 	struct ctx_deadlines deadlines;
 	struct request *

@@ -23,6 +23,7 @@
 
 #include "image.h"
 #include "net/guard.h"
+#include "partition/checkpoints.h"
 #include "partition/cleaner.h"
 #include "partition/dirsync.h"
 #include "partition/partition.h"
@@ -166,7 +167,9 @@ static int create_writer(struct lane *lane, const struct lane_opts *o)
 	                               .stats = o->stats};
 	int rc = writer_create(&lane->ctx.writer, &wo);
 
-	return rc ? rc : dirsync_create(&lane->ctx.dirsync, *o->files, lane->wake_fd);
+	if (rc == 0)
+		rc = dirsync_create(&lane->ctx.dirsync, *o->files, lane->wake_fd);
+	return rc ? rc : checkpoints_create(&lane->ctx.checkpoints, lane->wake_fd);
 }
 
 int lane_create(struct lane **out, const struct lane_opts *o)
@@ -232,6 +235,7 @@ void lane_destroy(struct lane *lane)
 	sessions_destroy(lane->sessions);
 	writer_destroy(lane->ctx.writer);
 	dirsync_destroy(lane->ctx.dirsync);
+	checkpoints_destroy(lane->ctx.checkpoints);
 	rte_ring_free(lane->inbox);
 	rte_ring_free(lane->outbox);
 	verify_destroy(lane->ctx.verifies);

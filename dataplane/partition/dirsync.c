@@ -2,7 +2,7 @@
 /*
  * A dir's partitions move between two lists: written ones, whose mark says what a sync that begins
  * now would cover, and those that the running sync covers, whose mark stays as it is until it ends.
- * One sync is under way at a time.  The lane and the thread hand it to each other by one word.
+ * One sync is under way at a time.
  *
  * The descriptor of a dir is open from its first partition on: the kernel tells each one of the
  * errors since it was opened, once, so none is missed and no other lane takes it away.
@@ -10,14 +10,10 @@
 #include "partition/dirsync.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "partition/errand.h"
 #include "partition/partition.h"
-#include "partition/worker.h"
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 
@@ -26,20 +22,10 @@
 #define DIRSYNC_SLOW_MS  3000 /* one that takes longer is not waited for: see is_slow() */
 #define DIRSYNC_ENDS_MAX 64   /* partitions told in one poll */
 
-enum dirsync_state {
-	DIRSYNC_IDLE = 0, /* the lane's */
-	DIRSYNC_RUNNING,  /* the thread's: fd is to be synced */
-	DIRSYNC_DONE,     /* the lane's: result is there */
-};
-
 struct dirsync {
 	struct sl_files files;
-	pthread_t thread;
-	bool is_running; /* the thread has not been joined */
-	int wake_fd;     /* the lane's */
-	int event_fd;    /* Owned; the thread sleeps on it */
-	_Atomic bool is_stopping;
-	_Atomic int state;
+	struct errand *errand; /* Owned; of the sync of @fd */
+	/* The thread's while it runs. */
 	int fd;
 	int result;
 	/* The lane's. */
@@ -57,37 +43,11 @@ struct dirsync {
 	uint64_t begun_ns;
 };
 
-/* ---- The thread ---- */
-
-static void *run(void *arg)
+static void run(void *arg)
 {
 	struct dirsync *d = arg;
-	uint64_t n;
 
-	/* Acquire: pairs with dirsync_stop(). */
-	while (!atomic_load_explicit(&d->is_stopping, memory_order_acquire)) {
-		/* Acquire: pairs with begin(). */
-		if (atomic_load_explicit(&d->state, memory_order_acquire) == DIRSYNC_RUNNING) {
-			d->result = sl_log_dir_sync_fs(&d->files, d->fd);
-			/* Release: pairs with dirsync_poll(). */
-			atomic_store_explicit(&d->state, DIRSYNC_DONE, memory_order_release);
-			worker_wake(d->wake_fd);
-		}
-		if (read(d->event_fd, &n, sizeof(n)) < 0 && errno != EINTR)
-			sl_log(ERR, partition, "read eventfd: %s", strerror(errno));
-	}
-	return NULL;
-}
-
-static int start(struct dirsync *d)
-{
-	int rc = worker_start(&d->thread, run, d, NULL);
-
-	if (rc != 0)
-		return rc;
-	d->is_running = true;
-	(void)pthread_setname_np(d->thread, "sl-dirsync");
-	return 0;
+	d->result = sl_log_dir_sync_fs(&d->files, d->fd);
 }
 
 int dirsync_create(struct dirsync **out, struct sl_files files, int wake_fd)
@@ -98,14 +58,12 @@ int dirsync_create(struct dirsync **out, struct sl_files files, int wake_fd)
 	if (!d)
 		return -ENOMEM;
 	d->files = files;
-	d->wake_fd = wake_fd;
 	for (uint32_t i = 0; i < CTX_DIRS_MAX; i++) {
 		sl_list_init(&d->written[i]);
 		d->fds[i] = -1;
 	}
 	sl_list_init(&d->covered);
-	d->event_fd = eventfd(0, EFD_CLOEXEC);
-	rc = d->event_fd < 0 ? -errno : start(d);
+	rc = errand_create(&d->errand, "sl-dirsync", run, d, wake_fd);
 	if (rc != 0) {
 		dirsync_destroy(d);
 		return rc;
@@ -116,29 +74,20 @@ int dirsync_create(struct dirsync **out, struct sl_files files, int wake_fd)
 
 void dirsync_stop(struct dirsync *d)
 {
-	if (!d || !d->is_running)
-		return;
-	/* Release: pairs with run(). */
-	atomic_store_explicit(&d->is_stopping, true, memory_order_release);
-	worker_wake(d->event_fd);
-	pthread_join(d->thread, NULL);
-	d->is_running = false;
+	if (d)
+		errand_stop(d->errand);
 }
 
 void dirsync_destroy(struct dirsync *d)
 {
 	if (!d)
 		return;
-	dirsync_stop(d);
+	errand_destroy(d->errand);
 	for (uint32_t i = 0; i < d->dirs_count; i++)
 		if (d->fds[i] >= 0)
 			d->files.ops->close(d->files.ctx, d->fds[i]);
-	if (d->event_fd >= 0)
-		close(d->event_fd);
 	free(d);
 }
-
-/* ---- The lane ---- */
 
 static void refuse(struct dirsync *d, uint32_t dir)
 {
@@ -149,7 +98,8 @@ static bool serves(const struct ctx *ctx, uint32_t dir)
 {
 	const struct dirsync *d = ctx->dirsync;
 
-	return d && d->is_running && !((d->refused | ctx->dirs.offline) & UINT64_C(1) << dir);
+	return d && !errand_is_stopped(d->errand) &&
+	       !((d->refused | ctx->dirs.offline) & UINT64_C(1) << dir);
 }
 
 void dirsync_join(struct ctx *ctx, const struct partition *p)
@@ -245,9 +195,7 @@ static unsigned begin(struct ctx *ctx)
 	d->due_ms[dir] = ctx->now_ms + DIRSYNC_MS;
 	d->begun_ms = ctx->now_ms;
 	d->begun_ns = ctx->now_ns;
-	/* Release: pairs with run(). */
-	atomic_store_explicit(&d->state, DIRSYNC_RUNNING, memory_order_release);
-	worker_wake(d->event_fd);
+	errand_begin(d->errand);
 	return 1;
 }
 
@@ -279,7 +227,7 @@ static void end(struct ctx *ctx)
 
 	d->error = d->result;
 	d->is_ended = true;
-	atomic_store_explicit(&d->state, DIRSYNC_IDLE, memory_order_relaxed);
+	errand_end(d->errand);
 	ctx_count(ctx, SL_STAT_dir_syncs, 1);
 	ctx_count(ctx, SL_STAT_dir_sync_us, (ctx->now_ns - d->begun_ns) / 1000);
 	ctx_relieve(ctx, CTX_LACK_TIER);
@@ -302,19 +250,18 @@ static void end(struct ctx *ctx)
 unsigned dirsync_poll(struct ctx *ctx)
 {
 	struct dirsync *d = ctx->dirsync;
-	int state;
+	enum errand_state state;
 
 	if (!d)
 		return 0;
-	/* Acquire: pairs with run(). */
-	state = atomic_load_explicit(&d->state, memory_order_acquire);
-	if (state == DIRSYNC_RUNNING)
+	state = errand_state(d->errand);
+	if (state == ERRAND_RUNNING)
 		return 0;
-	if (state == DIRSYNC_DONE)
+	if (state == ERRAND_DONE)
 		end(ctx);
 	if (d->is_ended)
 		return tell(ctx);
-	return d->is_running ? begin(ctx) : 0;
+	return errand_is_stopped(d->errand) ? 0 : begin(ctx);
 }
 
 void dirsync_hurry(struct ctx *ctx)
@@ -330,7 +277,7 @@ bool dirsync_drain(struct ctx *ctx)
 	struct dirsync *d = ctx->dirsync;
 	int64_t due_ms;
 
-	if (!d || !d->is_running)
+	if (!d || errand_is_stopped(d->errand))
 		return false;
 	for (uint32_t i = 0; i < d->dirs_count; i++)
 		d->due_ms[i] = ctx->now_ms;
@@ -347,7 +294,7 @@ int64_t dirsync_next_ms(const struct ctx *ctx)
 	if (d->is_ended)
 		return ctx->now_ms;
 	/* The end of the one that runs writes the eventfd. */
-	if (!d->is_running || atomic_load_explicit(&d->state, memory_order_relaxed) != DIRSYNC_IDLE)
+	if (errand_is_stopped(d->errand) || errand_state(d->errand) != ERRAND_IDLE)
 		return INT64_MAX;
 	(void)next_dir(d, &due_ms);
 	return due_ms;

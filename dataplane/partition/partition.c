@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "partition/checkpoints.h"
 #include "partition/cleaning.h"
 #include "partition/dirsync.h"
 #include "partition/writer.h"
@@ -33,10 +34,7 @@
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
 #define PARTITION_WRITE_MS     1000 /* what nobody asks for is synced after this long */
 #define PARTITION_WRITE_ROUNDS 2    /* or written in each such round of looks */
-#define PARTITION_POINT_MS     5000 /* from a sync to the checkpoint that tells of it */
-#define PARTITION_POINT_GAP_MS 5    /* between two checkpoints of a lane */
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
-#define PARTITION_POINT_LAG_MS 1000              /* a lane that is late makes up for so much */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
 
@@ -678,14 +676,6 @@ static bool begin_sync(struct ctx *ctx, struct partition *p)
 	return true;
 }
 
-static void want_checkpoint(struct ctx *ctx, struct partition *p)
-{
-	if (!sl_log_has_tier(p->log) || !sl_list_is_empty(&p->point_link))
-		return;
-	p->point_ms = ctx->now_ms + PARTITION_POINT_MS;
-	sl_list_push_back(&ctx->points, &p->point_link);
-}
-
 static void end_sync(struct ctx *ctx, struct partition *p, int result)
 {
 	const bool is_sync = p->sync.is_durable || p->sync.fds_count > 0;
@@ -707,7 +697,7 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 	if (!p->is_closing) {
 		wake_durable(ctx, p);
 		if (is_sync && result == 0)
-			want_checkpoint(ctx, p);
+			checkpoints_want(ctx, p);
 		if (p->is_offline) {
 			fail_sync_waiters(ctx, p);
 		} else if (is_sync_due(ctx, p) || is_write_due(p)) {
@@ -731,7 +721,7 @@ void partition_dir_synced(struct ctx *ctx, struct partition *p)
 {
 	partition_check(ctx, p);
 	wake_durable(ctx, p);
-	want_checkpoint(ctx, p);
+	checkpoints_want(ctx, p);
 	if (sl_log_flushed(p->log) == sl_log_end(p->log)) {
 		p->unsynced_bytes = 0;
 		p->appended_ms = 0;
@@ -811,6 +801,7 @@ void partition_stop(struct ctx *ctx)
 	writer_stop(ctx->writer);
 	while ((p = writer_reap(ctx->writer, &result)))
 		end_sync(ctx, p, result);
+	checkpoints_stop(ctx);
 	sl_list_for_each(pos, &ctx->partitions)
 		sl_log_cool(sl_list_entry(pos, struct partition, lane_link)->log);
 }
@@ -836,24 +827,6 @@ static void tick_log(struct ctx *ctx, struct partition *p)
 	if (rc < 0 && !p->is_offline)
 		sl_log(WARN, partition, "tick part=%s: %s", p->name, strerror(-rc));
 	partition_moved(ctx, p);
-}
-
-/* Bounds what a crash makes the next start read.  Return: work done. */
-static unsigned checkpoint(struct ctx *ctx)
-{
-	struct partition *p = sl_list_first(&ctx->points, struct partition, point_link);
-	int64_t due_ms = p ? SL_MAX(p->point_ms, ctx->point_ms) : INT64_MAX;
-
-	if (ctx->now_ms < due_ms)
-		return 0;
-	sl_list_del(&p->point_link);
-	if (p->is_offline || sl_log_checkpoint(p->log) == 0)
-		return 1;
-	/* From when it was due: a lane that sleeps or shares its CPU is always late by some. */
-	due_ms = SL_MAX(due_ms, ctx->now_ms - PARTITION_POINT_LAG_MS);
-	ctx->point_ms = due_ms + PARTITION_POINT_GAP_MS;
-	partition_check(ctx, p);
-	return 1;
 }
 
 /* Looks of this round that are due by now.  Evenly, because what they begin, writes above all, must
@@ -899,7 +872,7 @@ unsigned partition_tick(struct ctx *ctx)
 {
 	const uint32_t due = looks_due(ctx);
 	unsigned looks = 0;
-	unsigned ticks = checkpoint(ctx);
+	unsigned ticks = checkpoints_poll(ctx);
 	unsigned flushes = 0;
 
 	while (looks < PARTITION_LOOKS_MAX && ticks < PARTITION_TICKS_MAX) {
@@ -929,12 +902,9 @@ unsigned partition_tick(struct ctx *ctx)
 
 int64_t partition_next_ms(const struct ctx *ctx)
 {
-	const struct partition *p = sl_list_first(&ctx->points, struct partition, point_link);
 	int64_t next = SL_MIN(next_look_ms(ctx), cleaning_next_ms(ctx));
 
-	next = SL_MIN(next, dirsync_next_ms(ctx));
-	if (p)
-		next = SL_MIN(next, SL_MAX(p->point_ms, ctx->point_ms));
+	next = SL_MIN(next, SL_MIN(dirsync_next_ms(ctx), checkpoints_next_ms(ctx)));
 	/* What partition_poll() left there waits for room or descriptors. */
 	if (!sl_list_is_empty(&ctx->dirty))
 		next = SL_MIN(next, ctx->now_ms + PARTITION_RETRY_MS);

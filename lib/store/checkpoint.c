@@ -14,13 +14,10 @@
 #include "fileio.h"
 #include "log_impl.h"
 
-/* One place in the file; disks write a sector whole. */
-#define CHECKPOINT_SLOT_BYTES 512
-#define CHECKPOINT_SLOTS      2
-#define METADATA_BYTES_MAX    512
+#define METADATA_BYTES_MAX   512
 
-#define CHECKPOINT_HEAD       "version: 2\nsequence: %" PRIu32 "\ntime_entries: %" PRIu32 "\n"
-#define CHECKPOINT_HEAD_SCAN  "version: 2\nsequence: %" SCNu32 "\ntime_entries: %" SCNu32 "\n%n"
+#define CHECKPOINT_HEAD      "version: 2\nsequence: %" PRIu32 "\ntime_entries: %" PRIu32 "\n"
+#define CHECKPOINT_HEAD_SCAN "version: 2\nsequence: %" SCNu32 "\ntime_entries: %" SCNu32 "\n%n"
 #define CHECKPOINT_FORMAT                                                                    \
 	"log_start_offset: %" PRId64 "\nrecovery_point: %" PRId64 "\nrecovery_pos: %" PRId64 \
 	"\nclean_end: %" PRId64 "\nclean_bytes: %" PRId64 "\n"
@@ -106,20 +103,38 @@ int checkpoint_load(struct sl_log *log, struct checkpoint *out)
 	return is_good ? 0 : -EBADMSG;
 }
 
+uint32_t checkpoint_sequence(const struct sl_log *log, bool is_anew)
+{
+	/* The last one is far away; the file begins anew then. */
+	return is_anew || log->checkpoint_sequence == UINT32_MAX - 1 ? 1
+	                                                             : log->checkpoint_sequence + 1;
+}
+
+uint64_t checkpoint_slot(uint32_t sequence)
+{
+	return (uint64_t)(sequence % CHECKPOINT_SLOTS) * CHECKPOINT_SLOT_BYTES;
+}
+
+void checkpoint_encode_file(const struct checkpoint *c, uint32_t sequence, char *text)
+{
+	SL_ASSERT(sequence > 0);
+	memset(text, '\n', (size_t)CHECKPOINT_SLOTS * CHECKPOINT_SLOT_BYTES);
+	(void)checkpoint_encode(c, sequence, text + checkpoint_slot(sequence));
+}
+
 /* Return: 0; -ENOENT there is no file with slots; -errno. */
 static int store_slot(struct sl_log *log, const struct checkpoint *c)
 {
-	const uint32_t sequence = log->checkpoint_sequence + 1;
+	const uint32_t sequence = checkpoint_sequence(log, false);
 	char text[CHECKPOINT_SLOT_BYTES];
 	char path[STORE_PATH_MAX];
 	int err;
 
-	/* The last one is far away; the file begins anew then. */
-	if (log->checkpoint_sequence == 0 || sequence == UINT32_MAX)
+	if (sequence == 1)
 		return -ENOENT;
 	err = fileio_write_at(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
 	                      text, (size_t)checkpoint_encode(c, sequence, text),
-	                      (uint64_t)(sequence % CHECKPOINT_SLOTS) * CHECKPOINT_SLOT_BYTES);
+	                      checkpoint_slot(sequence));
 	if (!err)
 		log->checkpoint_sequence = sequence;
 	return err;
@@ -133,11 +148,10 @@ static int store_file(struct sl_log *log, const struct checkpoint *c, bool is_cl
 	size_t len = sizeof(text);
 	int err;
 
-	memset(text, '\n', sizeof(text));
 	if (is_clean)
 		len = (size_t)checkpoint_encode(c, 0, text);
 	else
-		(void)checkpoint_encode(c, 1, text + CHECKPOINT_SLOT_BYTES);
+		checkpoint_encode_file(c, 1, text);
 	err = fileio_replace(&log->files, log->dirfd, log_path(log, LOG_CHECKPOINT_FILE, path),
 	                     text, len, false);
 	if (err)
@@ -149,7 +163,11 @@ static int store_file(struct sl_log *log, const struct checkpoint *c, bool is_cl
 
 int checkpoint_store(struct sl_log *log, bool is_clean)
 {
-	const struct checkpoint c = {
+	struct checkpoint c;
+	int err;
+
+	point_settle(log);
+	c = (struct checkpoint){
 		.log_start = log->start,
 		.recovery_point = log->recovery_point,
 		.recovery_pos = (int64_t)log->recovery_pos,
@@ -157,8 +175,7 @@ int checkpoint_store(struct sl_log *log, bool is_clean)
 		.clean_bytes = is_clean ? (int64_t)log->active->bytes : 0,
 		.time_entries = log->active->times.stored,
 	};
-	int err = is_clean ? -ENOENT : store_slot(log, &c);
-
+	err = is_clean ? -ENOENT : store_slot(log, &c);
 	if (err == -ENOENT)
 		err = store_file(log, &c, is_clean);
 	if (err)
@@ -171,49 +188,6 @@ int checkpoint_lower(struct sl_log *log)
 {
 	log->checkpoint_sequence = 0;
 	return checkpoint_store(log, false);
-}
-
-/* What a recovery needs beside the point: both indexes and the producers.  They may say more than
- * is durable yet; recovery cuts that off. */
-static int store_derived(struct sl_log *log)
-{
-	struct segment *seg = log->active;
-	bool is_anew = !seg->offsets.is_stored || !seg->times.is_stored;
-	char path[STORE_PATH_MAX];
-	int err = index_offset_store(&seg->offsets, &log->files, log->dirfd,
-	                             segment_path(log, seg->base_offset, ".index", path));
-
-	if (!err)
-		err = index_time_store(&seg->times, &log->files, log->dirfd,
-		                       segment_path(log, seg->base_offset, ".timeindex", path));
-	if (err)
-		return log_fail(log, err, "write indexes");
-	/* What an index had before may be of records that were lost or cut off, and come back with
-	 * a power cut.  A rename is in the file system's order behind its end, a slot is not. */
-	if (is_anew)
-		log->checkpoint_sequence = 0;
-	return snapshot_is_there(log) ? 0 : snapshot_store(log);
-}
-
-int sl_log_checkpoint(struct sl_log *log)
-{
-	const uint32_t changes = log->folder_changes;
-	int err;
-
-	if (log->error)
-		return log->error;
-	if (!log->hot || log->flushed <= log->recovery_point ||
-	    log->flushed < log->active->base_offset)
-		return 0;
-	err = store_derived(log);
-	if (err)
-		return err;
-	log->recovery_point = log->flushed;
-	log->recovery_pos = log->active->durable;
-	err = checkpoint_store(log, false);
-	/* Nothing here has to survive a power cut: an older checkpoint serves as well. */
-	log->folder_changes = changes;
-	return err ? err : 1;
 }
 
 int checkpoint_load_topic_id(const struct sl_files *files, int dirfd, const char *folder,

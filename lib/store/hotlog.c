@@ -328,12 +328,11 @@ uint64_t sl_log_unwritten(const struct sl_log *log)
 
 /* ---- Write-out ---- */
 
-/* Blocks for the file up to @end and some ahead, so that most writes change no metadata. */
+/* Blocks for the file up to @end and as much again ahead, so that most writes change no metadata.
+ */
 static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 {
-	uint64_t step = SL_MIN(SL_MAX(seg->allocated, HOT_ALLOCATE_BYTES_MIN),
-	                       HOT_ALLOCATE_BYTES_MAX);
-	uint64_t to = SL_MAX(end, seg->allocated + step);
+	uint64_t to = end + SL_MIN(SL_MAX(end, HOT_ALLOCATE_BYTES_MIN), HOT_ALLOCATE_BYTES_MAX);
 	uint64_t full = block_up((uint64_t)log->config.segment_bytes + SL_BATCH_HEADER_BYTES);
 	int err;
 

@@ -324,17 +324,46 @@ int index_time_load_begin(struct index *index, const struct sl_files *files, int
 	return 0;
 }
 
+static struct index_rest rest(const struct index *index, uint32_t entry_bytes)
+{
+	const size_t has = index->is_stored ? (size_t)index->stored * entry_bytes : 0;
+
+	return (struct index_rest){
+		.p = index->p + has,
+		.len = (size_t)index->count * entry_bytes - has,
+		.pos = has,
+		.is_anew = !index->is_stored,
+	};
+}
+
+struct index_rest index_offset_rest(const struct index *index)
+{
+	return rest(index, INDEX_OFFSET_ENTRY_BYTES);
+}
+
+struct index_rest index_time_rest(const struct index *index)
+{
+	return rest(index, INDEX_TIME_ENTRY_BYTES);
+}
+
+void index_stored(struct index *index, uint32_t count)
+{
+	SL_ASSERT(count <= index->count);
+	index->is_stored = true;
+	index->stored = count;
+}
+
 static int store(struct index *index, const struct sl_files *files, int dirfd, const char *path,
                  uint32_t entry_bytes)
 {
-	const size_t len = (size_t)index->count * entry_bytes;
-	const size_t has = index->is_stored ? (size_t)index->stored * entry_bytes : 0;
-	int err = index->is_stored ? 0 : -ENOENT;
+	const struct index_rest r = rest(index, entry_bytes);
+	int err = r.is_anew ? -ENOENT : 0;
 
-	if (has < len && !err)
-		err = fileio_write_at(files, dirfd, path, index->p + has, len - has, has);
+	if (r.len > 0 && !err)
+		err = fileio_write_at(files, dirfd, path, r.p, r.len, r.pos);
 	if (err == -ENOENT)
-		err = fileio_store(files, dirfd, path, index->p, len);
+		err = fileio_store(files, dirfd, path, index->p,
+		                   (size_t)index->count * entry_bytes);
 	index->is_stored = !err;
 	index->stored = err ? 0 : index->count;
 	return err;

@@ -59,6 +59,17 @@ int index_time_load_begin(struct index *index, const struct sl_files *files, int
 void index_offset_cut(struct index *index, uint64_t pos);
 void index_offset_cut_from(struct index *index, uint32_t relative);
 void index_time_cut(struct index *index, uint32_t relative);
+/* What the file does not have yet; @is_anew: nothing is known of it, and this is all. */
+struct index_rest {
+	const uint8_t *p;
+	size_t len;
+	uint64_t pos; /* in the file */
+	bool is_anew;
+};
+struct index_rest index_offset_rest(const struct index *index);
+struct index_rest index_time_rest(const struct index *index);
+/* The file has the @count leading entries, and nothing else. */
+void index_stored(struct index *index, uint32_t count);
 /* Brings the file up to date: appends what it does not have, or writes it anew. */
 int index_offset_store(struct index *index, const struct sl_files *files, int dirfd,
                        const char *path) SL_MUST_CHECK;

@@ -250,7 +250,7 @@ int sl_log_close(struct sl_log *log, bool is_clean)
 	int err = 0;
 
 	SL_ASSERT(!log->is_sync_running && (!log->hot || log->unwritten == 0));
-	SL_ASSERT(!log->tail_chunk && !log->cleaning);
+	SL_ASSERT(!log->tail_chunk && !log->cleaning && !log->point);
 	/* It is the lane's, which works for other logs while this one is closed elsewhere. */
 	log->recycler = NULL;
 	if (is_clean)
@@ -274,7 +274,7 @@ int sl_log_delete(struct sl_log *log)
 	int topic_len;
 	int err;
 
-	SL_ASSERT(!log->is_sync_running && !log->cleaning);
+	SL_ASSERT(!log->is_sync_running && !log->cleaning && !log->point);
 	sl_uuid_random(&id);
 	for (uint32_t i = 0; i < sizeof(id.b); i++)
 		snprintf(hex + 2 * i, 3, "%02x", id.b[i]);

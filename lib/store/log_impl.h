@@ -154,9 +154,10 @@ struct sl_log {
 	bool is_checkpoint_clean; /* the checkpoint on disk says "closed cleanly" */
 	bool is_epochs_unsaved;   /* the history in memory is ahead of its file */
 	/* Compaction. */
-	struct sl_clean *cleaning; /* under way; NULL: none.  Its own, until sl_log_clean_end(). */
-	int64_t clean_offset;      /* everything below was cleaned; CLEAN_OFFSET_UNKNOWN */
-	uint32_t truncations;      /* how often a tail was cut off */
+	struct sl_clean *cleaning;  /* under way; NULL: none.  Its own, until sl_log_clean_end(). */
+	int64_t clean_offset;       /* everything below was cleaned; CLEAN_OFFSET_UNKNOWN */
+	uint32_t truncations;       /* how often a tail was cut off */
+	struct sl_log_point *point; /* Borrowed; a checkpoint that is being written; NULL: none */
 	uint32_t checkpoint_sequence; /* of the newer slot; 0: the next one is a new file */
 	int64_t snapshots[STORE_SNAPSHOTS_KEPT + 1]; /* offsets of snapshot files, rising */
 	uint32_t snapshots_count;
@@ -325,6 +326,10 @@ void txnindex_drop(struct segment *seg);
 
 /* ---- checkpoint.c ---- */
 
+/* One place in the file of a log in use; disks write a sector whole. */
+#define CHECKPOINT_SLOT_BYTES 512
+#define CHECKPOINT_SLOTS      2
+
 struct checkpoint {
 	int64_t log_start;
 	int64_t recovery_point;
@@ -339,18 +344,42 @@ int checkpoint_load(struct sl_log *log, struct checkpoint *out) SL_MUST_CHECK;
 int checkpoint_store(struct sl_log *log, bool is_clean) SL_MUST_CHECK;
 /* The same of a log in use whose recovery point has fallen: no slot is left that says more. */
 int checkpoint_lower(struct sl_log *log) SL_MUST_CHECK;
+/* Of the next one of a log in use: 1 begins the file anew. */
+uint32_t checkpoint_sequence(const struct sl_log *log, bool is_anew);
+/* Where in the file it stands. */
+uint64_t checkpoint_slot(uint32_t sequence);
+/* The whole file with one slot; @text has room for CHECKPOINT_SLOTS of them. */
+void checkpoint_encode_file(const struct checkpoint *c, uint32_t sequence, char *text);
 /* partition.metadata of @folder.  -ENOENT absent; -EBADMSG damaged; -errno. */
 int checkpoint_load_topic_id(const struct sl_files *files, int dirfd, const char *folder,
                              struct sl_uuid *out) SL_MUST_CHECK;
 int checkpoint_store_topic_id(const struct sl_log *log) SL_MUST_CHECK;
 
+/* ---- point.c ---- */
+
+/* Waits for the checkpoint that another thread is writing, if one is, and takes its outcome: before
+ * anything else touches the files that it writes. */
+void point_settle(struct sl_log *log);
+
 /* ---- snapshot.c ---- */
+
+/* Header and the largest possible table. */
+#define SNAPSHOT_BYTES_MAX \
+	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
 
 /* Whether one says what the state was at the log's end. */
 bool snapshot_is_there(const struct sl_log *log);
 /* Writes the producers' state at the log's end and forgets the oldest file above the number kept.
  */
 int snapshot_store(struct sl_log *log) SL_MUST_CHECK;
+/* The same in parts, for whoever writes the file elsewhere: what it says; the file that it may be
+ * written over (false: none); the writing, with or without such a file, on any thread; and that the
+ * log has it. */
+void snapshot_encode(const struct sl_log *log, struct sl_buf *buf);
+bool snapshot_spare(const struct sl_log *log, char path[STORE_PATH_MAX]);
+int snapshot_write(const struct sl_files *files, int dirfd, const char *spare, const char *path,
+                   const void *p, size_t len) SL_MUST_CHECK;
+void snapshot_stored(struct sl_log *log, int64_t offset, bool was_spare);
 /**
  * snapshot_load() - the newest valid snapshot at or below @offset_max
  * @producers: cleared and filled

@@ -220,6 +220,7 @@ int segment_seal(struct sl_log *log, struct segment *seg)
 	char path[STORE_PATH_MAX];
 	int err;
 
+	point_settle(log);
 	segment_end_times(seg);
 	err = index_offset_store(&seg->offsets, &log->files, log->dirfd,
 	                         segment_path(log, seg->base_offset, ".index", path));

@@ -11,10 +11,6 @@
 #include "fileio.h"
 #include "log_impl.h"
 
-/* Header and the largest possible table. */
-#define SNAPSHOT_BYTES_MAX \
-	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
-
 static int snapshot_unlink(struct sl_log *log, int64_t offset)
 {
 	char path[STORE_PATH_MAX];
@@ -65,6 +61,7 @@ void snapshot_found(struct sl_log *log, int64_t offset)
 
 void snapshot_cut(struct sl_log *log, int64_t offset)
 {
+	point_settle(log);
 	/* A power cut must not bring one back beside a log that has grown past it again. */
 	if (log->snapshots_count > 0 && log->snapshots[log->snapshots_count - 1] > offset)
 		log->folder_changes++;
@@ -74,6 +71,7 @@ void snapshot_cut(struct sl_log *log, int64_t offset)
 
 int snapshot_drop(struct sl_log *log, int64_t offset)
 {
+	point_settle(log);
 	while (log->snapshots_count > 0 && log->snapshots[0] < offset) {
 		int err = snapshot_unlink(log, log->snapshots[0]);
 
@@ -85,69 +83,89 @@ int snapshot_drop(struct sl_log *log, int64_t offset)
 	return 0;
 }
 
+bool snapshot_spare(const struct sl_log *log, char path[STORE_PATH_MAX])
+{
+	if (log->snapshots_count < STORE_SNAPSHOTS_KEPT || snapshot_is_there(log))
+		return false;
+	segment_path(log, log->snapshots[0], ".snapshot", path);
+	return true;
+}
+
 /*
  * Over the oldest file, which gets the new one's name then: a checkpoint every few seconds of
  * thousands of logs would keep the file system busy with making and removing files.  Until the
  * rename the name and the contents say different offsets, so that neither is believed; the newest
- * file is not touched.  Return: -ENOENT there is none to spare.
+ * file is not touched.
  */
-static int snapshot_recycle(struct sl_log *log, const struct sl_buf *buf, const char *path)
+static int write_over(const struct sl_files *files, int dirfd, const char *spare, const char *path,
+                      const void *p, size_t len)
 {
-	char from[STORE_PATH_MAX];
-	int err_close, err, fd;
+	int fd = files->ops->open(files->ctx, dirfd, spare, O_WRONLY, 0);
+	int err_close, err;
 
-	if (log->snapshots_count < STORE_SNAPSHOTS_KEPT || snapshot_is_there(log))
-		return -ENOENT;
-	fd = log->files.ops->open(log->files.ctx, log->dirfd,
-	                          segment_path(log, log->snapshots[0], ".snapshot", from), O_WRONLY,
-	                          0);
 	if (fd < 0)
 		return fd;
-	remove_at(log, 0);
-	err = fileio_write_all(&log->files, fd, buf->p, buf->len, 0);
+	err = fileio_write_all(files, fd, p, len, 0);
 	if (!err)
-		err = log->files.ops->truncate(log->files.ctx, fd, buf->len);
-	err_close = log->files.ops->close(log->files.ctx, fd);
+		err = files->ops->truncate(files->ctx, fd, len);
+	err_close = files->ops->close(files->ctx, fd);
 	err = err ? err : err_close;
-	return err ? err : log->files.ops->rename(log->files.ctx, log->dirfd, from, path);
+	return err ? err : files->ops->rename(files->ctx, dirfd, spare, path);
 }
 
-static int snapshot_write(struct sl_log *log, const struct sl_buf *buf)
+int snapshot_write(const struct sl_files *files, int dirfd, const char *spare, const char *path,
+                   const void *p, size_t len)
 {
-	char path[STORE_PATH_MAX];
-	int err;
+	int err = spare ? write_over(files, dirfd, spare, path, p, len) : -ENOENT;
 
-	segment_path(log, log->end, ".snapshot", path);
-	err = snapshot_recycle(log, buf, path);
-	return err == -ENOENT
-	               ? fileio_replace(&log->files, log->dirfd, path, buf->p, buf->len, false)
-	               : err;
+	return err == -ENOENT ? fileio_replace(files, dirfd, path, p, len, false) : err;
 }
 
-int snapshot_store(struct sl_log *log)
+void snapshot_encode(const struct sl_log *log, struct sl_buf *buf)
 {
 	const struct producers_snapshot snapshot = {
 		.offset = log->end,
 		.segment_base = log->active->base_offset,
 		.aborted = &log->active->aborted,
 	};
-	struct sl_buf buf;
-	int err;
 
 	SL_ASSERT(log->active->has_aborted);
 	SL_ASSERT(log->snapshots_count == 0 ||
 	          log->snapshots[log->snapshots_count - 1] <= log->end);
+	producers_encode(&log->producers, &snapshot, buf);
+}
+
+void snapshot_stored(struct sl_log *log, int64_t offset, bool was_spare)
+{
+	if (was_spare)
+		remove_at(log, 0);
+	if (log->snapshots_count == 0 || log->snapshots[log->snapshots_count - 1] != offset)
+		snapshot_found(log, offset);
+	while (log->snapshots_count > STORE_SNAPSHOTS_KEPT)
+		forget(log, 0);
+}
+
+int snapshot_store(struct sl_log *log)
+{
+	char spare[STORE_PATH_MAX];
+	char path[STORE_PATH_MAX];
+	struct sl_buf buf;
+	bool has_spare;
+	int err;
+
+	point_settle(log);
+	has_spare = snapshot_spare(log, spare);
 	sl_buf_init_grow(&buf, SNAPSHOT_BYTES_MAX);
-	producers_encode(&log->producers, &snapshot, &buf);
-	err = sl_buf_ok(&buf) ? snapshot_write(log, &buf) : -ENOMEM;
+	snapshot_encode(log, &buf);
+	err = sl_buf_ok(&buf) ? snapshot_write(&log->files, log->dirfd, has_spare ? spare : NULL,
+	                                       segment_path(log, log->end, ".snapshot", path),
+	                                       buf.p, buf.len)
+	                      : -ENOMEM;
 	sl_buf_fini(&buf);
 	if (err)
 		return log_fail(log, err, "write producer snapshot");
 	log->folder_changes++;
-	if (!snapshot_is_there(log))
-		snapshot_found(log, log->end);
-	while (log->snapshots_count > STORE_SNAPSHOTS_KEPT)
-		forget(log, 0);
+	snapshot_stored(log, log->end, has_spare);
 	return 0;
 }
 

@@ -121,6 +121,7 @@ int sl_log_truncate(struct sl_log *log, int64_t offset)
 		return 0;
 	if (log->hot && log->is_sync_running)
 		return -EBUSY;
+	point_settle(log);
 	err = log->hot ? settle_hot(log) : 0;
 	if (err)
 		return err;

@@ -41,7 +41,6 @@ struct fx {
 	_Atomic int sync_error;
 	_Atomic int sync_fs_error;
 	_Atomic int syncs;
-	_Atomic int syncs_fs;
 	struct sl_hot *hot;         /* Owned; NULL: logs go through the page cache */
 	struct sl_hot_chunk **hogs; /* Owned; what fx_tier() took away */
 	uint32_t hogs_count;

@@ -356,13 +356,26 @@ void sl_log_cool(struct sl_log *log);
 /* For struct sl_hot_pool_ops.forget: chunks belong to logs. */
 void sl_log_forget(void *owner, struct sl_hot_chunk *chunk);
 
-/**
- * sl_log_checkpoint() - write down how far the log is durable, so that a recovery begins there
- *
- * Stores indexes, producers and the recovery point of a log with a hot tier; none of it is synced,
- * all of it is checked when it is read.  Context: owner; a few small writes to the page cache.
- * Return: 1 done; 0 nothing new since the last one; -errno.
+/*
+ * Checkpoints write down how far a log with a hot tier is durable, so that a recovery begins there:
+ * indexes, producers and the recovery point.  None of it is synced, all of it is checked when it is
+ * read.  It takes a few small files, which a file system may be slow to make: so the owner begins
+ * and ends a checkpoint, and any thread runs it.  The log may be used meanwhile; what needs the
+ * same files (a roll, a truncation, retention) waits for the run.
  */
+struct sl_log_point; /* one checkpoint at a time, of any log */
+
+int sl_log_point_create(struct sl_log_point **out) SL_MUST_CHECK;
+/* Not between begin and end.  NULL is a no-op. */
+void sl_log_point_destroy(struct sl_log_point *pt);
+/* Context: owner.  Return: 1 to be run, soon, and ended before the log is closed; 0 nothing new
+ * since the last one; -ENOMEM, the log is as it was; another -errno: the log's. */
+int sl_log_point_begin(struct sl_log *log, struct sl_log_point *pt) SL_MUST_CHECK;
+/* Context: any thread. */
+void sl_log_point_run(struct sl_log_point *pt);
+/* After the run.  A failure is an error of the log.  Context: owner. */
+void sl_log_point_end(struct sl_log_point *pt);
+/* All three at once.  Return: as sl_log_point_begin(), 1: done. */
 int sl_log_checkpoint(struct sl_log *log);
 
 /* For DescribeProducers and tests. */
