@@ -17,9 +17,9 @@
 
 #include "net/pool.h"
 
+struct checkpoints;
 struct cleaner_port;
 struct cold;
-struct checkpoints;
 struct dirsync;
 struct guard;
 struct image;

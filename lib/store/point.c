@@ -48,6 +48,7 @@ struct sl_log_point {
 	uint32_t sequence;
 	/* The thread's, until is_done. */
 	int result;
+	uint32_t written; /* files, before the one that failed */
 	_Atomic bool is_done;
 };
 
@@ -205,8 +206,11 @@ static int write_one(const struct sl_log_point *pt, const struct point_file *f)
 void sl_log_point_run(struct sl_log_point *pt)
 {
 	pt->result = 0;
-	for (uint32_t i = 0; i < pt->count && pt->result == 0; i++)
-		pt->result = write_one(pt, &pt->list[i]);
+	for (pt->written = 0; pt->written < pt->count; pt->written++) {
+		pt->result = write_one(pt, &pt->list[pt->written]);
+		if (pt->result)
+			break;
+	}
 	/* Release: pairs with point_settle(). */
 	atomic_store_explicit(&pt->is_done, true, memory_order_release);
 }
@@ -217,8 +221,8 @@ static void take(struct sl_log *log, const struct sl_log_point *pt)
 {
 	struct segment *seg = log->active;
 
-	if (pt->result == -ENOENT) {
-		/* Somebody has removed a file: all of them begin anew with the next one. */
+	if (pt->result == -ENOENT && pt->list[pt->written].way == POINT_AT) {
+		/* Somebody has removed the file: all of them begin anew with the next one. */
 		seg->offsets.is_stored = seg->times.is_stored = false;
 		return;
 	}

@@ -397,6 +397,14 @@ Test(point, a_file_that_somebody_removed_begins_anew)
 	}
 }
 
+Test(point, a_folder_that_somebody_removed_is_an_error)
+{
+	append_durable(20);
+	simfs_fail(f->fs, SIMFS_CREATE, 1, -ENOENT, 0, true);
+	cr_expect_eq(sl_log_checkpoint(f->log), -ENOENT);
+	simfs_heal(f->fs);
+}
+
 Test(point, a_failure_is_the_logs)
 {
 	append_durable(20);
