@@ -363,10 +363,6 @@ void point_settle(struct sl_log *log);
 
 /* ---- snapshot.c ---- */
 
-/* Header and the largest possible table. */
-#define SNAPSHOT_BYTES_MAX \
-	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
-
 /* Whether one says what the state was at the log's end. */
 bool snapshot_is_there(const struct sl_log *log);
 /* Writes the producers' state at the log's end and forgets the oldest file above the number kept.

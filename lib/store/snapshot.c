@@ -11,6 +11,10 @@
 #include "fileio.h"
 #include "log_impl.h"
 
+/* Header and the largest possible table. */
+#define SNAPSHOT_BYTES_MAX \
+	(64u + STORE_PRODUCERS_MAX * 168u + STORE_ABORTED_MAX * ABORTED_ENTRY_BYTES)
+
 static int snapshot_unlink(struct sl_log *log, int64_t offset)
 {
 	char path[STORE_PATH_MAX];

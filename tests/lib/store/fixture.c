@@ -238,6 +238,12 @@ void fixture_must_append(struct fixture *f, int32_t records, uint32_t value_byte
 	cr_assert_eq(err, 0, "append: %s", strerror(-err));
 }
 
+void fixture_append_many(struct fixture *f, int count, uint32_t value_bytes)
+{
+	for (int i = 0; i < count; i++)
+		fixture_must_append(f, 1 + i % 3, value_bytes, 1000 + i);
+}
+
 int fixture_sync(struct fixture *f)
 {
 	struct sl_log_sync sync;

@@ -73,6 +73,8 @@ int fixture_append(struct fixture *f, const struct fixture_spec *spec, struct sl
 /* A plain batch that must be accepted. */
 void fixture_must_append(struct fixture *f, int32_t records, uint32_t value_bytes,
                          int64_t timestamp);
+/* So many of them, of one to three records. */
+void fixture_append_many(struct fixture *f, int count, uint32_t value_bytes);
 /* Group commit with the result of the simulated disk. */
 int fixture_sync(struct fixture *f);
 /* The model forgets batches that contain or follow @end, or lie wholly below @start. */

@@ -29,12 +29,6 @@ static void teardown(void)
 
 TestSuite(hotlog, .init = setup, .fini = teardown);
 
-static void append_many(int count, uint32_t value_bytes)
-{
-	for (int i = 0; i < count; i++)
-		fixture_must_append(f, 1 + i % 3, value_bytes, 1000 + i);
-}
-
 /* simfs has full paths without the leading slash. */
 #define LOCK_PATH "logs/.lock"
 
@@ -91,7 +85,7 @@ Test(hotlog, serves_what_no_file_has_yet)
 {
 	size_t len = 0;
 
-	append_many(40, 300);
+	fixture_append_many(f, 40, 300);
 	cr_assert_eq(sl_log_unwritten(f->log), sl_log_bytes(f->log));
 	cr_assert_eq(sl_log_flushed(f->log), 0);
 	simfs_data(f->fs, fixture_path(0, ".log"), &len);
@@ -170,7 +164,7 @@ Test(hotlog, chunks_are_no_larger_than_the_share_of_a_tail)
 	/* With 64 others that fill one: half of 16 MiB for 65. */
 	sl_hot_count_tail(f->opts.hot, 64);
 	for (int i = 0; i < 40; i++) {
-		append_many(10, 1000);
+		fixture_append_many(f, 10, 1000);
 		cr_assert_eq(fixture_sync(f), 0);
 		cr_assert_leq(f->log->tail_chunk->bytes, 64u << 10);
 	}
@@ -181,7 +175,7 @@ Test(hotlog, chunks_are_no_larger_than_the_share_of_a_tail)
 	/* And alone they double. */
 	sl_hot_count_tail(f->opts.hot, -64);
 	for (int i = 0; i < 200; i++) {
-		append_many(10, 1000);
+		fixture_append_many(f, 10, 1000);
 		cr_assert_eq(fixture_sync(f), 0);
 	}
 	cr_expect_geq(f->log->tail_chunk->bytes, 2u << 20);
@@ -197,7 +191,7 @@ Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
 
 	cr_assert_eq(tails(), 0);
 	/* The next chunk, the next segment. */
-	append_many(300, 1000);
+	fixture_append_many(f, 300, 1000);
 	cr_assert_gt(sl_log_segments(f->log), 1u);
 	cr_expect_eq(tails(), 1);
 	roll();
@@ -207,16 +201,16 @@ Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
 	sl_log_unreserve(f->log);
 	cr_assert_eq(sl_log_reserve(f->log, 150000, &at), 0);
 	cr_expect_eq(tails(), 1);
-	append_many(1, 100);
+	fixture_append_many(f, 1, 100);
 	roll();
 	sl_log_unreserve(f->log);
 	cr_expect_eq(tails(), 0);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_expect_eq(tails(), 1);
 	cr_assert_eq(sl_log_truncate(f->log, sl_log_end(f->log) - 5), 0);
 	fixture_model_cut(f, 0, sl_log_end(f->log));
 	cr_expect_eq(tails(), 0);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_expect_eq(tails(), 1);
 	/* Somebody else takes all there is: it is forgotten. */
@@ -230,31 +224,31 @@ Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
 	f->opts.config.segment_bytes = 200000;
 	fixture_must_open(f, false);
 	/* Everything goes, with a write under way in it. */
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
 	sl_log_sync_end(f->log, &sync, 0);
 	cr_assert_eq(sl_log_truncate(f->log, 0), 0);
 	fixture_model_cut(f, 0, 0);
 	cr_expect_eq(tails(), 0);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(tails(), 1);
 	cr_assert_eq(fixture_sync(f), 0);
 	sl_log_cool(f->log);
 	cr_expect_eq(f->opts.hot->tails, 0u);
 	/* Without a tier there is nothing to count. */
-	append_many(300, 1000);
+	fixture_append_many(f, 300, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	roll();
 	cr_expect_eq(f->opts.hot->tails, 0u);
 	fixture_close(f, true);
 	fixture_must_open(f, true);
-	append_many(1, 100);
+	fixture_append_many(f, 1, 100);
 	cr_expect_eq(tails(), 1);
 	fixture_close(f, true);
 	cr_expect_eq(f->opts.hot->tails, 0u);
 	fixture_must_open(f, true);
-	append_many(300, 1000);
+	fixture_append_many(f, 300, 1000);
 	cr_expect_eq(tails(), 1);
 	fixture_kill(f);
 }
@@ -265,7 +259,7 @@ Test(hotlog, plain_writes_are_durable_with_the_next_sync)
 	struct sl_log_sync sync;
 	struct sl_hot_usage usage;
 
-	append_many(20, 300);
+	fixture_append_many(f, 20, 300);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 1);
 	cr_assert(sync.iov_count > 0 && !sync.is_durable && sync.fds_count == 0);
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
@@ -273,13 +267,13 @@ Test(hotlog, plain_writes_are_durable_with_the_next_sync)
 	cr_assert_eq(sl_log_flushed(f->log), 0);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 0);
 	/* With more behind it: the same sync covers both. */
-	append_many(3, 300);
+	fixture_append_many(f, 3, 300);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	cr_assert(sync.iov_count > 0 && sync.fds_count > 0);
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
 	/* And with nothing behind it. */
-	append_many(3, 300);
+	fixture_append_many(f, 3, 300);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 1);
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
@@ -413,10 +407,10 @@ Test(hotlog, an_older_append_is_written_while_a_newer_one_comes)
 {
 	struct sl_log_sync sync;
 
-	append_many(10, 300);
+	fixture_append_many(f, 10, 300);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
 	cr_assert_eq(sl_log_sync_begin(f->log, &(struct sl_log_sync){0}, true), 0);
-	append_many(10, 300);
+	fixture_append_many(f, 10, 300);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
 	sl_log_sync_end(f->log, &sync, 0);
 	cr_assert(sl_log_flushed(f->log) > 0 && sl_log_flushed(f->log) < sl_log_end(f->log));
@@ -427,7 +421,7 @@ Test(hotlog, an_older_append_is_written_while_a_newer_one_comes)
 
 Test(hotlog, a_failed_write_is_final_and_reads_go_on)
 {
-	append_many(10, 300);
+	fixture_append_many(f, 10, 300);
 	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EIO, 100, false);
 	cr_assert_eq(fixture_sync(f), -EIO);
 	cr_assert_eq(sl_log_error(f->log), -EIO);
@@ -437,7 +431,7 @@ Test(hotlog, a_failed_write_is_final_and_reads_go_on)
 
 Test(hotlog, goes_on_where_only_direct_writes_are_refused)
 {
-	append_many(10, 300);
+	fixture_append_many(f, 10, 300);
 	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
 	cr_assert(write_one());
 	cr_assert_eq(sl_log_error(f->log), 0);
@@ -446,7 +440,7 @@ Test(hotlog, goes_on_where_only_direct_writes_are_refused)
 	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
 	check_file();
 	/* The second refusal has another reason. */
-	append_many(10, 300);
+	fixture_append_many(f, 10, 300);
 	simfs_fail(f->fs, SIMFS_PWRITE, 1, -EINVAL, 0, false);
 	cr_assert_eq(fixture_sync(f), -EINVAL);
 	cr_assert_eq(sl_log_error(f->log), -EINVAL);
@@ -455,7 +449,7 @@ Test(hotlog, goes_on_where_only_direct_writes_are_refused)
 Test(hotlog, a_full_disk_fails_the_write_out)
 {
 	simfs_set_space(f->fs, 3 * SL_HOT_BLOCK);
-	append_many(100, 300);
+	fixture_append_many(f, 100, 300);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_error(f->log), -ENOSPC);
 	cr_assert_lt(sl_log_flushed(f->log), sl_log_end(f->log));
@@ -469,7 +463,7 @@ Test(hotlog, retention_takes_segments_that_are_not_written)
 
 	f->opts.config.retention_bytes = 300000;
 	sl_log_set_config(f->log, &f->opts.config);
-	append_many(300, 1000);
+	fixture_append_many(f, 300, 1000);
 	cr_assert_gt(sl_log_segments(f->log), 2);
 	/* With a write under way in the one that goes. */
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
@@ -486,10 +480,10 @@ Test(hotlog, retention_takes_segments_that_are_not_written)
 Test(hotlog, truncates_in_memory_and_on_disk)
 {
 	for (int64_t cut = 1; cut < 60; cut += 7) {
-		append_many(60, 500);
+		fixture_append_many(f, 60, 500);
 		if (cut % 2)
 			cr_assert_eq(fixture_sync(f), 0);
-		append_many(10, 500);
+		fixture_append_many(f, 10, 500);
 		cut += sl_log_end(f->log) / 2;
 		cr_assert_eq(sl_log_truncate(f->log, cut), 0);
 		fixture_model_cut(f, 0, cut);
@@ -502,11 +496,11 @@ Test(hotlog, truncates_in_memory_and_on_disk)
 
 Test(hotlog, goes_through_the_page_cache_when_cooled)
 {
-	append_many(50, 300);
+	fixture_append_many(f, 50, 300);
 	cr_assert_eq(fixture_sync(f), 0);
 	sl_log_cool(f->log);
 	fixture_check(f, 5000);
-	append_many(50, 300);
+	fixture_append_many(f, 50, 300);
 	fixture_check(f, 5000);
 	cr_assert_eq(fixture_sync(f), 0);
 	fixture_check(f, 5000);
@@ -516,14 +510,14 @@ Test(hotlog, a_clean_close_leaves_no_zeros)
 {
 	size_t len = 0;
 
-	append_many(50, 300);
+	fixture_append_many(f, 50, 300);
 	fixture_close(f, true);
 	simfs_data(f->fs, fixture_path(0, ".log"), &len);
 	fixture_must_open(f, true);
 	cr_assert_eq(len, sl_log_bytes(f->log));
 	cr_assert_eq(f->report.scanned_bytes, 0);
 	fixture_check(f, 5000);
-	append_many(50, 300);
+	fixture_append_many(f, 50, 300);
 	cr_assert_eq(fixture_sync(f), 0);
 	fixture_check(f, 5000);
 }
@@ -570,14 +564,14 @@ Test(hotlog, a_sync_of_the_dir_covers_what_was_marked)
 	int64_t marked;
 
 	simfs_set_data(f->fs, LOCK_PATH, "", 0);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	while (write_plain())
 		;
 	cr_assert_eq(sl_log_flushed(f->log), 0);
 	cr_assert_gt(sl_log_unsynced(f->log), 0);
 	sl_log_mark(f->log);
 	marked = sl_log_end(f->log);
-	append_many(5, 1000);
+	fixture_append_many(f, 5, 1000);
 	sync_dir();
 	/* Ended behind the begin of the sync, which says nothing about it. */
 	while (write_plain())
@@ -601,7 +595,7 @@ Test(hotlog, a_sync_of_the_dir_covers_sealed_segments)
 	simfs_set_data(f->fs, LOCK_PATH, "", 0);
 	f->opts.config.segment_bytes = 5000;
 	sl_log_set_config(f->log, &f->opts.config);
-	append_many(8, 1000);
+	fixture_append_many(f, 8, 1000);
 	while (write_plain())
 		;
 	sl_log_mark(f->log);
@@ -619,7 +613,7 @@ Test(hotlog, a_sync_of_the_dir_covers_sealed_segments)
 
 Test(hotlog, a_failed_sync_of_the_dir_fails_what_was_marked)
 {
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	while (write_plain())
 		;
 	/* Nothing of it is the log's without a mark. */
@@ -635,13 +629,13 @@ Test(hotlog, a_failed_sync_of_the_dir_fails_what_was_marked)
 Test(hotlog, a_truncation_takes_the_mark_away)
 {
 	simfs_set_data(f->fs, LOCK_PATH, "", 0);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	while (write_plain())
 		;
 	sl_log_mark(f->log);
 	cr_assert_eq(sl_log_truncate(f->log, 12), 0);
 	fixture_model_cut(f, 0, 12);
-	append_many(15, 1000);
+	fixture_append_many(f, 15, 1000);
 	while (write_plain())
 		;
 	sl_log_mark_end(f->log, 0);

@@ -32,27 +32,21 @@ static void teardown(void)
 
 TestSuite(point, .init = setup, .fini = teardown);
 
-static void append_many(int count, uint32_t value_bytes)
-{
-	for (int i = 0; i < count; i++)
-		fixture_must_append(f, 1 + i % 3, value_bytes, 1000 + i);
-}
-
 Test(point, recovery_reads_only_behind_the_checkpoint)
 {
 	uint64_t before;
 
 	f->opts.config.segment_bytes = 1 << 30;
 	sl_log_set_config(f->log, &f->opts.config);
-	append_many(500, 1000);
+	fixture_append_many(f, 500, 1000);
 	cr_assert_eq(sl_log_checkpoint(f->log), 0);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	cr_assert_eq(sl_log_checkpoint(f->log), 0);
 	before = sl_log_bytes(f->log);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
-	append_many(5, 1000);
+	fixture_append_many(f, 5, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	{
 		const uint64_t behind = sl_log_bytes(f->log) - before;
@@ -65,7 +59,7 @@ Test(point, recovery_reads_only_behind_the_checkpoint)
 	fixture_check(f, 5000);
 	/* What was behind the point is not called durable before a sync has seen it. */
 	cr_assert_lt(sl_log_flushed(f->log), sl_log_end(f->log));
-	append_many(5, 100);
+	fixture_append_many(f, 5, 100);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_flushed(f->log), sl_log_end(f->log));
 	fixture_check(f, 5000);
@@ -77,7 +71,7 @@ Test(point, a_damaged_checkpoint_is_not_believed)
 {
 	static const char *const suffixes[] = {".index", ".timeindex"};
 
-	append_many(50, 1000);
+	fixture_append_many(f, 50, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	for (int i = 0; i < 3; i++) {
@@ -145,7 +139,7 @@ Test(point, a_torn_checkpoint_leaves_the_one_before)
 			sl_log_set_config(f->log, &f->opts.config);
 			for (int i = 0; i < rounds; i++) {
 				before = sl_log_bytes(f->log);
-				append_many(5, 1000);
+				fixture_append_many(f, 5, 1000);
 				cr_assert_eq(fixture_sync(f), 0);
 				cr_assert_eq(sl_log_checkpoint(f->log), 1);
 			}
@@ -158,7 +152,7 @@ Test(point, a_torn_checkpoint_leaves_the_one_before)
 			cr_assert_eq(f->report.scanned_bytes, sl_log_bytes(f->log) - before);
 			fixture_check(f, 5000);
 			/* It goes on in the slot that is no good. */
-			append_many(1, 10);
+			fixture_append_many(f, 1, 10);
 			cr_assert_eq(fixture_sync(f), 0);
 			cr_assert_eq(sl_log_checkpoint(f->log), 1);
 			fixture_kill(f);
@@ -176,7 +170,7 @@ static void fill_both_slots(void)
 	f->opts.config.segment_bytes = 1 << 30;
 	sl_log_set_config(f->log, &f->opts.config);
 	for (int i = 0; i < 4; i++) {
-		append_many(20, 1000);
+		fixture_append_many(f, 20, 1000);
 		cr_assert_eq(fixture_sync(f), 0);
 		cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	}
@@ -194,7 +188,7 @@ Test(point, a_cut_index_is_told_of_in_a_new_file)
 	cr_assert_neq(simfs_data(f->fs, path, &len)[512], '\n');
 	cr_assert_eq(sl_log_truncate(f->log, 30), 0);
 	fixture_model_cut(f, 0, 30);
-	append_many(20, 1000);
+	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	cr_assert_eq(simfs_data(f->fs, path, &len)[0], '\n');
@@ -231,7 +225,7 @@ Test(point, a_checkpoint_of_version_1_is_taken_over)
 	uint64_t bytes;
 	int n;
 
-	append_many(50, 1000);
+	fixture_append_many(f, 50, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	cr_assert_eq(sl_log_checkpoint(f->log), 1);
 	bytes = sl_log_bytes(f->log);
@@ -242,7 +236,7 @@ Test(point, a_checkpoint_of_version_1_is_taken_over)
 	n += snprintf(text + n, sizeof(text) - (size_t)n, "crc32c: %08x\n",
 	              sl_crc32c(0, text, (size_t)n));
 	simfs_set_data(f->fs, path, text, (size_t)n);
-	append_many(3, 1000);
+	fixture_append_many(f, 3, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 	fixture_kill(f);
 	fixture_must_open(f, false);
@@ -256,7 +250,7 @@ Test(point, checkpoints_reuse_their_files)
 	f->opts.config.segment_bytes = 1 << 30;
 	sl_log_set_config(f->log, &f->opts.config);
 	for (int i = 0; i < 10; i++) {
-		append_many(5, 1000);
+		fixture_append_many(f, 5, 1000);
 		cr_assert_eq(fixture_sync(f), 0);
 		if (i == 3)
 			simfs_fail(f->fs, SIMFS_CREATE | SIMFS_UNLINK, 1, -EIO, 0, true);
@@ -272,7 +266,7 @@ Test(point, checkpoints_reuse_their_files)
 /* Something durable that no checkpoint tells of yet. */
 static void append_durable(int count)
 {
-	append_many(count, 1000);
+	fixture_append_many(f, count, 1000);
 	cr_assert_eq(fixture_sync(f), 0);
 }
 
