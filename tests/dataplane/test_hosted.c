@@ -48,7 +48,7 @@ static int list_together(void *ctx, int dirfd, const char *name,
 	return sl_file_ops_plain.list(ctx, dirfd, name, each, arg);
 }
 
-Test(hosted, logs_on_disk_are_opened_on_several_threads_and_get_slots_in_order, .timeout = 60)
+Test(hosted, logs_on_disk_are_opened_on_several_threads_and_get_slots_in_order)
 {
 	struct rig *r = with_logs(NULL);
 	const struct sl_ipc_partition *told[MANY];
@@ -219,7 +219,7 @@ static unsigned clean_folders(const struct rig *r)
 	return count;
 }
 
-Test(hosted, logs_are_closed_on_several_threads, .timeout = 60)
+Test(hosted, logs_are_closed_on_several_threads)
 {
 	struct rig *r = rig_create(NULL);
 

@@ -318,7 +318,7 @@ static void compare_parts(const uint8_t *frame, size_t bytes, size_t split)
 	          "split %zu", split);
 }
 
-Test(landing, answers_what_staging_answers_wherever_the_frame_is_split, .timeout = 120)
+Test(landing, answers_what_staging_answers_wherever_the_frame_is_split)
 {
 	static uint8_t frame[FRAME_MAX];
 	static const int16_t versions[] = {3, 9};

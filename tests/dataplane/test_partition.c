@@ -521,7 +521,7 @@ Test(partition, stop_takes_the_results_of_what_is_under_way)
 }
 
 /* Whose clients have gone: nobody comes back for the sync to wait for. */
-Test(partition, stop_gathers_nobody, .timeout = 20)
+Test(partition, stop_gathers_nobody)
 {
 	struct fx *fx = fx_create();
 	struct partition *p = fx_partition(fx_topic(fx, "t", 1, NULL), 0);

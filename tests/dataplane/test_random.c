@@ -778,7 +778,7 @@ static void run_seed(uint64_t seed)
 	end(&w);
 }
 
-Test(random, clients_and_control_do_anything, .timeout = 300)
+Test(random, clients_and_control_do_anything)
 {
 	const char *text = getenv("SL_SEED");
 

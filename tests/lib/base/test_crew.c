@@ -58,7 +58,7 @@ static void meet(void *arg, uint32_t index, uint32_t worker)
 	(void)pthread_barrier_wait(&t->meet);
 }
 
-Test(crew, threads_work_at_the_same_time, .timeout = 30)
+Test(crew, threads_work_at_the_same_time)
 {
 	struct tally t = {0};
 
