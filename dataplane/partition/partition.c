@@ -691,7 +691,8 @@ static void end_sync(struct ctx *ctx, struct partition *p, int result)
 		ctx_count(ctx, SL_STAT_syncs, 1);
 		ctx_count(ctx, SL_STAT_sync_us, (ctx->now_ns - p->sync_started_ns) / 1000);
 	}
-	if (result != 0)
+	/* Else it was put off. */
+	if (result != 0 && sl_log_error(p->log))
 		ctx_count(ctx, SL_STAT_sync_errors, 1);
 	partition_check(ctx, p);
 	if (!p->is_closing) {

@@ -31,11 +31,14 @@ struct uring_op {
 	uint32_t iov_count;
 	uint32_t next;
 	uint64_t write_pos;
+	int fd;           /* of the write */
 	uint32_t fd_next; /* of sync.fds, the next to be synced */
 	struct writer_done done;
 };
 
 #define URING_NONE UINT32_MAX
+
+static const struct sl_files plain_files = {.ops = &sl_file_ops_plain};
 
 struct uring {
 	struct writer_back back;
@@ -75,14 +78,13 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 static void queue_write(struct uring *u, struct uring_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
-	int fd = op->partition->sync.write_fd;
 
 	if (op->iov_count == 1)
-		io_uring_prep_write(sqe, fd, op->iov[0].iov_base,
+		io_uring_prep_write(sqe, op->fd, op->iov[0].iov_base,
 		                    (unsigned)SL_MIN(op->iov[0].iov_len, URING_WRITE_MAX),
 		                    op->write_pos);
 	else
-		io_uring_prep_writev(sqe, fd, op->iov, op->iov_count, op->write_pos);
+		io_uring_prep_writev(sqe, op->fd, op->iov, op->iov_count, op->write_pos);
 	sqe->rw_flags = op->partition->sync.is_durable ? RWF_DSYNC : 0;
 	/* The kernel could not do it without waiting: let one of its workers wait. */
 	if (op->done.retries > 0)
@@ -100,10 +102,34 @@ static void queue_sync(struct uring *u, struct uring_op *op)
 	sqe->user_data = (uint64_t)(op - u->ops);
 }
 
+static void finish(struct uring *u, struct uring_op *op)
+{
+	uint32_t index = (uint32_t)(op - u->ops);
+
+	SL_ASSERT(u->ops_under_way > 0);
+	u->ops_under_way--;
+	sl_log_sync_close(&plain_files, &op->partition->sync, op->fd);
+	op->next = URING_NONE;
+	if (u->done_first == URING_NONE)
+		u->done_first = index;
+	else
+		u->ops[u->done_last].next = index;
+	u->done_last = index;
+}
+
+static void begin_write(struct uring *u, struct uring_op *op)
+{
+	op->done.result = sl_log_sync_open(&plain_files, &op->partition->sync, &op->fd);
+	if (op->done.result == 0)
+		queue_write(u, op);
+	else
+		finish(u, op);
+}
+
 static void uring_submit(struct writer_back *b, struct partition *p)
 {
 	struct uring *u = (struct uring *)b;
-	const struct sl_log_sync *sync = &p->sync;
+	struct sl_log_sync *sync = &p->sync;
 	struct uring_op *op = &u->ops[u->free_first];
 
 	SL_ASSERT(u->free_first < b->depth);
@@ -114,11 +140,12 @@ static void uring_submit(struct writer_back *b, struct partition *p)
 	*op = (struct uring_op){.partition = p, .write_pos = sync->write_pos};
 	for (uint32_t i = 0; i < sync->iov_count; i++)
 		op->iov[op->iov_count++] = sync->iov[i];
+	op->fd = sync->write_fd;
+	u->ops_under_way++;
 	if (op->iov_count > 0)
-		queue_write(u, op);
+		begin_write(u, op);
 	else
 		queue_sync(u, op);
-	u->ops_under_way++;
 }
 
 static void count_call(struct uring *u)
@@ -182,20 +209,6 @@ static int end_write(struct uring *u, struct uring_op *op, int res, bool *is_don
 	queue_write(u, op);
 	*is_done = false;
 	return 0;
-}
-
-static void finish(struct uring *u, struct uring_op *op)
-{
-	uint32_t index = (uint32_t)(op - u->ops);
-
-	SL_ASSERT(u->ops_under_way > 0);
-	u->ops_under_way--;
-	op->next = URING_NONE;
-	if (u->done_first == URING_NONE)
-		u->done_first = index;
-	else
-		u->ops[u->done_last].next = index;
-	u->done_last = index;
 }
 
 static void complete(struct uring *u, const struct io_uring_cqe *cqe)

@@ -22,6 +22,14 @@ static int plain_open(void *ctx SL_UNUSED, int dirfd, const char *name, int flag
 	return fd < 0 ? -errno : fd;
 }
 
+static int plain_reopen(void *ctx, int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return plain_open(ctx, AT_FDCWD, path, flags, 0);
+}
+
 static int plain_close(void *ctx SL_UNUSED, int fd)
 {
 	return close(fd) < 0 ? -errno : 0;
@@ -174,6 +182,7 @@ static int plain_space(void *ctx SL_UNUSED, int fd, uint64_t *total, uint64_t *f
 const struct sl_file_ops sl_file_ops_plain = {
 	.name = "plain",
 	.open = plain_open,
+	.reopen = plain_reopen,
 	.close = plain_close,
 	.pwrite = plain_pwrite,
 	.pread = plain_pread,

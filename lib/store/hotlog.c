@@ -328,19 +328,23 @@ uint64_t sl_log_unwritten(const struct sl_log *log)
 
 /* ---- Write-out ---- */
 
-/* Blocks for the file up to @end and as much again ahead, so that most writes change no metadata.
- */
+/* How far the file gets blocks that has to have them up to @end: as much again ahead, so that most
+ * writes change no metadata. */
+static uint64_t allocate_to(const struct sl_log *log, uint64_t end)
+{
+	const uint64_t full = block_up((uint64_t)log->config.segment_bytes + SL_BATCH_HEADER_BYTES);
+	const uint64_t to = end +
+	                    SL_MIN(SL_MAX(end, HOT_ALLOCATE_BYTES_MIN), HOT_ALLOCATE_BYTES_MAX);
+
+	/* Nothing of the segment will lie behind its size, but for the margin. */
+	return end <= full ? SL_MIN(to, full) : to;
+}
+
 static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 {
-	uint64_t to = end + SL_MIN(SL_MAX(end, HOT_ALLOCATE_BYTES_MIN), HOT_ALLOCATE_BYTES_MAX);
-	uint64_t full = block_up((uint64_t)log->config.segment_bytes + SL_BATCH_HEADER_BYTES);
+	uint64_t to = allocate_to(log, end);
 	int err;
 
-	if (end <= seg->allocated)
-		return 0;
-	/* Nothing of the segment will lie behind its size, but for the margin. */
-	if (end <= full)
-		to = SL_MIN(to, full);
 	err = log->files.ops->allocate(log->files.ctx, seg->fd, seg->allocated,
 	                               to - seg->allocated);
 	/* On a full disk kept files go first, and nothing is taken ahead. */
@@ -357,18 +361,42 @@ static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 	return err;
 }
 
-/* What the next write goes through. */
-static int write_fd(struct sl_log *log, struct segment *seg, int *fd)
+/* Blocks for a write up to @end.  As with descriptors it is the runner who waits for the file
+ * system, where nobody waits for the write; but what to do on a full disk is known here. */
+static int begin_allocate(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg,
+                          uint64_t end, bool is_wanted)
 {
-	int err;
+	int err = 0;
 
-	if (!log->is_buffered) {
-		err = direct_take(log, seg, fd);
-		if (err != -EINVAL)
-			return err;
-		log->is_buffered = true;
+	if (end <= seg->allocated)
+		return 0;
+	if (is_wanted || log->is_disk_full) {
+		err = allocate(log, seg, end);
+		log->is_disk_full = err == -ENOSPC;
+		return err;
 	}
-	*fd = seg->fd;
+	sync->allocate_pos = seg->allocated;
+	sync->allocate_bytes = allocate_to(log, end) - seg->allocated;
+	return 0;
+}
+
+/* What the next write goes through.  Where nobody waits for it, who runs it opens what is not open:
+ * the lane has better to do. */
+static int lend_fd(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg,
+                   bool is_wanted)
+{
+	int err = 0;
+
+	sync->write_fd = seg->fd;
+	if (log->is_buffered)
+		return 0;
+	if (is_wanted || seg->direct.fd >= 0)
+		err = direct_take(log, seg, &sync->write_fd);
+	else
+		sync->wants_direct = true;
+	if (err != -EINVAL)
+		return err;
+	log->is_buffered = true;
 	return 0;
 }
 
@@ -409,7 +437,8 @@ static struct segment *first_unwritten(const struct sl_log *log, uint32_t from)
 }
 
 /* One chunk's bytes that no file has. */
-static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg)
+static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg,
+                       bool is_wanted)
 {
 	uint64_t from, full, file_end;
 	struct sl_hot_chunk *c = find(&seg->hot, seg->written, &file_end);
@@ -419,9 +448,9 @@ static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segm
 	SL_ASSERT(c && c->refs <= 1);
 	from = block_down(seg->written);
 	full = block_down(c->end);
-	err = allocate(log, seg, block_up(c->end + SL_BATCH_HEADER_BYTES));
+	err = begin_allocate(log, sync, seg, block_up(c->end + SL_BATCH_HEADER_BYTES), is_wanted);
 	if (!err)
-		err = write_fd(log, seg, &sync->write_fd);
+		err = lend_fd(log, sync, seg, is_wanted);
 	if (err)
 		return err;
 	bounce_bytes = fill_bounce(c);
@@ -472,7 +501,7 @@ int hotlog_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted)
 	}
 	if (!seg)
 		return 0;
-	rc = begin_write(log, sync, seg);
+	rc = begin_write(log, sync, seg, is_wanted);
 	if (rc < 0 || !is_wanted)
 		return rc;
 	sync->offset = log->writing_offset;
@@ -519,6 +548,8 @@ void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool i
 
 	log->writing = NULL;
 	direct_put(log, seg);
+	if (sync->is_allocated)
+		seg->allocated = sync->allocate_pos + sync->allocate_bytes;
 	/* A doomed segment's bytes are not counted any more. */
 	if (is_good && !seg->is_doomed) {
 		const uint64_t bytes = log->writing_end - seg->written;

@@ -140,7 +140,8 @@ struct sl_log {
 	uint64_t syncing_pos;         /* what the running sync makes durable of its segment */
 	uint64_t unwritten;           /* bytes in memory only */
 	uint64_t unsynced;            /* bytes in files that no sync has covered */
-	bool is_buffered;             /* the file system refuses O_DIRECT */
+	bool is_disk_full; /* the last write-out got no blocks: the lane gets the next one's */
+	bool is_buffered;  /* the file system refuses O_DIRECT */
 	struct log_mark mark;
 	/* Group commit. */
 	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */

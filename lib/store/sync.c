@@ -102,24 +102,57 @@ int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_want
 	return 1;
 }
 
-/* Return: 0 or -errno.  O_DIRECT or not, data is durable only after a sync behind it. */
-static int run_write(const struct sl_files *files, const struct sl_log_sync *sync)
+int sl_log_sync_open(const struct sl_files *files, struct sl_log_sync *sync, int *fd)
 {
-	uint64_t pos = sync->write_pos;
+	int rc;
 
-	for (uint32_t i = 0; i < sync->iov_count; i++) {
-		int err = fileio_write_all(files, sync->write_fd, sync->iov[i].iov_base,
-		                           sync->iov[i].iov_len, pos);
-
-		if (err)
-			return err;
-		pos += sync->iov[i].iov_len;
+	*fd = sync->write_fd;
+	if (sync->allocate_bytes > 0) {
+		rc = files->ops->allocate(files->ctx, *fd, sync->allocate_pos,
+		                          sync->allocate_bytes);
+		/* Where it cannot be done the file grows with each write. */
+		if (rc && rc != -EOPNOTSUPP && rc != -ENOSYS)
+			return rc;
+		sync->is_allocated = true;
 	}
-	SL_ASSERT(pos == sync->write_pos + sync->write_bytes);
-	return sync->is_durable ? files->ops->sync(files->ctx, sync->write_fd) : 0;
+	if (!sync->wants_direct)
+		return 0;
+	rc = files->ops->reopen(files->ctx, *fd, O_RDWR | O_DIRECT);
+	if (rc >= 0)
+		*fd = rc;
+	else if (rc != -EINVAL) /* which says that the file system has none */
+		sl_log(WARN, store, "write through the page cache: no descriptor: %s",
+		       strerror(-rc));
+	return 0;
 }
 
-int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync)
+void sl_log_sync_close(const struct sl_files *files, const struct sl_log_sync *sync, int fd)
+{
+	if (fd != sync->write_fd)
+		files->ops->close(files->ctx, fd);
+}
+
+/* Return: 0 or -errno.  O_DIRECT or not, data is durable only after a sync behind it. */
+static int run_write(const struct sl_files *files, struct sl_log_sync *sync)
+{
+	uint64_t pos = sync->write_pos;
+	int fd;
+	int err = sl_log_sync_open(files, sync, &fd);
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; !err && i < sync->iov_count; i++) {
+		err = fileio_write_all(files, fd, sync->iov[i].iov_base, sync->iov[i].iov_len, pos);
+		pos += sync->iov[i].iov_len;
+	}
+	SL_ASSERT(err || pos == sync->write_pos + sync->write_bytes);
+	if (!err && sync->is_durable)
+		err = files->ops->sync(files->ctx, fd);
+	sl_log_sync_close(files, sync, fd);
+	return err;
+}
+
+int sl_log_sync_run(const struct sl_files *files, struct sl_log_sync *sync)
 {
 	int err = 0;
 
@@ -156,9 +189,19 @@ static bool is_direct_refused(struct sl_log *log, const struct sl_log_sync *sync
 	return true;
 }
 
+/* Nothing was written: the next one's blocks are begin_allocate()'s, which can make room. */
+static bool is_disk_full(struct sl_log *log, const struct sl_log_sync *sync, int result)
+{
+	if (result != -ENOSPC || sync->allocate_bytes == 0 || sync->is_allocated)
+		return false;
+	log->is_disk_full = true;
+	return true;
+}
+
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 {
-	const bool is_refused = is_direct_refused(log, sync, result);
+	const bool is_put_off = is_direct_refused(log, sync, result) ||
+	                        is_disk_full(log, sync, result);
 	const bool is_good = !result && !log->is_sync_void;
 
 	SL_ASSERT(log->is_sync_running && result <= 0);
@@ -179,7 +222,7 @@ void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result)
 			seg->is_dirty = false;
 		segment_put(log, seg);
 	}
-	if (result && !is_refused) {
+	if (result && !is_put_off) {
 		/* The kernel may have dropped the pages it could not write: a second fsync would
 		 * succeed without them.  So the first failure is the last word. */
 		log_fail(log, result, "sync");

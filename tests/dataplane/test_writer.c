@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -242,6 +243,58 @@ EACH_WAY(writes_a_single_piece)
 	expect_file(r, BLOCK, 0, 5 * BLOCK);
 	cr_expect((stat_of(r, SL_STAT_uring_calls) > 0) == (*way == WAY_LANE_RING),
 	          "the lane's calls are counted, and no others");
+	rig_destroy(r);
+}
+
+/* Through a descriptor that cannot write: it has one of its own, and none of them is left. */
+ON_WAYS(opens_what_a_write_wants, WAY_THREAD, WAY_THREAD_RING)
+{
+	struct rig *r = rig_create(*way, 4);
+	int fd = open(r->path, O_RDONLY | O_CLOEXEC);
+	int next_fd = dup(fd);
+	int result = 1;
+
+	close(next_fd);
+	for (unsigned i = 0; i < 2; i++) {
+		struct partition *p = write_two(r, 0, fd, 1, i * 2 * BLOCK);
+
+		p->sync.is_durable = false;
+		p->sync.wants_direct = i == 0;
+		submit(r, p);
+		cr_expect(await(r, &result) == p);
+		cr_expect_eq(result, i == 0 ? 0 : -EBADF);
+	}
+	expect_file(r, 0, 0, BLOCK);
+	expect_file(r, BLOCK, TIER_BYTES / 2, BLOCK);
+	cr_expect_eq(dup(fd), next_fd);
+	close(next_fd);
+	close(fd);
+	rig_destroy(r);
+}
+
+/* Its blocks come first: where there are none, nothing is written, and the next one has its turn.
+ */
+ON_WAYS(allocates_what_a_write_needs, WAY_THREAD, WAY_THREAD_RING)
+{
+	struct rig *r = rig_create(*way, 4);
+	struct stat st;
+	int result = 1;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct partition *p = write_two(r, i, r->fd, 1, 0);
+
+		p->sync.is_durable = false;
+		p->sync.allocate_pos = 8 * BLOCK;
+		/* More than any file may have. */
+		p->sync.allocate_bytes = i == 0 ? (uint64_t)INT64_MAX : BLOCK;
+		submit(r, p);
+		cr_expect(await(r, &result) == p);
+		cr_expect_eq(result, i == 0 ? -EFBIG : 0);
+		cr_expect_eq(p->sync.is_allocated, i == 1);
+		cr_assert_eq(fstat(r->fd, &st), 0);
+		cr_expect_eq((size_t)st.st_size, i == 0 ? 0 : 9 * BLOCK);
+	}
+	expect_file(r, 0, 0, BLOCK);
 	rig_destroy(r);
 }
 

@@ -15,6 +15,9 @@
 struct sl_file_ops {
 	const char *name;
 	int (*open)(void *ctx, int dirfd, const char *name, int flags, mode_t mode);
+	/* Another descriptor of the file that @fd has open, with @flags of its own.  Whatever
+	 * became of the file's name does not matter. */
+	int (*reopen)(void *ctx, int fd, int flags);
 	int (*close)(void *ctx, int fd);
 	ssize_t (*pwrite)(void *ctx, int fd, const void *p, size_t len, uint64_t pos);
 	ssize_t (*pread)(void *ctx, int fd, void *p, size_t len, uint64_t pos);

@@ -296,11 +296,16 @@ struct sl_log_sync {
 	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, with
 	 * is_durable the whole on stable storage with the write itself (RWF_DSYNC) or by an
 	 * fdatasync(2) behind it.  Memory, position and length are multiples of SL_HOT_BLOCK;
-	 * iov_count == 0: nothing to write. */
+	 * iov_count == 0: nothing to write.  With wants_direct write_fd will do, but is through the
+	 * page cache: sl_log_sync_open() has a better one. */
 	struct iovec iov[2];
 	uint32_t iov_count;
 	bool is_durable;
+	bool wants_direct;
+	bool is_allocated; /* by sl_log_sync_open() */
 	int write_fd;
+	uint64_t allocate_pos; /* blocks that the write needs, allocate_bytes of them; 0: none */
+	uint64_t allocate_bytes;
 	uint64_t write_pos;
 	size_t write_bytes;
 	void *write_segment; /* Owned reference; NULL without a write part */
@@ -317,7 +322,12 @@ struct sl_log_sync {
  */
 int sl_log_sync_begin(struct sl_log *log, struct sl_log_sync *sync, bool is_wanted) SL_MUST_CHECK;
 /* The part in between.  Context: any thread.  Return: 0 or -errno. */
-int sl_log_sync_run(const struct sl_files *files, const struct sl_log_sync *sync) SL_MUST_CHECK;
+int sl_log_sync_run(const struct sl_files *files, struct sl_log_sync *sync) SL_MUST_CHECK;
+/* Parts of it, for who writes and syncs by other means: blocks and a descriptor for the write, and
+ * the end of that descriptor.  Context: any thread.
+ * Return: 0; -errno: nothing is to be written, and that is the sync's result. */
+int sl_log_sync_open(const struct sl_files *files, struct sl_log_sync *sync, int *fd) SL_MUST_CHECK;
+void sl_log_sync_close(const struct sl_files *files, const struct sl_log_sync *sync, int fd);
 /* @result: of the sync; an error is final for the log (fsync is never retried). */
 void sl_log_sync_end(struct sl_log *log, struct sl_log_sync *sync, int result);
 

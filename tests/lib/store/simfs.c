@@ -215,6 +215,19 @@ static struct node *add(struct simfs *fs, const char *path, bool is_dir)
 	return NULL;
 }
 
+static int add_fd(struct simfs *fs, struct node *node)
+{
+	for (int i = 0; i < SIMFS_FDS_MAX; i++) {
+		if (fs->fds[i])
+			continue;
+		fs->fds[i] = (int)(node - fs->nodes) + 1;
+		fs->fd_has_lock[i] = false;
+		node->opened++;
+		return SIMFS_FD_BASE + i;
+	}
+	return -EMFILE;
+}
+
 static int sim_open(void *ctx, int dirfd, const char *name, int flags, mode_t mode SL_UNUSED)
 {
 	struct simfs *fs = ctx;
@@ -239,15 +252,15 @@ static int sim_open(void *ctx, int dirfd, const char *name, int flags, mode_t mo
 		node = add(fs, path, false);
 	if (flags & O_TRUNC)
 		node->len = 0;
-	for (int i = 0; i < SIMFS_FDS_MAX; i++) {
-		if (fs->fds[i])
-			continue;
-		fs->fds[i] = (int)(node - fs->nodes) + 1;
-		fs->fd_has_lock[i] = false;
-		node->opened++;
-		return SIMFS_FD_BASE + i;
-	}
-	return -EMFILE;
+	return add_fd(fs, node);
+}
+
+static int sim_reopen(void *ctx, int fd, int flags SL_UNUSED)
+{
+	struct simfs *fs = ctx;
+	int err = strike(fs, SIMFS_REOPEN);
+
+	return err ? err : add_fd(fs, of_fd(fs, fd));
 }
 
 static int sim_close(void *ctx, int fd)
@@ -572,6 +585,7 @@ static int sim_space(void *ctx, int fd SL_UNUSED, uint64_t *total, uint64_t *fre
 static const struct sl_file_ops sim_ops = {
 	.name = "sim",
 	.open = sim_open,
+	.reopen = sim_reopen,
 	.close = sim_close,
 	.pwrite = sim_pwrite,
 	.pread = sim_pread,

@@ -19,6 +19,7 @@ enum simfs_op {
 	SIMFS_MKDIR = 1 << 7,
 	SIMFS_CREATE = 1 << 8, /* open that makes a file */
 	SIMFS_ALLOCATE = 1 << 9,
+	SIMFS_REOPEN = 1 << 10,
 	SIMFS_CHANGES = SIMFS_ALLOCATE | SIMFS_PWRITE | SIMFS_SYNC | SIMFS_TRUNCATE | SIMFS_RENAME |
 	                SIMFS_UNLINK | SIMFS_MKDIR | SIMFS_CREATE,
 };

@@ -63,6 +63,14 @@ static void begin(struct sl_log *log, struct sl_log_sync *sync)
 	cr_assert_eq(sl_log_sync_begin(log, sync, true), 1);
 }
 
+/* As a lane does that has no time to wait for. */
+static void begin_unwanted(struct sl_log *log, struct sl_log_sync *sync)
+{
+	append(log);
+	cr_assert_eq(sl_log_sync_begin(log, sync, false), 1);
+	cr_assert_eq(sync->fds_count, 0u);
+}
+
 static void end(struct sl_log *log, struct sl_log_sync *sync)
 {
 	sl_log_sync_end(log, sync, sl_log_sync_run(&f->files, sync));
@@ -177,4 +185,124 @@ Test(direct, is_closed_with_a_segment_that_goes_during_its_write)
 	cr_expect_eq(simfs_open_count(f->fs), before);
 	append(f->log);
 	cr_assert_eq(fixture_sync(f), 0);
+}
+
+/* Who runs a write that nobody waits for opens what it needs, and the lane nothing. */
+Test(direct, of_a_write_that_nobody_waits_for_is_its_runners)
+{
+	const unsigned int before = simfs_open_count(f->fs);
+	struct sl_log_sync sync;
+
+	begin_unwanted(f->log, &sync);
+	cr_expect(sync.wants_direct && sync.write_fd == f->log->active->fd);
+	cr_expect_eq(simfs_open_count(f->fs), before);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
+	cr_expect_eq(simfs_open_count(f->fs), before);
+	sl_log_sync_end(f->log, &sync, 0);
+	cr_expect_eq(sl_log_unwritten(f->log), 0u);
+	cr_expect_eq(opened(), 0);
+	/* One that is open is used by all. */
+	write_out(f->log);
+	cr_expect_eq(opened(), 1);
+	begin_unwanted(f->log, &sync);
+	cr_expect(!sync.wants_direct && sync.write_fd != f->log->active->fd);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(sl_log_unwritten(f->log), 0u);
+	cr_expect_eq(opened(), 1);
+}
+
+Test(direct, that_its_runner_cannot_open_is_done_without)
+{
+	static const int errors[] = {-EMFILE, -EINVAL, -ENOENT};
+	const unsigned int before = simfs_open_count(f->fs);
+	struct sl_log_sync sync;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(errors); i++) {
+		begin_unwanted(f->log, &sync);
+		cr_assert(sync.wants_direct);
+		simfs_fail(f->fs, SIMFS_REOPEN, 1, errors[i], 0, false);
+		sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+		cr_expect(simfs_has_failed(f->fs));
+		cr_expect_eq(sl_log_error(f->log), 0);
+		cr_expect_eq(sl_log_unwritten(f->log), 0u);
+		cr_expect_eq(simfs_open_count(f->fs), before);
+	}
+}
+
+/* The segment may have gone by then, and its name with it. */
+Test(direct, its_runner_opens_the_file_and_not_the_name)
+{
+	struct sl_log_sync sync;
+	int fd;
+
+	begin_unwanted(f->log, &sync);
+	f->opts.config.retention_ms = 1000;
+	sl_log_set_config(f->log, &f->opts.config);
+	f->now_ms += f->opts.config.segment_ms;
+	cr_assert_eq(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 1);
+	cr_assert_eq(sl_log_sync_open(&f->files, &sync, &fd), 0);
+	cr_expect_neq(fd, sync.write_fd);
+	sl_log_sync_close(&f->files, &sync, fd);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(sl_log_error(f->log), 0);
+	append(f->log);
+	cr_assert_eq(fixture_sync(f), 0);
+}
+
+/* Nor does the lane wait for the blocks of such a write. */
+Test(direct, runner_gets_the_blocks_of_its_write)
+{
+	struct sl_log_sync sync;
+	uint64_t to;
+
+	begin_unwanted(f->log, &sync);
+	cr_assert(sync.allocate_pos == 0 && sync.allocate_bytes >= sync.write_bytes);
+	to = sync.allocate_bytes;
+	cr_expect_eq(f->log->active->allocated, 0u);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(f->log->active->allocated, to);
+	begin_unwanted(f->log, &sync);
+	cr_expect_eq(sync.allocate_bytes, 0u);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(f->log->active->allocated, to);
+	cr_expect_eq(sl_log_unwritten(f->log), 0u);
+}
+
+/* What can be done about a full disk is done by the lane, at the next attempt. */
+Test(direct, a_write_without_blocks_is_put_off)
+{
+	struct sl_log_sync sync;
+
+	begin_unwanted(f->log, &sync);
+	simfs_fail(f->fs, SIMFS_ALLOCATE | SIMFS_PWRITE, 1, -ENOSPC, 0, false);
+	cr_assert_eq(sl_log_sync_run(&f->files, &sync), -ENOSPC);
+	sl_log_sync_end(f->log, &sync, -ENOSPC);
+	cr_expect_eq(sl_log_error(f->log), 0);
+	cr_expect_eq(f->log->active->allocated, 0u);
+	cr_expect_gt(sl_log_unwritten(f->log), 0u);
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, false), 1);
+	cr_expect_eq(sync.allocate_bytes, 0u);
+	cr_expect_gt(f->log->active->allocated, 0u);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(sl_log_unwritten(f->log), 0u);
+	/* It is the runner's again. */
+	f->log->active->allocated = sync.write_pos;
+	begin_unwanted(f->log, &sync);
+	cr_expect_gt(sync.allocate_bytes, 0u);
+	/* Any other failure is final, as one of the write is. */
+	simfs_fail(f->fs, SIMFS_ALLOCATE, 1, -EIO, 0, false);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(sl_log_error(f->log), -EIO);
+}
+
+Test(direct, a_full_disk_that_stays_full_is_final)
+{
+	struct sl_log_sync sync;
+
+	begin_unwanted(f->log, &sync);
+	simfs_fail(f->fs, SIMFS_ALLOCATE | SIMFS_PWRITE, 1, -ENOSPC, 0, true);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	cr_expect_eq(sl_log_error(f->log), 0);
+	cr_expect_eq(sl_log_sync_begin(f->log, &sync, false), 0);
+	cr_expect_eq(sl_log_error(f->log), -ENOSPC);
 }

@@ -338,12 +338,12 @@ Test(faults, write_part_of_a_sync_is_whole_and_durable_or_an_error)
 {
 	char pieces[2][3] = {"abc", "def"};
 	int fd = f->files.ops->open(f->files.ctx, AT_FDCWD, "written", O_RDWR | O_CREAT, 0600);
-	const struct sl_log_sync sync = {.iov = {{pieces[0], 3}, {pieces[1], 3}},
-	                                 .iov_count = 2,
-	                                 .is_durable = true,
-	                                 .write_fd = fd,
-	                                 .write_pos = 1,
-	                                 .write_bytes = 6};
+	struct sl_log_sync sync = {.iov = {{pieces[0], 3}, {pieces[1], 3}},
+	                           .iov_count = 2,
+	                           .is_durable = true,
+	                           .write_fd = fd,
+	                           .write_pos = 1,
+	                           .write_bytes = 6};
 	size_t len;
 
 	cr_assert(fd >= 0);
