@@ -5,8 +5,9 @@
  *
  * A durable write, which is what a producer waits for but for new segments, goes to the kernel
  * through an io_uring of the lane's.  Everything else is handed to a thread with an io_uring of its
- * own.  Where io_uring is refused that thread runs everything with sl_log_sync_run(), through
- * whatever file operations there are.  Which it is, is decided once, at creation.
+ * own, which also waits for the file system where a write needs blocks or a descriptor.  Where
+ * io_uring is refused that thread runs everything with sl_log_sync_run(), through whatever file
+ * operations there are.  Which it is, is decided once, at creation.
  *
  * Context: everything but creation, writer_hold_fd() and the three names is the owning lane's
  * alone; those come before the lane runs.  Nothing is allocated after writer_create(), and only
