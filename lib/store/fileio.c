@@ -30,6 +30,13 @@ int fileio_write_all(const struct sl_files *files, int fd, const void *p, size_t
 	return 0;
 }
 
+int fileio_allocate(const struct sl_files *files, int fd, uint64_t pos, uint64_t len)
+{
+	int err = files->ops->allocate(files->ctx, fd, pos, len);
+
+	return err == -EOPNOTSUPP || err == -ENOSYS ? 0 : err;
+}
+
 int fileio_read(const struct sl_files *files, int fd, void *p, size_t len, uint64_t pos,
                 size_t *got)
 {

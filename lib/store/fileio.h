@@ -9,6 +9,9 @@
 /* Writes all of @p or fails; a short write that makes no progress is -EIO. */
 int fileio_write_all(const struct sl_files *files, int fd, const void *p, size_t len,
                      uint64_t pos) SL_MUST_CHECK;
+/* Blocks for [pos, pos + len); a no-op where the file system cannot, and the file grows with each
+ * write then. */
+int fileio_allocate(const struct sl_files *files, int fd, uint64_t pos, uint64_t len) SL_MUST_CHECK;
 /* Reads until @len bytes or the end of the file; *got says how many. */
 int fileio_read(const struct sl_files *files, int fd, void *p, size_t len, uint64_t pos,
                 size_t *got) SL_MUST_CHECK;

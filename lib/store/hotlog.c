@@ -343,19 +343,13 @@ static uint64_t allocate_to(const struct sl_log *log, uint64_t end)
 static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 {
 	uint64_t to = allocate_to(log, end);
-	int err;
+	int err = fileio_allocate(&log->files, seg->fd, seg->allocated, to - seg->allocated);
 
-	err = log->files.ops->allocate(log->files.ctx, seg->fd, seg->allocated,
-	                               to - seg->allocated);
 	/* On a full disk kept files go first, and nothing is taken ahead. */
 	while (err == -ENOSPC && (recycle_drop(log->recycler) || to > end)) {
 		to = end;
-		err = log->files.ops->allocate(log->files.ctx, seg->fd, seg->allocated,
-		                               to - seg->allocated);
+		err = fileio_allocate(&log->files, seg->fd, seg->allocated, to - seg->allocated);
 	}
-	/* Where it cannot be done the file grows with each write. */
-	if (err == -EOPNOTSUPP || err == -ENOSYS)
-		err = 0;
 	if (!err)
 		seg->allocated = to;
 	return err;
@@ -366,14 +360,12 @@ static int allocate(struct sl_log *log, struct segment *seg, uint64_t end)
 static int begin_allocate(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg,
                           uint64_t end, bool is_wanted)
 {
-	int err = 0;
-
 	if (end <= seg->allocated)
 		return 0;
 	if (is_wanted || log->is_disk_full) {
-		err = allocate(log, seg, end);
-		log->is_disk_full = err == -ENOSPC;
-		return err;
+		/* Where there are none now either, the log fails. */
+		log->is_disk_full = false;
+		return allocate(log, seg, end);
 	}
 	sync->allocate_pos = seg->allocated;
 	sync->allocate_bytes = allocate_to(log, end) - seg->allocated;

@@ -108,10 +108,8 @@ int sl_log_sync_open(const struct sl_files *files, struct sl_log_sync *sync, int
 
 	*fd = sync->write_fd;
 	if (sync->allocate_bytes > 0) {
-		rc = files->ops->allocate(files->ctx, *fd, sync->allocate_pos,
-		                          sync->allocate_bytes);
-		/* Where it cannot be done the file grows with each write. */
-		if (rc && rc != -EOPNOTSUPP && rc != -ENOSYS)
+		rc = fileio_allocate(files, *fd, sync->allocate_pos, sync->allocate_bytes);
+		if (rc)
 			return rc;
 		sync->is_allocated = true;
 	}

@@ -63,7 +63,7 @@ static void begin(struct sl_log *log, struct sl_log_sync *sync)
 	cr_assert_eq(sl_log_sync_begin(log, sync, true), 1);
 }
 
-/* As a lane does that has no time to wait for. */
+/* A write that nobody waits for. */
 static void begin_unwanted(struct sl_log *log, struct sl_log_sync *sync)
 {
 	append(log);
@@ -266,6 +266,23 @@ Test(direct, runner_gets_the_blocks_of_its_write)
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
 	cr_expect_eq(f->log->active->allocated, to);
 	cr_expect_eq(sl_log_unwritten(f->log), 0u);
+}
+
+/* Whoever asks for them. */
+Test(direct, a_file_system_without_blocks_ahead_is_no_failure)
+{
+	struct sl_log_sync sync;
+
+	for (int i = 0; i < 2; i++) {
+		append(f->log);
+		simfs_fail(f->fs, SIMFS_ALLOCATE, 1, i == 0 ? -EOPNOTSUPP : -ENOSYS, 0, false);
+		cr_assert_eq(sl_log_sync_begin(f->log, &sync, i == 0), 1);
+		sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+		cr_expect(simfs_has_failed(f->fs));
+		cr_expect_eq(sl_log_error(f->log), 0);
+		cr_expect_eq(sl_log_unwritten(f->log), 0u);
+		f->log->active->allocated = f->log->active->written;
+	}
 }
 
 /* What can be done about a full disk is done by the lane, at the next attempt. */
