@@ -27,7 +27,8 @@
 /* One sync.  Free ones and finished ones are in a list by @next. */
 struct uring_op {
 	struct partition *partition;
-	struct iovec iov[URING_IOVS_MAX]; /* what is left to write */
+	struct iovec iov[URING_IOVS_MAX];
+	uint32_t iov_first; /* what is left to write, iov_count of them */
 	uint32_t iov_count;
 	uint32_t next;
 	uint64_t write_pos;
@@ -78,13 +79,13 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 static void queue_write(struct uring *u, struct uring_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
+	const struct iovec *iov = &op->iov[op->iov_first];
 
 	if (op->iov_count == 1)
-		io_uring_prep_write(sqe, op->fd, op->iov[0].iov_base,
-		                    (unsigned)SL_MIN(op->iov[0].iov_len, URING_WRITE_MAX),
-		                    op->write_pos);
+		io_uring_prep_write(sqe, op->fd, iov->iov_base,
+		                    (unsigned)SL_MIN(iov->iov_len, URING_WRITE_MAX), op->write_pos);
 	else
-		io_uring_prep_writev(sqe, op->fd, op->iov, op->iov_count, op->write_pos);
+		io_uring_prep_writev(sqe, op->fd, iov, op->iov_count, op->write_pos);
 	sqe->rw_flags = op->partition->sync.is_durable ? RWF_DSYNC : 0;
 	/* The kernel could not do it without waiting: let one of its workers wait. */
 	if (op->done.retries > 0)
@@ -177,18 +178,21 @@ static void uring_flush(struct writer_back *b)
 /* Takes @bytes off the front.  Return: whether anything is left. */
 static bool advance(struct uring_op *op, size_t bytes)
 {
+	struct iovec *iov;
+
 	op->write_pos += bytes;
-	while (op->iov_count > 0 && bytes >= op->iov[0].iov_len) {
-		bytes -= op->iov[0].iov_len;
-		op->iov[0] = op->iov[1];
+	while (op->iov_count > 0 && bytes >= op->iov[op->iov_first].iov_len) {
+		bytes -= op->iov[op->iov_first].iov_len;
+		op->iov_first++;
 		op->iov_count--;
 	}
 	if (op->iov_count == 0) {
 		SL_ASSERT(bytes == 0);
 		return false;
 	}
-	op->iov[0].iov_base = (uint8_t *)op->iov[0].iov_base + bytes;
-	op->iov[0].iov_len -= bytes;
+	iov = &op->iov[op->iov_first];
+	iov->iov_base = (uint8_t *)iov->iov_base + bytes;
+	iov->iov_len -= bytes;
 	return true;
 }
 

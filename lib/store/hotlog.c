@@ -18,8 +18,10 @@
 
 /* The end of every chunk, where the last block is put together for write-out. */
 #define HOT_BOUNCE_BYTES       (2 * (size_t)SL_HOT_BLOCK)
-/* Chunks of one log double up to this size: it is also what one write takes at most. */
+/* Chunks of one log double up to this size. */
 #define HOT_GROW_BYTES_MAX     ((size_t)4 << 20)
+/* What one write takes at most, but for a single chunk that is larger. */
+#define HOT_WRITE_BYTES_MAX    ((uint64_t)4 << 20)
 /* Written without a sync, above which one is due: chunks stay dirty until then. */
 #define HOT_UNSYNCED_BYTES_MAX ((uint64_t)64 << 20)
 #define HOT_ALLOCATE_BYTES_MIN ((uint64_t)64 << 10)
@@ -428,35 +430,70 @@ static struct segment *first_unwritten(const struct sl_log *log, uint32_t from)
 	return from < log->segments_count ? log->segments[from] : NULL;
 }
 
-/* One chunk's bytes that no file has. */
+/* Whole blocks of @c from @from on. */
+static void add_piece(struct sl_log_sync *sync, const struct sl_hot_chunk *c, uint64_t from)
+{
+	const size_t bytes = (size_t)(block_down(c->end) - from);
+
+	if (bytes == 0)
+		return;
+	sync->iov[sync->iov_count++] = (struct iovec){c->p + (from - c->pos), bytes};
+	sync->write_bytes += bytes;
+}
+
+/* The last chunk of a write that begins with @c: no file has anything of those behind it. */
+static struct sl_hot_chunk *last_to_write(const struct segment *seg, struct sl_hot_chunk *c)
+{
+	const uint64_t from = block_down(seg->written);
+
+	for (uint32_t i = 1; i < SL_LOG_WRITE_CHUNKS && c->link.next != &seg->hot; i++) {
+		struct sl_hot_chunk *next = sl_list_entry(c->link.next, struct sl_hot_chunk, link);
+
+		if (next->end - from > HOT_WRITE_BYTES_MAX)
+			break;
+		SL_ASSERT(next->begin == c->end && next->pos == block_down(c->end));
+		c = next;
+	}
+	return c;
+}
+
+/* Bytes that no file has, of one chunk or of several that follow each other. */
 static int begin_write(struct sl_log *log, struct sl_log_sync *sync, struct segment *seg,
                        bool is_wanted)
 {
-	uint64_t from, full, file_end;
+	uint64_t from, file_end;
 	struct sl_hot_chunk *c = find(&seg->hot, seg->written, &file_end);
+	struct sl_hot_chunk *last;
 	size_t bounce_bytes;
 	int err;
 
-	SL_ASSERT(c && c->refs <= 1);
-	from = block_down(seg->written);
-	full = block_down(c->end);
-	err = begin_allocate(log, sync, seg, block_up(c->end + SL_BATCH_HEADER_BYTES), is_wanted);
+	SL_ASSERT(c);
+	last = last_to_write(seg, c);
+	err = begin_allocate(log, sync, seg, block_up(last->end + SL_BATCH_HEADER_BYTES),
+	                     is_wanted);
 	if (!err)
 		err = lend_fd(log, sync, seg, is_wanted);
 	if (err)
 		return err;
-	bounce_bytes = fill_bounce(c);
-	if (full > from)
-		sync->iov[sync->iov_count++] = (struct iovec){c->p + (from - c->pos), full - from};
-	sync->iov[sync->iov_count++] = (struct iovec){c->p + usable(c), bounce_bytes};
+	log->writing = c;
+	from = block_down(seg->written);
 	sync->write_pos = from;
-	sync->write_bytes = (size_t)(full - from) + bounce_bytes;
+	for (;; c = sl_list_entry(c->link.next, struct sl_hot_chunk, link)) {
+		SL_ASSERT(c->refs <= 1);
+		c->refs++;
+		add_piece(sync, c, from);
+		if (c == last)
+			break;
+		from = block_down(c->end);
+	}
+	bounce_bytes = fill_bounce(last);
+	sync->iov[sync->iov_count++] = (struct iovec){last->p + usable(last), bounce_bytes};
+	sync->write_bytes += bounce_bytes;
 	sync->write_segment = seg;
 	seg->refs++;
-	c->refs++;
-	log->writing = c;
-	log->writing_end = c->end;
-	log->writing_offset = c->end_offset;
+	log->writing_last = last;
+	log->writing_end = last->end;
+	log->writing_offset = last->end_offset;
 	return 1;
 }
 
@@ -533,12 +570,26 @@ void hotlog_synced(struct sl_log *log, struct segment *seg)
 		hotlog_settle(log, seg, log->syncing_pos);
 }
 
+static void put_written(struct sl_log *log, struct segment *seg)
+{
+	struct sl_hot_chunk *c = log->writing;
+	bool is_last;
+
+	log->writing = NULL;
+	do {
+		struct sl_hot_chunk *next = sl_list_entry(c->link.next, struct sl_hot_chunk, link);
+
+		is_last = c == log->writing_last;
+		put_ref(log, seg, c);
+		c = next;
+	} while (!is_last);
+	log->writing_last = NULL;
+}
+
 void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool is_good)
 {
 	struct segment *seg = sync->write_segment;
-	struct sl_hot_chunk *c = log->writing;
 
-	log->writing = NULL;
 	direct_put(log, seg);
 	if (sync->is_allocated)
 		seg->allocated = sync->allocate_pos + sync->allocate_bytes;
@@ -554,7 +605,7 @@ void hotlog_write_end(struct sl_log *log, const struct sl_log_sync *sync, bool i
 		if (seg->is_sealed && seg->written == seg->bytes)
 			SL_COUNT_IF(segment_trim(log, seg));
 	}
-	put_ref(log, seg, c);
+	put_written(log, seg);
 	if (is_good && sync->is_durable && !seg->is_doomed)
 		hotlog_settle(log, seg, seg->written);
 }

@@ -134,14 +134,15 @@ struct sl_log {
 	struct segment *reserved_segment;
 	uint8_t *reserved_at;
 	size_t reserved_bytes;
-	struct sl_hot_chunk *writing; /* of the running write-out; NULL: it has none */
-	uint64_t writing_end;         /* what will be written of its segment */
-	int64_t writing_offset;       /* the log's offset there */
-	uint64_t syncing_pos;         /* what the running sync makes durable of its segment */
-	uint64_t unwritten;           /* bytes in memory only */
-	uint64_t unsynced;            /* bytes in files that no sync has covered */
-	bool is_disk_full; /* the last write-out got no blocks: the lane gets the next one's */
-	bool is_buffered;  /* the file system refuses O_DIRECT */
+	struct sl_hot_chunk *writing; /* first of the running write-out; NULL: it has none */
+	struct sl_hot_chunk *writing_last;
+	uint64_t writing_end;   /* what will be written of its segment */
+	int64_t writing_offset; /* the log's offset there */
+	uint64_t syncing_pos;   /* what the running sync makes durable of its segment */
+	uint64_t unwritten;     /* bytes in memory only */
+	uint64_t unsynced;      /* bytes in files that no sync has covered */
+	bool is_disk_full;      /* the last write-out got no blocks: the lane gets the next one's */
+	bool is_buffered;       /* the file system refuses O_DIRECT */
 	struct log_mark mark;
 	/* Group commit. */
 	int sync_aux[3]; /* descriptors opened for the running sync; Owned. */

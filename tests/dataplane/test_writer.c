@@ -298,6 +298,30 @@ ON_WAYS(allocates_what_a_write_needs, WAY_THREAD, WAY_THREAD_RING)
 	rig_destroy(r);
 }
 
+/* As many as a sync can have. */
+static struct partition *write_most(struct rig *r, unsigned part, int fd, size_t piece_bytes)
+{
+	struct partition *p = write_two(r, part, fd, 1, 0);
+
+	p->sync.iov_count = SL_ARRAY_SIZE(p->sync.iov);
+	for (uint32_t i = 0; i < p->sync.iov_count; i++)
+		p->sync.iov[i] = (struct iovec){r->tier + i * piece_bytes, piece_bytes};
+	p->sync.write_bytes = p->sync.iov_count * piece_bytes;
+	return p;
+}
+
+EACH_WAY(writes_as_many_pieces_as_there_can_be)
+{
+	struct rig *r = rig_create(*way, 4);
+	struct partition *p = write_most(r, 0, r->fd, BLOCK);
+	int result = 1;
+
+	submit(r, p);
+	cr_expect(await(r, &result) == p && result == 0);
+	expect_file(r, 0, 0, p->sync.write_bytes);
+	rig_destroy(r);
+}
+
 EACH_WAY(every_sync_gets_its_own_result)
 {
 	struct rig *r = rig_create(*way, 8);
@@ -553,14 +577,14 @@ EACH_RING(uring_continues_short_writes)
 	struct partition *ended = NULL;
 	struct partition *p;
 	uint8_t *got = malloc(TIER_BYTES);
-	size_t half = TIER_BYTES / 2;
 	size_t done = 0;
 	int result = 1;
 	int fds[2];
 
 	cr_assert(pipe2(fds, O_CLOEXEC) == 0);
 	writer_wake(r->w);
-	p = write_two(r, 0, fds[1], half / BLOCK, 0);
+	p = write_most(r, 0, fds[1], TIER_BYTES / SL_ARRAY_SIZE(p->sync.iov));
+	cr_assert(p->sync.write_bytes == TIER_BYTES);
 	submit(r, p);
 	while (done < TIER_BYTES) {
 		ssize_t n;

@@ -292,13 +292,15 @@ int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
  * Group commit.  The owner calls _begin, any thread runs the sync, the owner calls _end with its
  * result. At most one is under way per log.
  */
+#define SL_LOG_WRITE_CHUNKS 7 /* of the hot tier in one write-out */
+
 struct sl_log_sync {
 	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, with
 	 * is_durable the whole on stable storage with the write itself (RWF_DSYNC) or by an
 	 * fdatasync(2) behind it.  Memory, position and length are multiples of SL_HOT_BLOCK;
 	 * iov_count == 0: nothing to write.  With wants_direct write_fd will do, but is through the
 	 * page cache: sl_log_sync_open() has a better one. */
-	struct iovec iov[2];
+	struct iovec iov[SL_LOG_WRITE_CHUNKS + 1];
 	uint32_t iov_count;
 	bool is_durable;
 	bool wants_direct;

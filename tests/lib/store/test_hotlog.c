@@ -285,6 +285,80 @@ Test(hotlog, plain_writes_are_durable_with_the_next_sync)
 	check_file();
 }
 
+/* One write-out of @chunks chunks.  Return: the bytes of its pieces. */
+static size_t write_chunks(uint32_t chunks, bool is_durable)
+{
+	struct sl_log_sync sync;
+	size_t bytes = 0;
+
+	cr_assert_eq(sl_log_sync_begin(f->log, &sync, is_durable), 1);
+	cr_expect_eq(sync.is_durable, is_durable);
+	cr_expect_eq(sync.iov_count, chunks + 1, "%u", sync.iov_count);
+	for (uint32_t i = 0; i < sync.iov_count; i++) {
+		cr_expect_eq(sync.iov[i].iov_len % SL_HOT_BLOCK, 0);
+		bytes += sync.iov[i].iov_len;
+	}
+	cr_expect_eq(bytes, sync.write_bytes);
+	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	return bytes;
+}
+
+/* What a log has in several chunks is one write all the same. */
+Test(hotlog, chunks_that_follow_each_other_are_written_together)
+{
+	struct sl_hot_usage usage;
+	void *at;
+
+	f->opts.config.segment_bytes = 8 << 20;
+	sl_log_set_config(f->log, &f->opts.config);
+	/* With so many others none is larger than 32 KiB, of which 24 are for data. */
+	sl_hot_count_tail(f->opts.hot, 300);
+	for (int i = 0; i < 8; i++) {
+		fixture_append_many(f, 1, 20000 + (uint32_t)i);
+		cr_assert_eq(sl_log_unwritten(f->log), sl_log_bytes(f->log));
+	}
+	(void)write_chunks(SL_LOG_WRITE_CHUNKS, false);
+	cr_expect_gt(sl_log_unwritten(f->log), 0);
+	(void)write_chunks(1, false);
+	cr_expect_eq(sl_log_unwritten(f->log), 0);
+	check_file();
+	cr_assert_eq(fixture_sync(f), 0);
+	/* The last one has nothing yet: it is for records that are still received. */
+	for (int i = 0; i < 3; i++)
+		fixture_append_many(f, 1, 20000);
+	cr_assert_eq(sl_log_reserve(f->log, 20000, &at), 0);
+	(void)write_chunks(3, true);
+	cr_expect_eq(sl_log_flushed(f->log), sl_log_end(f->log));
+	sl_log_unreserve(f->log);
+	sl_hot_count_tail(f->opts.hot, -300);
+	check_file();
+	fixture_check(f, 1 << 20);
+	sl_hot_usage(f->opts.hot, &usage);
+	cr_expect_eq(usage.dirty, SL_HOT_CHUNK_BYTES_MIN, "the last one only");
+}
+
+Test(hotlog, one_write_takes_four_mebibytes_at_most)
+{
+	size_t most = 0;
+
+	fixture_fini(f);
+	fixture_init_hot(f, 64 << 20);
+	f->opts.config.segment_bytes = 1 << 30;
+	fixture_must_open(f, false);
+	for (int i = 0; i < 30; i++)
+		fixture_must_append(f, 1, 500000, 1000);
+	while (sl_log_unwritten(f->log) > 0) {
+		struct sl_log_sync sync;
+
+		cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+		cr_expect_leq(sync.write_bytes, (4u << 20) + 2 * SL_HOT_BLOCK);
+		most = SL_MAX(most, sync.write_bytes);
+		sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
+	}
+	cr_expect_gt(most, 3u << 20);
+	fixture_check(f, 1 << 20);
+}
+
 Test(hotlog, plain_writes_are_synced_before_they_are_too_many)
 {
 	uint64_t bytes = 0;
@@ -465,8 +539,9 @@ Test(hotlog, retention_takes_segments_that_are_not_written)
 	sl_log_set_config(f->log, &f->opts.config);
 	fixture_append_many(f, 300, 1000);
 	cr_assert_gt(sl_log_segments(f->log), 2);
-	/* With a write under way in the one that goes. */
+	/* With a write under way in the one that goes, of several of its chunks. */
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
+	cr_assert_gt(sync.iov_count, 3);
 	while (sl_log_bytes(f->log) > 500000)
 		cr_assert_gt(sl_log_tick(f->log, f->now_ms, sl_log_end(f->log)), 0);
 	cr_assert_eq(sl_log_sync_run(&f->files, &sync), 0);
@@ -652,14 +727,16 @@ Test(hotlog, power_cuts_keep_what_was_flushed)
 		struct sl_log_sync sync;
 		int64_t flushed;
 		int64_t end;
+		/* Many small segments, or few of several chunks each. */
+		const uint32_t scale = seed % 4 ? 1 : 8;
 
 		simfs_set_data(f->fs, LOCK_PATH, "", 0);
-		f->opts.config.segment_bytes = 20000;
+		f->opts.config.segment_bytes = 20000 * (int32_t)scale * (int32_t)scale;
 		sl_log_set_config(f->log, &f->opts.config);
 		for (uint64_t i = 0; i < 60 + seed % 50; i++) {
 			f->leader_epoch = (int32_t)(i / 10);
-			fixture_must_append(f, 1 + (int32_t)(i % 3), 90 * (uint32_t)(seed % 12),
-			                    1000 + (int64_t)i);
+			fixture_must_append(f, 1 + (int32_t)(i % 3),
+			                    90 * (uint32_t)(seed % 12) * scale, 1000 + (int64_t)i);
 			if ((i * seed) % 11 == 0)
 				cr_assert_eq(fixture_sync(f), 0);
 			if ((i * seed) % 7 == 3 && sl_log_sync_begin(f->log, &sync, false) > 0)
