@@ -88,6 +88,8 @@ struct ctx_looks {
 	uint32_t round;      /* wraps around */
 	uint32_t done;       /* looks of this round */
 	uint32_t partitions; /* in ctx->partitions */
+	uint32_t late;       /* writes of this round that nobody had asked for */
+	bool are_many;       /* partitions with such writes, in the round before */
 };
 
 /* Compaction; see partition/cleaning.c. */

@@ -34,6 +34,8 @@
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
 #define PARTITION_WRITE_MS     1000 /* what nobody asks for is synced after this long */
 #define PARTITION_WRITE_ROUNDS 2    /* or written in each such round of looks */
+#define PARTITION_MANY         2048 /* written so; with more of them the pace is slower: */
+#define PARTITION_MANY_ROUNDS  4    /* a write costs the same whatever its size */
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
@@ -146,10 +148,16 @@ static bool is_flush_due(const struct ctx *ctx, const struct partition *p)
 	return p->appended_ms != 0 && ctx->now_ms - p->appended_ms >= due_ms;
 }
 
+/* In one of so many rounds of looks a partition is written without being asked for. */
+static uint32_t write_rounds(const struct ctx *ctx)
+{
+	return ctx->looks.are_many ? PARTITION_MANY_ROUNDS : PARTITION_WRITE_ROUNDS;
+}
+
 /* What nobody asked for does not stay in memory only; the sync is the log dir's. */
 static bool is_write_late(const struct ctx *ctx, const struct partition *p)
 {
-	return (ctx->looks.round + p->turn) % PARTITION_WRITE_ROUNDS == 0 &&
+	return (ctx->looks.round + p->turn) % write_rounds(ctx) == 0 &&
 	       sl_log_unwritten(p->log) > 0 && dirsync_has(ctx, p);
 }
 
@@ -865,6 +873,8 @@ static void end_round(struct ctx *ctx)
 	l->begin_ms += PARTITION_LOOK_MS;
 	if (ctx->now_ms - l->begin_ms >= PARTITION_LOOK_MS)
 		l->begin_ms = ctx->now_ms;
+	l->are_many = l->late * write_rounds(ctx) > PARTITION_MANY;
+	l->late = 0;
 	l->done = 0;
 	l->round++;
 }
@@ -878,6 +888,7 @@ unsigned partition_tick(struct ctx *ctx)
 
 	while (looks < PARTITION_LOOKS_MAX && ticks < PARTITION_TICKS_MAX) {
 		struct partition *p = sl_list_first(&ctx->partitions, struct partition, lane_link);
+		bool is_late;
 
 		if (ctx->looks.done >= due)
 			break;
@@ -889,9 +900,11 @@ unsigned partition_tick(struct ctx *ctx)
 			tick_log(ctx, p);
 			ticks++;
 		}
-		if (!p->sync_running && !p->is_offline &&
-		    (is_flush_due(ctx, p) || is_write_late(ctx, p)))
+		is_late = is_write_late(ctx, p);
+		if (!p->sync_running && !p->is_offline && (is_late || is_flush_due(ctx, p))) {
 			flushes += begin_sync(ctx, p);
+			ctx->looks.late += is_late;
+		}
 		looks++;
 	}
 	end_round(ctx);

@@ -73,6 +73,44 @@ static void wait_dir_synced(struct fx *fx, struct topic *t, int64_t end)
 	}
 }
 
+static unsigned unwritten(struct topic *t)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < UNASKED; i++)
+		n += sl_log_unwritten(fx_partition(t, i)->log) > 0;
+	return n;
+}
+
+/* Where a round had more such writes than 2,048 partitions have in two, they come less often. */
+Test(dirsync, many_partitions_are_written_half_as_often)
+{
+	struct topic *t;
+	struct fx *fx = with_dirsync(&t);
+
+	write_unasked(fx, t);
+	cr_assert(unwritten(t) == 0 && !fx->ctx.looks.are_many);
+	fx->ctx.looks.late = 1025;
+	look(fx, 1);
+	cr_expect(fx->ctx.looks.are_many);
+	for (int i = 0; i < UNASKED; i++)
+		fx_append(fx, fx_partition(t, i), 10);
+	for (unsigned round = 1; round <= 4; round++) {
+		fx->ctx.looks.late = 600;
+		look(fx, 1);
+		cr_expect(unwritten(t) == UNASKED - round * UNASKED / 4, "%u: %u", round,
+		          unwritten(t));
+	}
+	/* As before, as soon as they are fewer. */
+	fx->ctx.looks.late = 500;
+	look(fx, 1);
+	cr_expect(!fx->ctx.looks.are_many);
+	write_unasked(fx, t);
+	cr_expect(unwritten(t) == 0);
+	partition_stop(&fx->ctx);
+	fx_destroy(fx);
+}
+
 static void count_good(struct ctx *ctx SL_UNUSED, struct waiter *w, enum sl_kerr kerr)
 {
 	*(unsigned *)w->owner += kerr == SL_KERR_NONE;
