@@ -169,7 +169,8 @@ static int create_writer(struct lane *lane, const struct lane_opts *o)
 
 	if (rc == 0)
 		rc = dirsync_create(&lane->ctx.dirsync, *o->files, lane->wake_fd);
-	return rc ? rc : checkpoints_create(&lane->ctx.checkpoints, lane->wake_fd);
+	return rc ? rc
+	          : checkpoints_create(&lane->ctx.checkpoints, sl_thread_cpu_ns, lane->wake_fd);
 }
 
 int lane_create(struct lane **out, const struct lane_opts *o)

@@ -9,30 +9,37 @@
 #include "sluice/base/assert.h"
 #include "sluice/base/log.h"
 
-#define CHECKPOINTS_MS     5000 /* from a sync to the checkpoint that tells of it */
-#define CHECKPOINTS_GAP_MS 5    /* between two of a lane */
-#define CHECKPOINTS_LAG_MS 1000 /* a lane that is late makes up for so much */
+#define CHECKPOINTS_MS      5000 /* from a sync to the checkpoint that tells of it */
+#define CHECKPOINTS_GAP_MS  5    /* between two of a lane */
+#define CHECKPOINTS_LAG_MS  1000 /* a lane that is late makes up for so much */
+#define CHECKPOINTS_SHARE   20   /* a CPU's time divided by what they may take of it */
+#define CHECKPOINTS_REST_MS 100  /* they rest no longer for that */
 
 struct checkpoints {
 	struct errand *errand;       /* Owned */
 	struct sl_log_point *point;  /* Owned */
 	struct partition *partition; /* whose it is, a reference; NULL: none is under way */
+	checkpoints_clock *clock;
+	uint64_t cpu_ns; /* that the last one took; the errand's */
 };
 
 static void run(void *arg)
 {
-	const struct checkpoints *c = arg;
+	struct checkpoints *c = arg;
+	const uint64_t before_ns = c->clock();
 
 	sl_log_point_run(c->point);
+	c->cpu_ns = c->clock() - before_ns;
 }
 
-int checkpoints_create(struct checkpoints **out, int wake_fd)
+int checkpoints_create(struct checkpoints **out, checkpoints_clock *clock, int wake_fd)
 {
 	struct checkpoints *c = calloc(1, sizeof(*c));
 	int rc;
 
 	if (!c)
 		return -ENOMEM;
+	c->clock = clock;
 	rc = sl_log_point_create(&c->point);
 	if (rc == 0)
 		rc = errand_create(&c->errand, "sl-checkpoints", run, c, wake_fd);
@@ -62,6 +69,15 @@ void checkpoints_want(struct ctx *ctx, struct partition *p)
 	sl_list_push_back(&ctx->points, &p->point_link);
 }
 
+/* ext4 looks for an inode for milliseconds where many were removed.  Recovery can wait for its
+ * checkpoints better than producers for a CPU. */
+static void rest(struct ctx *ctx)
+{
+	const int64_t ms = (int64_t)(ctx->checkpoints->cpu_ns * CHECKPOINTS_SHARE / 1000000);
+
+	ctx->point_ms += SL_MAX(SL_MIN(ms, CHECKPOINTS_REST_MS) - CHECKPOINTS_GAP_MS, 0);
+}
+
 /* Return: how many have ended. */
 static unsigned end(struct ctx *ctx)
 {
@@ -72,6 +88,7 @@ static unsigned end(struct ctx *ctx)
 		return 0;
 	errand_end(c->errand);
 	c->partition = NULL;
+	rest(ctx);
 	sl_log_point_end(c->point);
 	partition_check(ctx, p);
 	partition_put(ctx, p);

@@ -15,8 +15,13 @@ struct checkpoints;
 struct ctx;
 struct partition;
 
-/* @wake_fd: an eventfd, written when one has been run; borrowed.  Return: 0; -ENOMEM; -errno. */
-int checkpoints_create(struct checkpoints **out, int wake_fd) SL_MUST_CHECK;
+/* CPU time of the calling thread, ns. */
+typedef uint64_t checkpoints_clock(void);
+
+/* @clock: of the thread, which rests longer after a checkpoint that took much of a CPU.
+ * @wake_fd: an eventfd, written when one has been run; borrowed.  Return: 0; -ENOMEM; -errno. */
+int checkpoints_create(struct checkpoints **out, checkpoints_clock *clock,
+                       int wake_fd) SL_MUST_CHECK;
 /* Waits for the one under way and ends it; no more are begun. */
 void checkpoints_stop(struct ctx *ctx);
 /* After the stop.  NULL is a no-op. */

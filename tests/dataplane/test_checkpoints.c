@@ -12,6 +12,18 @@
 
 #define POINTS 60 /* nearly as many as are looked at in one tick */
 
+/* What each checkpoint takes of a CPU.  The thread reads it while one is under way. */
+static uint64_t cost_ns;
+
+/* Called before and after. */
+static uint64_t fake_clock(void)
+{
+	static uint64_t now_ns;
+
+	now_ns += cost_ns;
+	return now_ns;
+}
+
 static int gate_fd = -1; /* or an eventfd that each rename waits for */
 
 static int rename_at_gate(void *ctx SL_UNUSED, int dirfd, const char *from, const char *to)
@@ -36,7 +48,7 @@ static struct fx *with_points(bool has_thread, struct topic **t)
 	fx_tier(fx, false);
 	fx->ops.rename = rename_at_gate;
 	if (has_thread)
-		cr_assert(checkpoints_create(&fx->ctx.checkpoints, fx->wake_fd) == 0);
+		cr_assert(checkpoints_create(&fx->ctx.checkpoints, fake_clock, fx->wake_fd) == 0);
 	*t = fx_topic(fx, "t", POINTS, NULL);
 	for (int i = 0; i < POINTS; i++)
 		fx_append(fx, fx_partition(*t, i), 10);
@@ -144,6 +156,34 @@ Test(checkpoints, a_lane_makes_up_for_a_second_at_most)
 	settle(fx);
 	cr_expect(written(fx) == 1);
 	fx_destroy(fx);
+}
+
+/* From the begin of one checkpoint to the next. */
+static int64_t gap_ms(struct fx *fx, uint64_t ns)
+{
+	const int64_t now_ms = fx->ctx.now_ms;
+
+	cost_ns = ns;
+	cr_assert(checkpoints_poll(&fx->ctx) == 1);
+	settle(fx);
+	fx->ctx.now_ms = checkpoints_next_ms(&fx->ctx);
+	return fx->ctx.now_ms - now_ms;
+}
+
+Test(checkpoints, one_that_took_much_of_a_cpu_is_rested_from)
+{
+	struct topic *t;
+	struct fx *fx = with_points(true, &t);
+
+	fx->ctx.now_ms += 5000;
+	cr_expect(gap_ms(fx, 0) == 5);
+	cr_expect(gap_ms(fx, 250000) == 5);
+	cr_expect(gap_ms(fx, 300000) == 6);
+	cr_expect(gap_ms(fx, 1100000) == 22);
+	cr_expect(gap_ms(fx, 900000000) == 100);
+	cr_expect(gap_ms(fx, 0) == 5, "and from no other");
+	fx_destroy(fx);
+	cost_ns = 0;
 }
 
 /* A file system that is slow to make files holds up nobody but the next checkpoint. */

@@ -29,3 +29,13 @@ Test(clock, units_agree)
 	cr_assert(wall_ms >= (int64_t)before_s * 1000);
 	cr_assert(wall_ms <= (int64_t)(time(NULL) + 1) * 1000);
 }
+
+Test(clock, a_threads_time_is_that_of_its_work)
+{
+	const uint64_t begin_ns = sl_mono_ns();
+	const uint64_t before_ns = sl_thread_cpu_ns();
+
+	while (sl_thread_cpu_ns() == before_ns)
+		;
+	cr_assert(sl_thread_cpu_ns() - before_ns <= sl_mono_ns() - begin_ns);
+}
