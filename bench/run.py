@@ -39,7 +39,7 @@ class Context:
     """What a scenario needs to know of its round."""
 
     broker: scenarios.BenchBroker
-    roomy: collections.abc.Callable  # a broker whose tier has the default size
+    roomy: collections.abc.Callable  # a broker with default settings, tier included
     seconds: float
 
     @property
@@ -79,14 +79,12 @@ def raise_descriptors():
 
 
 def roomy_broker(stack, broker):
-    """A function that starts a second broker when it is first called, if the default tier is larger."""
+    """A function that starts a second broker when it is first called, with the default tier if that is larger."""
 
     @functools.cache
     def roomy():
-        hot_bytes = machine.total_memory() // HOT_SHARE
-        if hot_bytes <= broker.hot_bytes:
-            return broker
-        other = stack.enter_context(scenarios.BenchBroker(hot_bytes))
+        hot_bytes = max(machine.total_memory() // HOT_SHARE, broker.hot_bytes)
+        other = stack.enter_context(scenarios.BenchBroker(hot_bytes, settings={}))
         other.warm()
         return other
 

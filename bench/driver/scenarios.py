@@ -27,10 +27,14 @@ DROP_TIMEOUT_S = 120
 LOAD_GRACE_S = 120       # creating 10,000 partitions takes its time
 
 
-def broker_settings(hot_bytes):
+# Profiles with retention want it to keep up with them.
+STEADY_SETTINGS = {"log.retention.check.interval.ms": "500"}
+
+
+def broker_settings(hot_bytes, more):
     """Topics leave the disk at once, or a long run would fill it; the hot tier holds what is produced right
     before it is fetched, and is small enough to go round several times in one profile."""
-    settings = {"log.segment.delete.delay.ms": "0", "log.retention.check.interval.ms": "500"}
+    settings = {"log.segment.delete.delay.ms": "0", **more}
     if "log.hot.bytes" in run([BUILD / "bin" / "sluice", "config-doc"]).decode():
         settings["log.hot.bytes"] = str(hot_bytes)
     return settings
@@ -41,10 +45,10 @@ class BenchBroker(Broker):
 
     hot_bytes = 2048 * MIB
 
-    def __init__(self, hot_bytes=None):
+    def __init__(self, hot_bytes=None, settings=STEADY_SETTINGS):
         self.folder = tempfile.mkdtemp(prefix="broker-", dir=machine.disk_folder())
         self.hot_bytes = hot_bytes or self.hot_bytes
-        super().__init__(lanes=1, settings=broker_settings(self.hot_bytes), data=self.folder)
+        super().__init__(lanes=1, settings=broker_settings(self.hot_bytes, settings), data=self.folder)
         self.topics = 0
 
     def warm(self):
@@ -151,7 +155,7 @@ def plain(context, profile):
 
 def many_partitions(context, profile):
     """On a broker whose tier has the size it has by default, for what is written to each partition at once is
-    its share of the tier."""
+    its share of the tier, and that looks after retention as often as by default."""
     return plain(dataclasses.replace(context, broker=context.roomy()), profile)
 
 
