@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 #include "sluice/base/arena.h"
+#include "sluice/base/copy.h"
 #include "sluice/base/crc32c.h"
 #include "sluice/wire/batch.h"
 #include "sluice/wire/produce_gen.h"
@@ -20,6 +22,8 @@
 #define RUN_NS          10000000 /* of one timed run; long enough to hide the clock */
 #define RUNS            9
 #define NOW_MS          INT64_C(1700000000000)
+#define COPY_BYTES      16384
+#define COPY_AREA_BYTES ((size_t)256 << 20) /* more than caches have */
 
 /* Everything that the timed functions read. */
 struct micro {
@@ -30,6 +34,8 @@ struct micro {
 	struct sl_batch_rules rules;
 	struct sl_arena arena;
 	struct sl_hist hist;
+	uint8_t *area; /* that is copied to, one place behind the other */
+	size_t area_pos;
 };
 
 static int run_crc_small(struct micro *m)
@@ -95,6 +101,27 @@ static int run_hist(struct micro *m)
 	return 0;
 }
 
+static uint8_t *next_place(struct micro *m)
+{
+	m->area_pos = m->area_pos + 2 * COPY_BYTES < COPY_AREA_BYTES
+	                      ? m->area_pos + COPY_BYTES + 100
+	                      : 1;
+	return m->area + m->area_pos;
+}
+
+static int run_memcpy(struct micro *m)
+{
+	/* copy: what is timed */
+	memcpy(next_place(m), m->large.p, COPY_BYTES);
+	return 0;
+}
+
+static int run_copy_around(struct micro *m)
+{
+	sl_copy_around(next_place(m), m->large.p, COPY_BYTES);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct micro *m);
@@ -108,6 +135,8 @@ static const struct {
 	{"produce_req_decode", run_decode, false},
 	{"produce_resp_encode", run_encode, false},
 	{"hist_add", run_hist, false},
+	{"memcpy 16 KiB to cold memory", run_memcpy, false},
+	{"copy_around 16 KiB to cold memory", run_copy_around, false},
 };
 
 static int build_batch(struct sl_buf *buf, int record_bytes, size_t batch_bytes)
@@ -160,6 +189,10 @@ static int prepare(struct micro *m)
 		rc = sl_arena_create(&m->arena, ARENA_BYTES);
 	if (rc != 0)
 		return rc;
+	m->area = malloc(COPY_AREA_BYTES);
+	if (!m->area)
+		return -ENOMEM;
+	memset(m->area, 1, COPY_AREA_BYTES);
 	m->rules.before_max_ms = m->rules.after_max_ms = INT64_MAX;
 	build_request(m);
 	sl_buf_init_grow(&m->out, (size_t)1 << 20);
@@ -219,6 +252,7 @@ int bench_micro(const struct bench_opts *o)
 		sl_buf_fini(&m->request);
 		sl_buf_fini(&m->out);
 		sl_arena_destroy(&m->arena);
+		free(m->area);
 	}
 	free(m);
 	return rc;

@@ -15,6 +15,7 @@
 
 #include "fileio.h"
 #include "log_impl.h"
+#include "sluice/base/copy.h"
 
 /* The end of every chunk, where the last block is put together for write-out. */
 #define HOT_BOUNCE_BYTES       (2 * (size_t)SL_HOT_BLOCK)
@@ -214,7 +215,7 @@ int hotlog_append(struct sl_log *log, const void *batch, size_t bytes)
 		return err;
 	/* copy: a batch that was not received into the log, e.g. one of several in its request */
 	if (to != batch)
-		memmove(to, batch, bytes);
+		sl_copy_around(to, batch, bytes);
 	sl_hot_commit(log->hot, log->tail_chunk, log->active->bytes + bytes);
 	log->unwritten += bytes;
 	return 0;
