@@ -34,8 +34,11 @@
 #define PARTITION_WRITE_BYTES  ((uint64_t)1 << 20) /* unwritten, above which nobody need ask */
 #define PARTITION_WRITE_MS     1000 /* what nobody asks for is synced after this long */
 #define PARTITION_WRITE_ROUNDS 2    /* or written in each such round of looks */
-#define PARTITION_MANY         2048 /* written so; with more of them the pace is slower: */
-#define PARTITION_MANY_ROUNDS  4    /* a write costs the same whatever its size */
+/* A write costs the same whatever its size.  With more partitions that are written so, those with
+ * less than these bytes have their turn in each such round only. */
+#define PARTITION_MANY         2048
+#define PARTITION_MANY_BYTES   ((uint64_t)256 << 10)
+#define PARTITION_MANY_ROUNDS  4
 #define PARTITION_GATHER_NS    UINT64_C(1000000) /* most that a sync waits for more waiters */
 #define PARTITION_TICK_MS_MIN  30000 /* first retention after start, as Kafka's initial delay */
 #define PARTITION_CONTESTED_MS 1000  /* how long one displacement lets others be expected */
@@ -157,8 +160,11 @@ static uint32_t write_rounds(const struct ctx *ctx)
 /* What nobody asked for does not stay in memory only; the sync is the log dir's. */
 static bool is_write_late(const struct ctx *ctx, const struct partition *p)
 {
-	return (ctx->looks.round + p->turn) % write_rounds(ctx) == 0 &&
-	       sl_log_unwritten(p->log) > 0 && dirsync_has(ctx, p);
+	const uint64_t bytes = sl_log_unwritten(p->log);
+	const bool is_turn = (ctx->looks.round + p->turn) % write_rounds(ctx) == 0;
+
+	return bytes > 0 && dirsync_has(ctx, p) &&
+	       (is_turn || (ctx->looks.are_many && bytes >= PARTITION_MANY_BYTES));
 }
 
 /* A write is not enough.  A full tier wants syncs, too: only what is durable can be recycled. */

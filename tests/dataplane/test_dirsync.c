@@ -93,6 +93,13 @@ Test(dirsync, many_partitions_are_written_half_as_often)
 	fx->ctx.looks.late = 1025;
 	look(fx, 1);
 	cr_expect(fx->ctx.looks.are_many);
+	/* Not those that are worth a write. */
+	for (int i = 0; i < UNASKED; i++)
+		for (int n = 0; n < 3; n++)
+			fx_append(fx, fx_partition(t, i), 100000);
+	fx->ctx.looks.late = 600;
+	look(fx, 1);
+	cr_expect(unwritten(t) == 0);
 	for (int i = 0; i < UNASKED; i++)
 		fx_append(fx, fx_partition(t, i), 10);
 	for (unsigned round = 1; round <= 4; round++) {
