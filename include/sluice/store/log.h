@@ -288,12 +288,12 @@ int sl_log_truncate(struct sl_log *log, int64_t offset) SL_MUST_CHECK;
  */
 int sl_log_tick(struct sl_log *log, int64_t now_ms, int64_t high_watermark);
 
+#define SL_LOG_WRITE_CHUNKS 7 /* of the hot tier in one write-out */
+
 /*
  * Group commit.  The owner calls _begin, any thread runs the sync, the owner calls _end with its
  * result. At most one is under way per log.
  */
-#define SL_LOG_WRITE_CHUNKS 7 /* of the hot tier in one write-out */
-
 struct sl_log_sync {
 	/* A write-out of the hot tier comes first: iov_count pieces to write_pos of write_fd, with
 	 * is_durable the whole on stable storage with the write itself (RWF_DSYNC) or by an
