@@ -22,7 +22,7 @@
 #include "sluice/base/clock.h"
 #include "sluice/base/log.h"
 
-#define SUPERVISE_STOP_MS        15000 /* after SIGTERM, before SIGKILL */
+#define SUPERVISE_STOP_MS        60000 /* after SIGTERM, before SIGKILL; as TimeoutStopSec= */
 #define SUPERVISE_BACKOFF_MS     100
 #define SUPERVISE_BACKOFF_MAX_MS 2000
 #define SUPERVISE_HEALTHY_MS \
