@@ -72,8 +72,6 @@ int bench_run(struct bench_side *sides, int count);
 /* Whether work finished at @now_ns counts.  Also takes the thread's CPU time at the two borders, so
  * every loop calls it at least once a turn. */
 bool bench_counts(struct bench_side *side, uint64_t now_ns);
-/* CPU time of the calling thread. */
-uint64_t bench_cpu_ns(void);
 /* @counted is where requests, bytes and latency are taken from: the servers or the clients. */
 void bench_print(const char *limit, struct bench_side *sides, int count, bool from_servers);
 

@@ -11,6 +11,7 @@
 
 #include "bench.h"
 #include "sluice/base/arena.h"
+#include "sluice/base/clock.h"
 #include "sluice/base/copy.h"
 #include "sluice/base/crc32c.h"
 #include "sluice/wire/batch.h"
@@ -215,17 +216,17 @@ static int time_calls(struct micro *m, int (*run)(struct micro *), double *ns)
 
 	/* The first round of the loop finds how many calls fill the time. */
 	for (int i = -1; i < RUNS && rc == 0; i++) {
-		uint64_t began = bench_cpu_ns();
+		uint64_t began = sl_thread_cpu_ns();
 		uint64_t took = 0;
 
 		if (i < 0)
-			for (; rc == 0 && took < RUN_NS; calls++, took = bench_cpu_ns() - began)
+			for (; rc == 0 && took < RUN_NS; calls++, took = sl_thread_cpu_ns() - began)
 				rc = run(m);
 		else
 			for (uint64_t n = 0; rc == 0 && n < calls; n++)
 				rc = run(m);
 		if (i >= 0)
-			results[i] = (double)(bench_cpu_ns() - began) / (double)calls;
+			results[i] = (double)(sl_thread_cpu_ns() - began) / (double)calls;
 	}
 	qsort(results, RUNS, sizeof(results[0]), compare);
 	*ns = results[RUNS / 2];

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #include "bench.h"
 #include "sluice/base/clock.h"
@@ -35,24 +34,16 @@ static void pin(bool is_server)
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(mine), &mine);
 }
 
-uint64_t bench_cpu_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 bool bench_counts(struct bench_side *side, uint64_t now_ns)
 {
 	if (now_ns < side->start_ns)
 		return false;
 	if (side->began_ns == 0)
-		side->began_ns = bench_cpu_ns();
+		side->began_ns = sl_thread_cpu_ns();
 	if (now_ns < side->end_ns)
 		return true;
 	if (side->cpu_ns == 0)
-		side->cpu_ns = bench_cpu_ns() - side->began_ns;
+		side->cpu_ns = sl_thread_cpu_ns() - side->began_ns;
 	return false;
 }
 

@@ -9,7 +9,7 @@ import dataclasses
 KIB, MIB = 1024, 1024 * 1024
 BATCH_64_KIB = 66 * KIB  # sluice-load's upper bound; whole records of 1 KiB then fill at least 64 KiB
 LANE_FILES = 4096 + 256  # descriptors of a lane besides its partitions', as sizing.md has them, and some to serve
-PARTITIONS_WARMUP_S = 10    # the tier has gone round then: how much it takes at once is not what is compared
+PARTITIONS_WARMUP_S = 10  # the tier has gone round then: how much it takes at once is not what is compared
 # A topic that has reached its retention: segment files come back, as those of the limit are written again.
 STEADY = (f"segment.bytes={64 * MIB}", f"retention.bytes={128 * MIB}")
 

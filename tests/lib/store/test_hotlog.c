@@ -13,12 +13,17 @@
 
 static struct fixture *f;
 
+static void open_log(uint64_t tier_bytes, int64_t segment_bytes)
+{
+	fixture_init_hot(f, tier_bytes);
+	f->opts.config.segment_bytes = segment_bytes;
+	fixture_must_open(f, false);
+}
+
 static void setup(void)
 {
 	f = malloc(sizeof(*f));
-	fixture_init_hot(f, TIER_BYTES);
-	f->opts.config.segment_bytes = 200000;
-	fixture_must_open(f, false);
+	open_log(TIER_BYTES, 200000);
 }
 
 static void teardown(void)
@@ -220,9 +225,7 @@ Test(hotlog, tails_are_counted_wherever_a_log_loses_one)
 	fixture_check(f, 5000);
 
 	fixture_fini(f);
-	fixture_init_hot(f, TIER_BYTES);
-	f->opts.config.segment_bytes = 200000;
-	fixture_must_open(f, false);
+	open_log(TIER_BYTES, 200000);
 	/* Everything goes, with a write under way in it. */
 	fixture_append_many(f, 20, 1000);
 	cr_assert_eq(sl_log_sync_begin(f->log, &sync, true), 1);
@@ -285,8 +288,8 @@ Test(hotlog, plain_writes_are_durable_with_the_next_sync)
 	check_file();
 }
 
-/* One write-out of @chunks chunks.  Return: the bytes of its pieces. */
-static size_t write_chunks(uint32_t chunks, bool is_durable)
+/* One write-out of @chunks chunks. */
+static void write_chunks(uint32_t chunks, bool is_durable)
 {
 	struct sl_log_sync sync;
 	size_t bytes = 0;
@@ -300,7 +303,6 @@ static size_t write_chunks(uint32_t chunks, bool is_durable)
 	}
 	cr_expect_eq(bytes, sync.write_bytes);
 	sl_log_sync_end(f->log, &sync, sl_log_sync_run(&f->files, &sync));
-	return bytes;
 }
 
 /* What a log has in several chunks is one write all the same. */
@@ -317,9 +319,9 @@ Test(hotlog, chunks_that_follow_each_other_are_written_together)
 		fixture_append_many(f, 1, 20000 + (uint32_t)i);
 		cr_assert_eq(sl_log_unwritten(f->log), sl_log_bytes(f->log));
 	}
-	(void)write_chunks(SL_LOG_WRITE_CHUNKS, false);
+	write_chunks(SL_LOG_WRITE_CHUNKS, false);
 	cr_expect_gt(sl_log_unwritten(f->log), 0);
-	(void)write_chunks(1, false);
+	write_chunks(1, false);
 	cr_expect_eq(sl_log_unwritten(f->log), 0);
 	check_file();
 	cr_assert_eq(fixture_sync(f), 0);
@@ -327,7 +329,7 @@ Test(hotlog, chunks_that_follow_each_other_are_written_together)
 	for (int i = 0; i < 3; i++)
 		fixture_append_many(f, 1, 20000);
 	cr_assert_eq(sl_log_reserve(f->log, 20000, &at), 0);
-	(void)write_chunks(3, true);
+	write_chunks(3, true);
 	cr_expect_eq(sl_log_flushed(f->log), sl_log_end(f->log));
 	sl_log_unreserve(f->log);
 	sl_hot_count_tail(f->opts.hot, -300);
@@ -342,9 +344,7 @@ Test(hotlog, one_write_takes_four_mebibytes_at_most)
 	size_t most = 0;
 
 	fixture_fini(f);
-	fixture_init_hot(f, 64 << 20);
-	f->opts.config.segment_bytes = 1 << 30;
-	fixture_must_open(f, false);
+	open_log(64 << 20, 1 << 30);
 	for (int i = 0; i < 30; i++)
 		fixture_must_append(f, 1, 500000, 1000);
 	while (sl_log_unwritten(f->log) > 0) {
@@ -364,9 +364,7 @@ Test(hotlog, plain_writes_are_synced_before_they_are_too_many)
 	uint64_t bytes = 0;
 
 	fixture_fini(f);
-	fixture_init_hot(f, 128 << 20);
-	f->opts.config.segment_bytes = 1 << 30;
-	fixture_must_open(f, false);
+	open_log(128 << 20, 1 << 30);
 	while (sl_log_flushed(f->log) == 0 && bytes < 80 << 20) {
 		struct sl_log_sync sync;
 
